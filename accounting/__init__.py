@@ -1,0 +1,1 @@
+"""CPU time to people: collection, store, attribution, reports, and whoran."""

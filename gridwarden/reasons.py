@@ -1,0 +1,69 @@
+"""Every reason for which gridwarden refuses something, with the sentence shown to the person refused.
+
+Plain strings, not ``enum.Enum``: hooks import this module, and enum alone would cost a third of
+their start-up budget.  The words are stable: they stand in logs, in the ledger and in the store.
+"""
+
+from __future__ import annotations
+
+CREDENTIAL_UNREADABLE = "credential-unreadable"
+CREDENTIAL_EXPOSED = "credential-exposed"
+CREDENTIAL_MALFORMED = "credential-malformed"
+CREDENTIAL_EXPIRED = "credential-expired"
+CREDENTIAL_UNTRUSTED = "credential-untrusted"
+CREDENTIAL_REVOKED = "credential-revoked"
+CREDENTIAL_LIMITED = "credential-limited"
+CREDENTIAL_TIMEOUT = "credential-timeout"
+VOMS_EXPIRED = "voms-attributes-expired"
+VOMS_FORGED = "voms-attributes-forged"
+VOMS_UNTRUSTED = "voms-attributes-untrusted"
+BANNED = "banned"
+POLICY_NO_MATCH = "policy-no-match"
+POLICY_REFUSED = "policy-refused"
+LEASE_NAME_TOO_LONG = "lease-name-too-long"
+LEASE_NAME_COLLISION = "lease-name-collision"
+LEASE_IN_OTHER_POOL = "lease-in-other-pool"
+LEASE_CORRUPT = "lease-corrupt"
+POOL_FULL = "pool-full"
+ACCOUNT_UNKNOWN = "account-unknown"
+ACCOUNT_PRIVILEGED = "account-privileged"
+OPTION_NOT_ALLOWED = "option-not-allowed"
+SCRIPT_TOO_LARGE = "script-too-large"
+SCRIPT_EMPTY = "script-empty"
+SUBMIT_REJECTED = "submit-rejected"
+HOLDER_MISSING = "holder-missing"
+HOLDER_INVALID = "holder-invalid"
+HOLDER_NOT_LINKED = "holder-not-linked"
+STAMP_PROTECTED = "stamp-protected"
+
+SENTENCES = {
+    CREDENTIAL_UNREADABLE: "the credential file cannot be read",
+    CREDENTIAL_EXPOSED: "the credential file can be read or written by others",
+    CREDENTIAL_MALFORMED: "the credential is not one that can be understood",
+    CREDENTIAL_EXPIRED: "the credential is out of date or not yet valid",
+    CREDENTIAL_UNTRUSTED: "no certificate authority trusted here vouches for the credential",
+    CREDENTIAL_REVOKED: "the certificate authority has revoked the credential",
+    CREDENTIAL_LIMITED: "the credential is a limited proxy, which may not start jobs here",
+    CREDENTIAL_TIMEOUT: "the credential took too long to verify",
+    VOMS_EXPIRED: "the VOMS attributes are out of date",
+    VOMS_FORGED: "the VOMS attributes do not carry their server's signature",
+    VOMS_UNTRUSTED: "the VOMS server is not one that this site trusts for that VO",
+    BANNED: "the identity is banned at this site",
+    POLICY_NO_MATCH: "no rule of this site's policy matches the identity",
+    POLICY_REFUSED: "a rule of this site's policy refuses the identity",
+    LEASE_NAME_TOO_LONG: "the identity's name is too long for the gridmapdir",
+    LEASE_NAME_COLLISION: "another identity already has the same lease name",
+    LEASE_IN_OTHER_POOL: "the identity holds an account of another pool",
+    LEASE_CORRUPT: "the identity's lease in the gridmapdir is not consistent",
+    POOL_FULL: "every account of the pool is taken",
+    ACCOUNT_UNKNOWN: "the account does not exist on this machine",
+    ACCOUNT_PRIVILEGED: "the account is root or a system account",
+    OPTION_NOT_ALLOWED: "that submit option is not allowed",
+    SCRIPT_TOO_LARGE: "the job script is too large",
+    SCRIPT_EMPTY: "the job script is empty",
+    SUBMIT_REJECTED: "the batch system did not accept the job",
+    HOLDER_MISSING: "nothing on this machine says who holds the account",
+    HOLDER_INVALID: "the record of who holds the account cannot be trusted",
+    HOLDER_NOT_LINKED: "the gridmapdir does not confirm who holds the account",
+    STAMP_PROTECTED: "gridwarden's stamp on a job cannot be changed",
+}

@@ -1,0 +1,1 @@
+"""What others call: submit, prolog and epilog programs of the batch systems."""

@@ -1,0 +1,1 @@
+"""Identity to account: credentials, policy, bans, and leases in the shared gridmapdir."""

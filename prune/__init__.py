@@ -1,0 +1,1 @@
+"""Strays and what they leave: killing and removing, each in one small module."""

@@ -1,0 +1,1 @@
+"""The test site: a Debian trixie root with a real Slurm, in private namespaces."""
