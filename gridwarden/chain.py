@@ -1,0 +1,126 @@
+"""Read a ledger and verify its chain, whichever program wrote it and whatever a crash left of it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gridwarden import ledger, trusted
+from gridwarden.records import Value
+
+ACKNOWLEDGED = "acknowledged"
+
+
+class Line(NamedTuple):
+    """One line of a ledger.
+
+    ``fault`` is empty, or says what is wrong: the body was altered or erased, the chain broken before this
+    line, or (``body`` is then empty and ``seq`` 0) the line cannot be read and no gap record explains it.
+    """
+
+    seq: int
+    hash: str
+    body: dict[str, Value]
+    where: str
+    fault: str
+
+
+def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
+    """The lines of the ledger with ``seq`` above ``after``, in order, each verified against its predecessor.
+
+    What is appended after the call began is not read.  Raises ConfigurationError, OSError.
+    """
+    previous: Line | None = None
+    pending: Line | None = None  # a line that cannot be read, until the next one shows whether it is explained
+    pending_bytes = b""
+    for where, raw in _raw_lines(directory):
+        line = _parse(raw, where, previous)
+        if pending:
+            if not _explains(line, pending_bytes):
+                yield pending
+            pending = None
+        if line.seq == 0:
+            pending, pending_bytes = line, raw
+            continue
+        previous = line
+        if line.seq > after:
+            yield line
+    if pending:
+        yield pending
+
+
+def faults(directory: str | os.PathLike[str]) -> list[str]:
+    """Everything that is wrong with the ledger, one sentence each; empty when the chain is whole."""
+    return [f"{line.where}: {line.fault}" for line in read(directory) if line.fault]
+
+
+def acknowledge(directory: str | os.PathLike[str], seq: int) -> None:
+    """Say that a store holds every record up to ``seq``; raises OSError."""
+    trusted.replace_file(os.path.join(directory, ACKNOWLEDGED), f"{seq}\n".encode("ascii"), 0o600)
+
+
+def acknowledged(directory: str | os.PathLike[str]) -> int:
+    """The last sequence number that a store is known to hold, 0 when there is none."""
+    path = os.path.join(directory, ACKNOWLEDGED)
+    return int(trusted.read_file(path, 32)) if os.path.exists(path) else 0
+
+
+def _raw_lines(directory: str | os.PathLike[str]) -> Iterator[tuple[str, bytes]]:
+    """(file:line, bytes without the newline) of all files as they stood at one moment.
+
+    The lock is held only while the files are opened, so that a rotation cannot fall between them.
+    """
+    root = trusted.open_directory(directory)
+    try:
+        lock = os.open("lock", ledger.FILE_FLAGS, 0o600, dir_fd=root)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            names = [*ledger.closed_files(root), ledger.CURRENT]
+            files = [(name, descriptor) for name in names if (descriptor := _open(root, name)) is not None]
+            sizes = [os.fstat(descriptor).st_size for _, descriptor in files]
+        finally:
+            os.close(lock)
+    finally:
+        os.close(root)
+    for (name, descriptor), size in zip(files, sizes, strict=True):
+        with open(descriptor, "rb") as file:
+            number = 0
+            while (left := size - file.tell()) > 0 and (raw := file.readline(min(left, ledger.LONGEST_LINE))):
+                number += 1
+                yield f"{name}:{number}", raw.rstrip(b"\n")
+
+
+def _open(root: int, name: str) -> int | None:
+    try:
+        return os.open(name, trusted.OPEN_FLAGS, dir_fd=root)
+    except FileNotFoundError:
+        return None
+
+
+def _parse(raw: bytes, where: str, previous: Line | None) -> Line:
+    parts = ledger.split_line(raw)
+    if parts is None:
+        return Line(0, "", {}, where, f"{len(raw)} bytes that are not a record, and no gap record explains them")
+    seq, claimed, digest, body = parts
+    expected = ledger.link_hash(previous.hash if previous else ledger.FIRST, seq, digest)
+    fault = ""
+    if claimed != expected and (previous or seq == 1):
+        fault = "the chain is broken before this line: a line was removed, added or altered"
+    elif seq != (previous.seq if previous else 0) + 1 and previous:
+        fault = f"the record after {previous.seq} is numbered {seq}"
+    values: dict[str, Value] = {}
+    if body == b"null":
+        pass  # erased for privacy: its digest still holds its place in the chain
+    elif ledger.digest_of(body) != digest:
+        fault = fault or "the record was altered"
+    else:
+        values = json.loads(body)
+    return Line(seq, claimed, values, where, fault)
+
+
+def _explains(line: Line, torn: bytes) -> bool:
+    """Whether ``line`` is the gap record that the next writer left for ``torn``."""
+    return line.body.get("kind") == "gap" and line.body.get("sha256") == ledger.digest_of(torn)

@@ -1,0 +1,214 @@
+"""Append one record to a node's ledger, durably: the only module that writes evidence.
+
+A ledger is a directory: ``lock``, ``id`` (32 hex digits that name it), ``current.jsonl``, closed files
+``NNNNNNNN.jsonl`` and ``acknowledged``.  A line is::
+
+    {"seq":N,"hash":"H","digest":"D","body":{...}}
+
+D is the SHA-256 of the body's bytes, H that of the previous line's H, N in decimal and D (all ASCII), the
+first line's predecessor being 64 zeros.  A body can thus be erased later and the chain still verifies.
+A line that a crash left torn is never cut: the next writer ends it and records its length and hash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+try:  # hashlib would load OpenSSL, at a quarter of a hook's budget; these are CPython's own, 3.12 on and before
+    from _sha2 import sha256
+except ImportError:
+    from _sha256 import sha256  # type: ignore[import-not-found,no-redef]
+
+from gridwarden import records, trusted
+from gridwarden.errors import EvidenceError
+
+FIRST = "0" * 64
+CURRENT = "current.jsonl"
+LONGEST_LINE = 64 * 1024
+ROTATE_AT = 16 * 1024 * 1024
+FILE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def append(
+    directory: str | os.PathLike[str], kind: str, fields: dict[str, records.Value], *, node: str, cluster: str
+) -> tuple[int, str]:
+    """Make one record durable and return its sequence number and hash (the ledger's new head).
+
+    Raises EvidenceError when it is not on disk (the ledger is then as it was), ConfigurationError when
+    the directory is missing or others could write there.
+    """
+    common = _common(kind, node, cluster)
+    body = records.encode(common, fields)
+    if len(body) > LONGEST_LINE // 2:
+        raise EvidenceError(f"{directory}: a {kind} record of {len(body)} bytes is too long")
+    ledger = trusted.open_directory(directory)
+    try:
+        lock = os.open("lock", FILE_FLAGS, 0o600, dir_fd=ledger)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            current, head = _append_locked(ledger, body, common)
+        finally:
+            os.close(lock)
+        try:
+            os.fdatasync(current)
+        finally:
+            os.close(current)
+    except OSError as error:
+        raise EvidenceError(
+            f"{directory}: the {kind} record could not be written: {error.strerror}",
+            "free space on that file system; nothing was decided without its record",
+        ) from error
+    finally:
+        os.close(ledger)
+    return head
+
+
+def identifier(directory: str | os.PathLike[str]) -> str:
+    """The 32 hex digits that name this ledger, made at the first call; raises OSError."""
+    ledger = trusted.open_directory(directory)
+    try:
+        try:
+            descriptor = os.open("id", trusted.OPEN_FLAGS, dir_fd=ledger)
+        except FileNotFoundError:
+            temporary = f".id.{os.getpid()}"
+            descriptor = os.open(temporary, FILE_FLAGS | os.O_TRUNC, 0o600, dir_fd=ledger)
+            trusted.write_all(descriptor, os.urandom(16).hex().encode())
+            os.fsync(descriptor)
+            os.close(descriptor)
+            try:
+                os.link(temporary, "id", src_dir_fd=ledger, dst_dir_fd=ledger)
+            except FileExistsError:
+                pass  # another process named it first
+            os.unlink(temporary, dir_fd=ledger)
+            os.fsync(ledger)
+            descriptor = os.open("id", trusted.OPEN_FLAGS, dir_fd=ledger)
+        try:
+            return os.read(descriptor, 32).decode("ascii")
+        finally:
+            os.close(descriptor)
+    finally:
+        os.close(ledger)
+
+
+def link_hash(previous: str, seq: int, digest: str) -> str:
+    """The hash of line ``seq`` from its predecessor's hash and its body's digest, all in hex."""
+    return sha256(f"{previous}{seq}{digest}".encode("ascii")).hexdigest()
+
+
+def digest_of(body: bytes) -> str:
+    """The digest of a body, in hex."""
+    return sha256(body).hexdigest()
+
+
+def split_line(line: bytes) -> tuple[int, str, str, bytes] | None:
+    """(seq, hash, digest, body) of a line without its newline; None when it is not whole.
+
+    Only the form is judged here; ``gridwarden.chain`` compares hashes.
+    """
+    head, found, rest = line.partition(b',"hash":"')
+    if not (found and head.startswith(b'{"seq":') and head[7:].isdigit() and line.endswith(b"}")):
+        return None
+    if rest[64:76] != b'","digest":"' or rest[140:149] != b'","body":':
+        return None
+    return int(head[7:]), rest[:64].decode("ascii", "replace"), rest[76:140].decode("ascii", "replace"), rest[149:-1]
+
+
+def closed_files(ledger: int) -> list[str]:
+    """The names of the closed files below the ledger's descriptor, oldest first."""
+    return sorted(name for name in os.listdir(ledger) if len(name) == 14 and name[:8].isdigit())
+
+
+def _common(kind: str, node: str, cluster: str) -> dict[str, records.Value]:
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as boot:
+        boot_id = boot.read(36).decode("ascii")
+    return {
+        "kind": kind,
+        "time": time.time_ns() // 1000,
+        "boot": boot_id,
+        "clock": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        "node": node,
+        "cluster": cluster,
+    }
+
+
+def _append_locked(ledger: int, body: bytes, common: dict[str, records.Value]) -> tuple[int, tuple[int, str]]:
+    """Append under the lock; the descriptor of the current file, and the new head."""
+    current, size = _open_current(ledger)
+    try:
+        seq, previous, torn = _head(ledger, current, size)
+        data = b""
+        if torn:
+            gap = {"what": "torn line", "reason": "crash", "bytes": len(torn), "sha256": digest_of(torn)}
+            line, seq, previous = _line(previous, seq + 1, records.encode({**common, "kind": "gap"}, gap))
+            data = (b"" if torn.endswith(b"\n") else b"\n") + line
+        line, seq, previous = _line(previous, seq + 1, body)
+        data += line
+        try:
+            if (written := os.write(current, data)) != len(data):
+                raise OSError(28, f"only {written} of {len(data)} bytes were taken")
+        except OSError:
+            os.ftruncate(current, size)
+            raise
+        if size == 0:
+            os.fsync(ledger)
+    except BaseException:
+        os.close(current)
+        raise
+    return current, (seq, previous)
+
+
+def _line(previous: str, seq: int, body: bytes) -> tuple[bytes, int, str]:
+    digest = digest_of(body)
+    new = link_hash(previous, seq, digest)
+    return b'{"seq":%d,"hash":"%s","digest":"%s","body":%s}\n' % (seq, new.encode(), digest.encode(), body), seq, new
+
+
+def _open_current(ledger: int) -> tuple[int, int]:
+    """The current file and its size, a full one closed first."""
+    current = os.open(CURRENT, FILE_FLAGS | os.O_APPEND, 0o600, dir_fd=ledger)
+    size = os.fstat(current).st_size
+    if size < ROTATE_AT:
+        return current, size
+    os.fsync(current)
+    os.close(current)
+    closed = closed_files(ledger)
+    number = int(closed[-1][:8]) + 1 if closed else 1
+    os.rename(CURRENT, f"{number:08d}.jsonl", src_dir_fd=ledger, dst_dir_fd=ledger)
+    os.fsync(ledger)
+    return os.open(CURRENT, FILE_FLAGS | os.O_APPEND, 0o600, dir_fd=ledger), 0
+
+
+def _head(ledger: int, current: int, size: int) -> tuple[int, str, bytes]:
+    """(seq, hash) of the last whole line, and the torn bytes after it."""
+    if size:
+        found = _last_whole(current, size)
+        if found[0] or size <= 2 * LONGEST_LINE:
+            # Nothing whole in a small file: the very first write was torn, and the closed files decide.
+            if found[0]:
+                return found
+            seq, previous, _ = _head(ledger, current, 0)
+            return seq, previous, found[2]
+        raise EvidenceError("current.jsonl: no whole line near its end", "gridwarden store verify shows where it breaks")
+    closed = closed_files(ledger)
+    if not closed:
+        return 0, FIRST, b""
+    last = os.open(closed[-1], trusted.OPEN_FLAGS, dir_fd=ledger)
+    try:
+        return _last_whole(last, os.fstat(last).st_size)
+    finally:
+        os.close(last)
+
+
+def _last_whole(descriptor: int, size: int) -> tuple[int, str, bytes]:
+    start = max(0, size - 2 * LONGEST_LINE)
+    tail = os.pread(descriptor, size - start, start)
+    end = len(tail)
+    while (newline := tail.rfind(b"\n", 0, end)) != -1:
+        line_start = tail.rfind(b"\n", 0, newline) + 1
+        parts = split_line(tail[line_start:newline])
+        if parts and digest_of(parts[3]) == parts[2]:
+            return parts[0], parts[1], tail[newline + 1 :]
+        end = newline
+    return 0, FIRST, tail

@@ -1,0 +1,147 @@
+"""Files that decide something: opened first, then checked, and replaced whole.
+
+A file is trusted when root, or whoever runs this process, owns it and nobody else could have written it
+or put another in its place: so every directory from ``/`` down is checked on the way, each through the
+descriptor of its parent.  Symbolic links are refused rather than judged.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from gridwarden.errors import ConfigurationError
+
+OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+READ_LIMIT = 1024 * 1024
+
+
+def open_directory(path: str | os.PathLike[str]) -> int:
+    """A descriptor of the directory ``path`` (absolute), every component checked.
+
+    Raises ConfigurationError when a component is missing, a link, or could have been changed by others.
+    A sticky directory (``/tmp``) may be written by all, since nobody can replace there what root owns.
+    """
+    name = os.path.normpath(os.fspath(path))
+    if not name.startswith("/"):
+        raise ConfigurationError(f"{name}: the path is not absolute")
+    descriptor = os.open("/", OPEN_FLAGS | os.O_DIRECTORY)
+    seen = ""
+    try:
+        _refuse_writable(descriptor, "/", sticky_allowed=True)
+        for component in filter(None, name.split("/")):
+            seen += "/" + component
+            below = _open_below(descriptor, component, os.O_DIRECTORY, seen)
+            os.close(descriptor)
+            descriptor = below
+            _refuse_writable(descriptor, seen, sticky_allowed=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_file(path: str | os.PathLike[str]) -> int:
+    """A descriptor, for reading, of the trusted regular file ``path``; raises ConfigurationError."""
+    directory, name = os.path.split(os.path.normpath(os.fspath(path)))
+    parent = open_directory(directory)
+    try:
+        descriptor = _open_below(parent, name, os.O_NONBLOCK, os.fspath(path))
+    finally:
+        os.close(parent)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigurationError(f"{path}: is not a regular file")
+        _refuse_writable(descriptor, os.fspath(path), sticky_allowed=False)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_file(path: str | os.PathLike[str], limit: int = READ_LIMIT) -> bytes:
+    """The bytes of the trusted file ``path``, at most ``limit``; raises ConfigurationError."""
+    descriptor = open_file(path)
+    try:
+        return read_all(descriptor, limit, os.fspath(path))
+    finally:
+        os.close(descriptor)
+
+
+def read_all(descriptor: int, limit: int, name: str) -> bytes:
+    """What is left to read of ``descriptor``; more than ``limit`` bytes raises ConfigurationError."""
+    parts = []
+    left = limit + 1
+    while left and (part := os.read(descriptor, left)):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise ConfigurationError(f"{name}: is larger than {limit} bytes")
+    return b"".join(parts)
+
+
+def replace_file(path: str | os.PathLike[str], data: bytes, mode: int, group: int = -1) -> None:
+    """Put ``data`` at ``path`` as one step: a reader sees the old file or the new one, also after a crash.
+
+    ``group`` is a gid, or -1 for the process's own.  Raises OSError; the old file then still stands.
+    """
+    directory, name = os.path.split(os.path.normpath(os.fspath(path)))
+    parent = open_directory(directory)
+    temporary = f".{name[:200]}.{os.getpid()}"
+    try:
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        except FileExistsError:  # left by a process of the same number that was killed
+            os.unlink(temporary, dir_fd=parent)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        try:
+            write_all(descriptor, data)
+            if group != -1:
+                os.fchown(descriptor, -1, group)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            os.unlink(temporary, dir_fd=parent)
+            raise
+        finally:
+            os.close(descriptor)
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte; raises OSError (a full disk) where that cannot be done."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _open_below(parent: int, name: str, flags: int, shown: str) -> int:
+    try:
+        return os.open(name, OPEN_FLAGS | flags, dir_fd=parent)
+    except OSError as error:
+        what = "is a symbolic link" if _is_link(parent, name) else (error.strerror or str(error)).lower()
+        hint = "name the real path in the configuration" if what == "is a symbolic link" else ""
+        raise ConfigurationError(f"{shown}: {what}", hint) from error
+
+
+def _is_link(parent: int, name: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> None:
+    status = os.fstat(descriptor)
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            f"{shown}: belongs to uid {status.st_uid}, who could change what it decides", f"chown root {shown}"
+        )
+    if status.st_mode & WRITABLE_BY_OTHERS and not (sticky_allowed and status.st_mode & stat.S_ISVTX):
+        raise ConfigurationError(
+            f"{shown}: can be written by others (mode {stat.S_IMODE(status.st_mode):04o})", f"chmod go-w {shown}"
+        )
