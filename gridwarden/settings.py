@@ -1,0 +1,295 @@
+"""The declaration of the configuration: every key of site.yaml, what it means and what it may hold.
+
+``load_settings`` reads files into it; the commented sample and docs/configuration.md are written from
+it.  Only commands import this module: hooks read the node file (``gridwarden.node_file``).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
+# Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
+POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
+OnFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
+
+
+class FaultsError(ValueError):
+    """Faults in parts of one value: (path below the value, what is wrong) for each."""
+
+    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(what for _, what in faults))
+        self.faults = faults
+
+
+def printable(text: str) -> str:
+    """Return ``text``, which the node file must be able to hold on one line."""
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def absolute(path: Path) -> Path:
+    """Return ``path``, which must mean the same whoever reads it and from wherever."""
+    printable(str(path))
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be an absolute path without '..'")
+    return path
+
+
+def node_name_only(path: str) -> str:
+    """Return a path in which ``%n`` is the only pattern."""
+    absolute(Path(path))
+    if "%" in path.replace("%n", ""):
+        raise ValueError("may hold no pattern but %n, the node's name")
+    return path
+
+
+def account_name(name: str) -> str:
+    """Return ``name``, which must be that of an account that jobs may have."""
+    if not ACCOUNT.fullmatch(name) or name == "root":
+        raise ValueError("is not the name of an account that may run jobs")
+    return name
+
+
+def store_url(url: str) -> str:
+    """Return ``url``, a database that every command finds from wherever it is started."""
+    printable(url)
+    if not re.match(r"sqlite:////|postgresql(\+[a-z0-9]+)?://", url):
+        raise ValueError("must be sqlite:////ABSOLUTE/PATH or postgresql://…")
+    return url
+
+
+Text = Annotated[str, AfterValidator(printable)]
+AbsolutePath = Annotated[Path, AfterValidator(absolute)]
+Account = Annotated[str, AfterValidator(account_name)]
+
+
+def declared_pools(info: ValidationInfo) -> list[object]:
+    """Return what the site gives as ``pools``, faulty or not."""
+    pools = (info.context or {}).get("pools")
+    return pools if isinstance(pools, list) else []
+
+
+class Section(BaseModel):
+    """What all sections share: no unknown key, no change after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(Section):
+    """One rule of the policy: whom it matches, and what becomes of them.
+
+    A rule with both ``dn`` and ``fqan`` needs both to match.
+    """
+
+    dn: Text | None = Field(
+        None,
+        description="Pattern that the subject must match, in slash form; case-sensitive, `*` crosses `/`.",
+        examples=["/DC=org/DC=example/CN=Robot*"],
+    )
+    fqan: Text | None = Field(
+        None,
+        description="Pattern that one of the VOMS attributes must match; case-sensitive, `*` crosses `/`.",
+        examples=["/cms/Role=production"],
+    )
+    pool: str | None = Field(None, description="Pool that lends an account to the identity.", examples=["cms"])
+    account: Account | None = Field(
+        None, description="Fixed account for every identity that matches.", examples=["cmsprod"]
+    )
+    refuse: Text | None = Field(
+        None, description="Sentence with which the identity is refused.", examples=["robots may not run here"]
+    )
+
+    @field_validator("pool")
+    @classmethod
+    def pool_is_declared(cls, pool: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a rule for a pool that the site does not have."""
+        if pool is not None and pool not in declared_pools(info):
+            raise ValueError(f"pool {pool!r} is not one of pools")
+        return pool
+
+    @field_validator("account")
+    @classmethod
+    def account_is_of_no_pool(cls, account: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a fixed account that a pool would lend to someone else."""
+        lent = account is not None and re.fullmatch(r"(.*?)[0-9]+", account)
+        if lent and lent[1] in declared_pools(info):
+            raise ValueError(f"account {account!r} is one that pool {lent[1]!r} lends")
+        return account
+
+    @model_validator(mode="after")
+    def one_condition_one_outcome(self) -> Self:
+        """Refuse a rule that could be read in two ways, or in none."""
+        faults: list[tuple[tuple[str | int, ...], str]] = []
+        outcomes = [key for key in ("pool", "account", "refuse") if getattr(self, key) is not None]
+        if len(outcomes) != 1:
+            given = " and ".join(outcomes) or "none of them"
+            faults.append(((), f"needs exactly one of pool, account, refuse; it has {given}"))
+        if self.dn is None and self.fqan is None:
+            faults.append(((), "needs dn or fqan, or both; use fqan: '*' or dn: '*' to match everyone"))
+        if faults:
+            raise FaultsError(faults)
+        return self
+
+
+class Credentials(Section):
+    """Where trust in credentials comes from, and what is accepted."""
+
+    certificates: AbsolutePath = Field(
+        Path("/etc/grid-security/certificates"),
+        description="Directory of trusted certificate authorities, their signing policies and revocation lists.",
+    )
+    vomsdir: AbsolutePath = Field(
+        Path("/etc/grid-security/vomsdir"),
+        description="Directory of trusted VOMS servers: one `VO/HOST.lsc` each.",
+    )
+    limited_proxies: bool = Field(
+        default=False, description="Whether a limited proxy may be mapped; gatekeepers refuse them."
+    )
+    verify_seconds: float = Field(
+        2,
+        strict=True,
+        gt=0,
+        le=60,
+        description="How long the verification of one credential may take.",
+        json_schema_extra={"unit": "seconds"},
+    )
+
+
+class Directories(Section):
+    """Where gridwarden keeps its own files on every machine."""
+
+    state: AbsolutePath = Field(
+        Path("/var/lib/gridwarden"),
+        description="Directory of the ledger: a local disk that survives a restart.",
+    )
+    runtime: AbsolutePath = Field(
+        Path("/run/gridwarden"),
+        description="Directory of holders, register and locks: a local tmpfs, empty after a restart.",
+    )
+
+
+class Slurm(Section):
+    """The Slurm cluster that this site's jobs run in."""
+
+    cluster: Text = Field(description="ClusterName of slurm.conf, as sacct prints it.", examples=["site"])
+    programs: AbsolutePath = Field(
+        Path("/usr/bin"), description="Directory of sbatch, scontrol, squeue, scancel and sacct."
+    )
+    spool: Annotated[str, AfterValidator(node_name_only)] = Field(
+        "/var/spool/slurmd",
+        description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name.",
+        examples=["/var/spool/slurmd/%n"],
+    )
+    script_maximum_bytes: int = Field(
+        4194304,
+        strict=True,
+        gt=0,
+        description="Largest job script that `gridwarden submit` takes; Slurm's own limit is max_script_size.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    prolog_on_failure: OnFailure = Field(
+        "record-gap", description="What the prolog does with a job when it cannot do its own work."
+    )
+    epilog_on_failure: OnFailure = Field(
+        "record-gap", description="What the epilog does when it cannot do its own work."
+    )
+
+
+class Settings(Section):
+    """Everything that a site decides, as read from site.yaml and site.d."""
+
+    site: Text = Field(description="Name of the site, as its peers know it.", examples=["EXAMPLE"])
+    gridmapdir: AbsolutePath = Field(
+        Path("/etc/grid-security/gridmapdir"),
+        description="Directory of hard links that says who holds which pool account; shared with LCMAPS and Argus.",
+    )
+    pools: tuple[str, ...] = Field(
+        min_length=1,
+        description="Pools of accounts: each a prefix, whose accounts are the prefix and digits. "
+        "No prefix may begin with another, since older mapping programs would take the one's accounts for the other's.",
+        examples=[["cms", "atlas"]],
+    )
+    policy: tuple[Rule, ...] = Field(
+        min_length=1,
+        description="Rules, in order; the first that matches decides. An identity that none matches is refused.",
+        examples=[
+            [
+                {"dn": "/DC=org/DC=example/CN=Robot*", "refuse": "robots may not run here"},
+                {"fqan": "/cms/Role=production", "account": "cmsprod"},
+                {"fqan": "/cms*", "pool": "cms"},
+                {"fqan": "/atlas*", "pool": "atlas"},
+            ]
+        ],
+    )
+    bans: tuple[AbsolutePath, ...] = Field(
+        (Path("/etc/gridwarden/bans"),),
+        description="Ban files in LCMAPS's grammar: a subject or FQAN pattern a line. Read anew at each decision; "
+        "`gridwarden ban add` writes the first.",
+    )
+    credentials: Credentials = Field(Credentials(), description="Where trust in credentials comes from.")
+    directories: Directories = Field(Directories(), description="Where gridwarden keeps its own files.")
+    holders_group: Account = Field(
+        "slurm", description="Group that may read who holds an account: the one the batch system's controller runs as."
+    )
+    scratch: tuple[AbsolutePath, ...] = Field(
+        (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")),  # noqa: S108  these are what is to be cleaned
+        description="Directories in which the epilog removes what an account's last job left behind.",
+    )
+    slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
+    store: Annotated[str, AfterValidator(store_url)] = Field(
+        "sqlite:////var/lib/gridwarden/store.sqlite",
+        description="Database of collected records, as an SQLAlchemy URL. Read only by collect, report and whoran.",
+    )
+
+    @field_validator("pools")
+    @classmethod
+    def pools_apart(cls, pools: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse prefixes under which an account could belong to two pools."""
+        faults: list[tuple[tuple[str | int, ...], str]] = []
+        for index, pool in enumerate(pools):
+            if not POOL.fullmatch(pool):
+                faults.append(((index,), f"{pool!r} cannot be a pool: a letter first, no digit last"))
+            faults.extend(
+                ((index,), f"pool {pool!r} begins with pool {other!r}: accounts would belong to both")
+                for place, other in enumerate(pools)
+                if place != index and pool.startswith(other) and (pool != other or place < index)
+            )
+        if faults:
+            raise FaultsError(faults)
+        return pools
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """Return the settings that plain ``values`` make; raises pydantic's ValidationError with every fault.
+
+        A rule is judged beside the pools even when other rules, or other keys, are faulty.
+        """
+        return cls.model_validate(values, context={"pools": values.get("pools")})
+
+    @property
+    def holders_directory(self) -> Path:
+        """Where the holder files are."""
+        return self.directories.runtime / "holders"
+
+    @property
+    def register_directory(self) -> Path:
+        """Where the register of running jobs is."""
+        return self.directories.runtime / "jobs"
+
+    @property
+    def locks_directory(self) -> Path:
+        """Where the locks of the accounts are."""
+        return self.directories.runtime / "locks"
+
+    @property
+    def ledger_directory(self) -> Path:
+        """Where the ledger is."""
+        return self.directories.state / "ledger"
