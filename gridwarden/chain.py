@@ -34,7 +34,7 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
     What is appended after the call began is not read.  Raises ConfigurationError, OSError.
     """
     previous: Line | None = None
-    pending: Line | None = None  # a line that cannot be read, until the next one shows whether it is explained
+    pending: Line | None = None  # a line that cannot be read, until the next shows whether it explains it
     pending_bytes = b""
     for where, raw in _raw_lines(directory):
         line = _parse(raw, where, previous)
@@ -103,7 +103,7 @@ def _open(root: int, name: str) -> int | None:
 def _parse(raw: bytes, where: str, previous: Line | None) -> Line:
     parts = ledger.split_line(raw)
     if parts is None:
-        return Line(0, "", {}, where, f"{len(raw)} bytes that are not a record, and no gap record explains them")
+        return Line(0, "", {}, where, f"{len(raw)} bytes that are no record and that no gap record explains")
     seq, claimed, digest, body = parts
     expected = ledger.link_hash(previous.hash if previous else ledger.FIRST, seq, digest)
     fault = ""

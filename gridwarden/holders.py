@@ -74,7 +74,9 @@ class Holder:
 
     def pairs(self) -> list[tuple[str, str]]:
         """The lines of the holder file."""
-        return [(field, str(getattr(self, field))) for field in FIELDS] + [("fqan", fqan) for fqan in self.fqans]
+        return [(field, str(getattr(self, field))) for field in FIELDS] + [
+            ("fqan", fqan) for fqan in self.fqans
+        ]
 
 
 def read(directory: str | os.PathLike[str], account: str) -> Holder:
@@ -101,8 +103,11 @@ def read_at(directory: int, account: str) -> Holder:
         raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-            raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account} could have been written by others")
+        safe = (
+            stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+        )
+        if not safe:
+            raise Refused(reasons.HOLDER_INVALID, f"others could have written the holder file of {account}")
         return _parse(account, trusted.read_all(descriptor, LIMIT, account))
     except ConfigurationError as error:
         raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account}: {error}") from error
@@ -131,15 +136,19 @@ def _parse(account: str, data: bytes) -> Holder:
             because=one.pop("because"),
         )
     except (ValueError, KeyError) as error:
-        raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account} is not whole: {error}") from error
-    if one or holder.account != account or holder.uid <= 0 or holder.gid <= 0 or holder.verdict not in (OK, BANNED):
+        detail = f"the holder file of {account} is not whole: {error}"
+        raise Refused(reasons.HOLDER_INVALID, detail) from error
+    sound = holder.account == account and holder.uid > 0 and holder.gid > 0 and holder.verdict in (OK, BANNED)
+    if one or not sound:
         raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account} contradicts itself")
     return holder
 
 
 def publish(directory: str | os.PathLike[str], holder: Holder, group: int = -1) -> None:
     """Write or replace a holder file, readable by ``group`` (a gid); raises OSError, ConfigurationError."""
-    trusted.replace_file(os.path.join(directory, holder.account), tab_file.encode(holder.pairs()), 0o640, group)
+    trusted.replace_file(
+        os.path.join(directory, holder.account), tab_file.encode(holder.pairs()), 0o640, group
+    )
 
 
 def remove(directory: str | os.PathLike[str], account: str) -> None:
@@ -156,6 +165,8 @@ def everyone(directory: str | os.PathLike[str]) -> list[Holder]:
     """All holders, by account; raises Refused at the first file that cannot be trusted."""
     descriptor = trusted.open_directory(directory)
     try:
-        return [read_at(descriptor, name) for name in sorted(os.listdir(descriptor)) if not name.startswith(".")]
+        return [
+            read_at(descriptor, name) for name in sorted(os.listdir(descriptor)) if not name.startswith(".")
+        ]
     finally:
         os.close(descriptor)

@@ -16,13 +16,18 @@ import fcntl
 import os
 import time
 
-try:  # hashlib would load OpenSSL, at a quarter of a hook's budget; these are CPython's own, 3.12 on and before
-    from _sha2 import sha256
-except ImportError:
-    from _sha256 import sha256  # type: ignore[import-not-found,no-redef]
-
 from gridwarden import records, trusted
 from gridwarden.errors import EvidenceError
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from hashlib import sha256
+else:  # hashlib would load OpenSSL, at a hook's cost; these are CPython's own, 3.12 on and before
+    try:
+        from _sha2 import sha256
+    except ImportError:
+        from _sha256 import sha256
+
 
 FIRST = "0" * 64
 CURRENT = "current.jsonl"
@@ -112,7 +117,8 @@ def split_line(line: bytes) -> tuple[int, str, str, bytes] | None:
         return None
     if rest[64:76] != b'","digest":"' or rest[140:149] != b'","body":':
         return None
-    return int(head[7:]), rest[:64].decode("ascii", "replace"), rest[76:140].decode("ascii", "replace"), rest[149:-1]
+    claimed, digest = rest[:64].decode("ascii", "replace"), rest[76:140].decode("ascii", "replace")
+    return int(head[7:]), claimed, digest, rest[149:-1]
 
 
 def closed_files(ledger: int) -> list[str]:
@@ -140,8 +146,7 @@ def _append_locked(ledger: int, body: bytes, common: dict[str, records.Value]) -
         seq, previous, torn = _head(ledger, current, size)
         data = b""
         if torn:
-            gap = {"what": "torn line", "reason": "crash", "bytes": len(torn), "sha256": digest_of(torn)}
-            line, seq, previous = _line(previous, seq + 1, records.encode({**common, "kind": "gap"}, gap))
+            line, seq, previous = _line(previous, seq + 1, _gap(torn, common))
             data = (b"" if torn.endswith(b"\n") else b"\n") + line
         line, seq, previous = _line(previous, seq + 1, body)
         data += line
@@ -159,10 +164,22 @@ def _append_locked(ledger: int, body: bytes, common: dict[str, records.Value]) -
     return current, (seq, previous)
 
 
+def _gap(torn: bytes, common: dict[str, records.Value]) -> bytes:
+    """The body of the record that stands for what a crash left of a line."""
+    fields: dict[str, records.Value] = {
+        "what": "torn line",
+        "reason": "crash",
+        "bytes": len(torn.rstrip(b"\n")),
+        "sha256": digest_of(torn.rstrip(b"\n")),
+    }
+    return records.encode({**common, "kind": "gap"}, fields)
+
+
 def _line(previous: str, seq: int, body: bytes) -> tuple[bytes, int, str]:
     digest = digest_of(body)
     new = link_hash(previous, seq, digest)
-    return b'{"seq":%d,"hash":"%s","digest":"%s","body":%s}\n' % (seq, new.encode(), digest.encode(), body), seq, new
+    head = f'{{"seq":{seq},"hash":"{new}","digest":"{digest}","body":'.encode("ascii")
+    return head + body + b"}\n", seq, new
 
 
 def _open_current(ledger: int) -> tuple[int, int]:
@@ -190,7 +207,7 @@ def _head(ledger: int, current: int, size: int) -> tuple[int, str, bytes]:
                 return found
             seq, previous, _ = _head(ledger, current, 0)
             return seq, previous, found[2]
-        raise EvidenceError("current.jsonl: no whole line near its end", "gridwarden store verify shows where it breaks")
+        raise EvidenceError(f"{CURRENT}: has no whole line near its end", "keep the file, start a new ledger")
     closed = closed_files(ledger)
     if not closed:
         return 0, FIRST, b""

@@ -12,7 +12,9 @@ VERSION = "1"
 
 def encode(pairs: list[tuple[str, str]]) -> bytes:
     """The file's bytes for ``pairs``, a version line first."""
-    return "".join(f"{key}\t{escape(value)}\n" for key, value in [("version", VERSION), *pairs]).encode("ascii")
+    return "".join(f"{key}\t{escape(value)}\n" for key, value in [("version", VERSION), *pairs]).encode(
+        "ascii"
+    )
 
 
 def decode(data: bytes) -> dict[str, list[str]]:

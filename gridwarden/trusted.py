@@ -13,6 +13,7 @@ import stat
 from gridwarden.errors import ConfigurationError
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 READ_LIMIT = 1024 * 1024
 
@@ -91,10 +92,10 @@ def replace_file(path: str | os.PathLike[str], data: bytes, mode: int, group: in
     temporary = f".{name[:200]}.{os.getpid()}"
     try:
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            descriptor = os.open(temporary, CREATE_FLAGS, 0o600, dir_fd=parent)
         except FileExistsError:  # left by a process of the same number that was killed
             os.unlink(temporary, dir_fd=parent)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            descriptor = os.open(temporary, CREATE_FLAGS, 0o600, dir_fd=parent)
         try:
             write_all(descriptor, data)
             if group != -1:
@@ -139,9 +140,11 @@ def _refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> No
     status = os.fstat(descriptor)
     if status.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(
-            f"{shown}: belongs to uid {status.st_uid}, who could change what it decides", f"chown root {shown}"
+            f"{shown}: belongs to uid {status.st_uid}, who could change what it decides",
+            f"chown root {shown}",
         )
     if status.st_mode & WRITABLE_BY_OTHERS and not (sticky_allowed and status.st_mode & stat.S_ISVTX):
+        mode = stat.S_IMODE(status.st_mode)
         raise ConfigurationError(
-            f"{shown}: can be written by others (mode {stat.S_IMODE(status.st_mode):04o})", f"chmod go-w {shown}"
+            f"{shown}: can be written by others (mode {mode:04o})", f"chmod go-w {shown}"
         )
