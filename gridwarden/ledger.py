@@ -12,6 +12,7 @@ A line that a crash left torn is never cut: the next writer ends it and records 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -152,7 +153,7 @@ def _append_locked(ledger: int, body: bytes, common: dict[str, records.Value]) -
         data += line
         try:
             if (written := os.write(current, data)) != len(data):
-                raise OSError(28, f"only {written} of {len(data)} bytes were taken")
+                raise OSError(errno.ENOSPC, f"No space left on device after {written} of {len(data)} bytes")
         except OSError:
             os.ftruncate(current, size)
             raise
