@@ -82,7 +82,7 @@ def gridwarden(context: click.Context, config: Path) -> None:
     context.obj = config
 
 
-def run(command: click.Command, name: str, arguments: list[str]) -> int:
+def run(command: click.Command, name: str, arguments: list[str]) -> int:  # noqa: PLR0911  one a kind of end
     """Run ``command`` as the program ``name``; return its exit code.
 
     Whatever can go wrong becomes text here and nowhere else.
@@ -114,7 +114,11 @@ def run(command: click.Command, name: str, arguments: list[str]) -> int:
         return OPERATING_SYSTEM
     except Exception as error:  # noqa: BLE001  the last resort: an exit code that scripts can tell from a refusal
         traceback.print_exc()
-        complain(name, f"unexpected {type(error).__name__}: {error}", "this is a fault of gridwarden; please report the lines above")
+        complain(
+            name,
+            f"unexpected {type(error).__name__}: {error}",
+            "this is a fault of gridwarden; please report the lines above",
+        )
         return UNEXPECTED
     return 0
 

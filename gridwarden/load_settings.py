@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.settings import FaultsError, Settings
+from gridwarden.settings import FaultsError, Settings, section_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -90,7 +90,7 @@ def load_with_origins(path: Path) -> Loaded:
 
 def files_of(path: Path) -> list[Path]:
     """Return site.yaml and what its site.d adds, in the order in which they merge."""
-    path = Path(os.path.abspath(path))  # noqa: PTH100  Path.resolve would follow links, which are refused
+    path = Path(os.path.abspath(path))  # Path.resolve would follow links, which are refused
     directory = path.with_suffix(".d")
     if not os.path.lexists(directory):
         return [path]
@@ -109,11 +109,11 @@ def parse(file: Path, data: bytes, faults: list[str]) -> Document:
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
     try:
-        root = loader.get_single_node()
+        root: yaml.Node | None = loader.get_single_node()
         if root is None:
             return Document({}, {})
         if not isinstance(root, yaml.MappingNode):
-            raise ConfigurationError(f"{file}:1: must be keys and values, not {root.id}")
+            raise ConfigurationError(f"{file}:1: must be keys and values, not a list or one word")
         origins: dict[Keys, Origin] = {}
         values = Reader(file, loader, origins, faults).value(root, ())
         return Document(values, origins)
@@ -174,8 +174,8 @@ class Reader:
 
 def merge(base: Document, other: Document, keys: Keys = ()) -> None:
     """Lay ``other`` over ``base``, below ``keys``: sections add up, anything else is replaced whole."""
-    below = base.values
-    above = other.values
+    below: Any = base.values
+    above: Any = other.values
     for key in keys:
         below, above = below[key], above[key]
     for key, value in above.items():
@@ -212,11 +212,9 @@ def nearest(keys: Keys) -> str:
 def known_keys(section: Keys) -> list[str]:
     """Return the keys that the declaration has in ``section``."""
     model: type[BaseModel] = Settings
-    for key in section:
-        if isinstance(key, str):
-            annotation = model.model_fields[key].annotation
-            inner = getattr(annotation, "__args__", (annotation,))[0]
-            model = inner
+    for name in section:
+        if isinstance(name, str):  # a number leads to an item of the same section
+            model = section_of(model.model_fields[name]) or model
     return list(model.model_fields)
 
 

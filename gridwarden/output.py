@@ -24,7 +24,12 @@ FORMATS = ("table", "json", "csv")
 def format_option(function: Function) -> Function:
     """Give a click command the option ``--format table|json|csv`` (parameter ``format``)."""
     return click.option(
-        "--format", "format", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print the answer."
+        "--format",
+        "format",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print the answer.",
     )(function)
 
 
@@ -88,15 +93,13 @@ def escape(text: str) -> str:
 def escaped(character: str) -> str:
     r"""Return one unprintable character as its escape; a byte that was not UTF-8 as that byte."""
     point = ord(character)
-    if 0xDC80 <= point <= 0xDCFF:  # noqa: PLR2004  PEP 383: the byte 0x80..0xFF
+    if 0xDC80 <= point <= 0xDCFF:  # PEP 383: the byte 0x80..0xFF
         point -= 0xDC00
-    if point <= 0xFF:  # noqa: PLR2004
+    if point <= 0xFF:
         return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"  # noqa: PLR2004
+    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
 def width(text: str) -> int:
     """Return how many terminal columns a printable text takes."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

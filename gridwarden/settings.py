@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
@@ -212,13 +215,11 @@ class Settings(Section):
         description="Directory of hard links that says who holds which pool account; shared with LCMAPS and Argus.",
     )
     pools: tuple[str, ...] = Field(
-        min_length=1,
         description="Pools of accounts: each a prefix, whose accounts are the prefix and digits. "
         "No prefix may begin with another, since older mapping programs would take the one's accounts for the other's.",
         examples=[["cms", "atlas"]],
     )
     policy: tuple[Rule, ...] = Field(
-        min_length=1,
         description="Rules, in order; the first that matches decides. An identity that none matches is refused.",
         examples=[
             [
@@ -248,6 +249,14 @@ class Settings(Section):
         "sqlite:////var/lib/gridwarden/store.sqlite",
         description="Database of collected records, as an SQLAlchemy URL. Read only by collect, report and whoran.",
     )
+
+    @field_validator("pools", "policy", mode="before")
+    @classmethod
+    def not_empty(cls, value: object) -> object:
+        """Refuse an empty list: nobody could ever be mapped."""
+        if value == []:
+            raise ValueError("must not be empty")
+        return value
 
     @field_validator("pools")
     @classmethod
@@ -293,3 +302,11 @@ class Settings(Section):
     def ledger_directory(self) -> Path:
         """Where the ledger is."""
         return self.directories.state / "ledger"
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the section that a key holds, alone or as the items of a list; None for a plain value."""
+    for annotation in (field.annotation, *get_args(field.annotation)):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+    return None
