@@ -78,6 +78,8 @@ def as_table(rows: list[list[object]], columns: Sequence[str]) -> str:
 
 def cell_text(value: object) -> str:
     """Return a cell as one line of text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return "" if value is None else escape(str(value))
 
 

@@ -1,0 +1,100 @@
+"""``gridwarden config``: check, show, sample, install."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gridwarden import node_file
+from gridwarden.output import format_option, write
+
+
+@click.group()
+def config_group() -> None:
+    """Check, show and install the site's configuration.
+
+    \b
+    Examples:
+      gridwarden config sample > /etc/gridwarden/site.yaml
+      gridwarden config check
+      gridwarden config install
+    """
+
+
+@config_group.command("check")
+@click.pass_obj
+def check_command(path: Path) -> None:
+    """Read site.yaml and site.d; list every fault with its file, line and key.
+
+    Exit code 78 when there is a fault.
+
+    \b
+    Examples:
+      gridwarden config check
+      gridwarden --config ./site.yaml config check
+    """
+    from gridwarden.load_settings import files_of, load  # noqa: PLC0415  pydantic is slow to load
+
+    load(path)
+    click.echo(f"no fault in {', '.join(str(file) for file in files_of(path))}")
+
+
+@config_group.command("show")
+@click.option("--origin", is_flag=True, help="Add where each value was written: FILE:LINE, or default.")
+@format_option
+@click.pass_obj
+def show_command(path: Path, origin: bool, format: str) -> None:  # noqa: A002, FBT001  click's way
+    """List every key with the value in force.
+
+    \b
+    Examples:
+      gridwarden config show --origin
+      gridwarden config show --format json
+    """
+    from gridwarden.describe_settings import in_force  # noqa: PLC0415  pydantic is slow to load
+    from gridwarden.load_settings import load_with_origins  # noqa: PLC0415
+
+    columns = ["key", "value", "origin"] if origin else ["key", "value"]
+    write(in_force(load_with_origins(path)), columns, format)
+
+
+@config_group.command("sample")
+def sample_command() -> None:
+    """Print a commented site.yaml: what must be set, and the default of everything else.
+
+    \b
+    Examples:
+      gridwarden config sample > /etc/gridwarden/site.yaml
+    """
+    from gridwarden.describe_settings import sample  # noqa: PLC0415  pydantic is slow to load
+
+    click.echo(sample(), nl=False)
+
+
+@config_group.command("install")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option(
+    "--node-file",
+    "node_path",
+    type=click.Path(path_type=Path),
+    default=Path(node_file.PATH),
+    show_default=True,
+    help="The file that hooks and job_submit.lua read.",
+)
+@click.pass_obj
+def install_command(path: Path, dry_run: bool, node_path: Path) -> None:  # noqa: FBT001  click's way
+    """Write the node file and make gridwarden's directories, on this machine.
+
+    Hooks read the node file alone: run this on every machine after each change of site.yaml.
+
+    \b
+    Examples:
+      gridwarden config install --dry-run
+      gridwarden config install
+    """
+    from gridwarden.install import install  # noqa: PLC0415  pydantic is slow to load
+    from gridwarden.load_settings import load  # noqa: PLC0415
+
+    for sentence in install(load(path), node_path.absolute(), dry_run=dry_run):
+        click.echo(sentence)
