@@ -74,9 +74,7 @@ class Holder:
 
     def pairs(self) -> list[tuple[str, str]]:
         """The lines of the holder file."""
-        return [(field, str(getattr(self, field))) for field in FIELDS] + [
-            ("fqan", fqan) for fqan in self.fqans
-        ]
+        return [(field, str(getattr(self, field))) for field in FIELDS] + [("fqan", fqan) for fqan in self.fqans]
 
 
 def read(directory: str | os.PathLike[str], account: str) -> Holder:
@@ -103,9 +101,7 @@ def read_at(directory: int, account: str) -> Holder:
         raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
-        safe = (
-            stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
-        )
+        safe = stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
         if not safe:
             raise Refused(reasons.HOLDER_INVALID, f"others could have written the holder file of {account}")
         return _parse(account, trusted.read_all(descriptor, LIMIT, account))
@@ -146,9 +142,7 @@ def _parse(account: str, data: bytes) -> Holder:
 
 def publish(directory: str | os.PathLike[str], holder: Holder, group: int = -1) -> None:
     """Write or replace a holder file, readable by ``group`` (a gid); raises OSError, ConfigurationError."""
-    trusted.replace_file(
-        os.path.join(directory, holder.account), tab_file.encode(holder.pairs()), 0o640, group
-    )
+    trusted.replace_file(os.path.join(directory, holder.account), tab_file.encode(holder.pairs()), 0o640, group)
 
 
 def remove(directory: str | os.PathLike[str], account: str) -> None:
@@ -165,8 +159,6 @@ def everyone(directory: str | os.PathLike[str]) -> list[Holder]:
     """All holders, by account; raises Refused at the first file that cannot be trusted."""
     descriptor = trusted.open_directory(directory)
     try:
-        return [
-            read_at(descriptor, name) for name in sorted(os.listdir(descriptor)) if not name.startswith(".")
-        ]
+        return [read_at(descriptor, name) for name in sorted(os.listdir(descriptor)) if not name.startswith(".")]
     finally:
         os.close(descriptor)

@@ -18,7 +18,7 @@ class Process:
 
     __slots__ = ("command", "effective_uid", "parent", "pid", "real_uid", "session", "start", "state")
 
-    def __init__(  # noqa: PLR0913 - one argument a field
+    def __init__(
         self,
         *,
         pid: int,
@@ -60,7 +60,7 @@ def parse(stat: bytes, status: bytes) -> Process | None:
     opening, closing = stat.find(b"("), stat.rfind(b")")
     fields = stat[closing + 2 :].split()
     uids = status.partition(b"\nUid:")[2].split(maxsplit=2)
-    if opening == -1 or len(fields) < 20 or len(uids) < 2:  # noqa: PLR2004 - up to field 22, starttime
+    if opening == -1 or len(fields) < 20 or len(uids) < 2:
         return None
     return Process(
         pid=int(stat[:opening]),

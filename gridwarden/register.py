@@ -55,7 +55,7 @@ class Entry:
 def file_name(batch: str, cluster: str, node: str, job: str) -> str:
     """The name of a job's entry; raises ConfigurationError for parts that cannot be in a file name."""
     name = f"{batch}.{cluster}.{node}.{job}"
-    if "/" in name or "\0" in name or len(name.encode()) > 255:  # noqa: PLR2004 - NAME_MAX
+    if "/" in name or "\0" in name or len(name.encode()) > 255:
         raise ConfigurationError(f"{tab_file.escape(name)}: cannot name an entry of the local register")
     return name
 

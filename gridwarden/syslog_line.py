@@ -31,9 +31,7 @@ SUCCESSES = ("leased", "followed", "adopted", "mapped", "started", "ended", "sub
 def line(event: str, outcome: str, **fields: str | int | None) -> str:
     """The text of the line; a field whose value is None or empty is left out."""
     parts = [f"event={event}", f"outcome={outcome}"]
-    parts += [
-        f"{name}={_quoted(str(value))}" for name, value in fields.items() if value is not None and value != ""
-    ]
+    parts += [f"{name}={_quoted(str(value))}" for name, value in fields.items() if value is not None and value != ""]
     return " ".join(parts)
 
 

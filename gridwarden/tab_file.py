@@ -12,9 +12,7 @@ VERSION = "1"
 
 def encode(pairs: list[tuple[str, str]]) -> bytes:
     """The file's bytes for ``pairs``, a version line first."""
-    return "".join(f"{key}\t{escape(value)}\n" for key, value in [("version", VERSION), *pairs]).encode(
-        "ascii"
-    )
+    return "".join(f"{key}\t{escape(value)}\n" for key, value in [("version", VERSION), *pairs]).encode("ascii")
 
 
 def decode(data: bytes) -> dict[str, list[str]]:
@@ -48,7 +46,7 @@ def unescape(text: str) -> str:
     first, *rest = text.split("\\")
     whole = bytearray(first, "ascii")
     for part in rest:
-        if part[:1] != "x" or len(part) < 3:  # noqa: PLR2004 - a backslash stands only before xHH
+        if part[:1] != "x" or len(part) < 3:
             raise ValueError("a backslash is not followed by xHH")
         whole += bytes.fromhex(part[1:3])
         whole += part[3:].encode("ascii")

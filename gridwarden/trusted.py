@@ -145,6 +145,4 @@ def _refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> No
         )
     if status.st_mode & WRITABLE_BY_OTHERS and not (sticky_allowed and status.st_mode & stat.S_ISVTX):
         mode = stat.S_IMODE(status.st_mode)
-        raise ConfigurationError(
-            f"{shown}: can be written by others (mode {mode:04o})", f"chmod go-w {shown}"
-        )
+        raise ConfigurationError(f"{shown}: can be written by others (mode {mode:04o})", f"chmod go-w {shown}")

@@ -21,7 +21,7 @@ def test_a_holder_is_read_back_byte_for_byte_and_only_the_group_may_read_it(tmp_
     holders.publish(tmp_path, holder(verdict=holders.BANNED), os.getgid())
     found = holders.read(tmp_path, "cms001")
     assert found.pairs() == holder(verdict=holders.BANNED).pairs()
-    assert (tmp_path / "cms001").stat().st_mode & 0o777 == 0o640  # noqa: PLR2004
+    assert (tmp_path / "cms001").stat().st_mode & 0o777 == 0o640
     holders.publish(tmp_path, holder("cms002"))
     assert [one.account for one in holders.everyone(tmp_path)] == ["cms001", "cms002"]
     holders.remove(tmp_path, "cms001")

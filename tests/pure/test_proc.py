@@ -27,6 +27,6 @@ def test_this_process_is_found_with_its_start_time_and_owner() -> None:
     assert me is not None
     assert me.parent == os.getppid()
     assert me.real_uid == os.getuid()
-    assert 0 < time.time() - me.started() / 1e6 < 7200  # noqa: PLR2004
+    assert 0 < time.time() - me.started() / 1e6 < 7200
     assert os.getpid() in {process.pid for process in proc.owned_by(os.getuid())}
     assert proc.read(2**22 + 1) is None
