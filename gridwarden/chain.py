@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gridwarden import ledger, trusted
-from gridwarden.records import Value
+from gridwarden import ledger, records, trusted
 
 ACKNOWLEDGED = "acknowledged"
 
@@ -23,7 +22,7 @@ class Line(NamedTuple):
 
     seq: int
     hash: str
-    body: dict[str, Value]
+    body: dict[str, records.Value]
     where: str
     fault: str
 
@@ -111,7 +110,7 @@ def _parse(raw: bytes, where: str, previous: Line | None) -> Line:
         fault = "the chain is broken before this line: a line was removed, added or altered"
     elif seq != (previous.seq if previous else 0) + 1 and previous:
         fault = f"the record after {previous.seq} is numbered {seq}"
-    values: dict[str, Value] = {}
+    values: dict[str, records.Value] = {}
     if body == b"null":
         pass  # erased for privacy: its digest still holds its place in the chain
     elif ledger.digest_of(body) != digest:
