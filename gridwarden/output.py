@@ -63,7 +63,8 @@ def as_table(rows: list[list[object]], columns: Sequence[str]) -> str:
     table += [[cell_text(cell) for cell in row] for row in rows]
     widths = [max(width(line[index]) for line in table) for index in range(len(columns))]
     numeric = [
-        any(row[index] is not None for row in rows) and all(isinstance(row[index], int | float | None) for row in rows)
+        any(row[index] is not None for row in rows)
+        and all(is_number(row[index]) for row in rows if row[index] is not None)
         for index in range(len(columns))
     ]
     lines = []
@@ -74,6 +75,11 @@ def as_table(rows: list[list[object]], columns: Sequence[str]) -> str:
             cells.append(padding + text if right else text + padding)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def is_number(value: object) -> bool:
+    """Return whether a cell is an amount; Python counts truths as numbers, people do not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def cell_text(value: object) -> str:

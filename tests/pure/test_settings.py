@@ -1,0 +1,153 @@
+"""What the declaration accepts and refuses, without a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gridwarden.describe_settings import reference, sample
+from gridwarden.settings import FaultsError, Settings
+
+
+def site(**more: Any) -> dict[str, Any]:
+    least = {
+        "site": "EXAMPLE",
+        "pools": ["cms"],
+        "policy": [{"fqan": "/cms*", "pool": "cms"}],
+        "slurm": {"cluster": "site"},
+    }
+    return {**least, **more}
+
+
+def faults(**more: Any) -> str:
+    """Return what is wrong with a site, as one text."""
+    with pytest.raises(ValidationError) as caught:
+        Settings.of(site(**more))
+    texts = []
+    for details in caught.value.errors():
+        cause = details.get("ctx", {}).get("error")
+        texts.append(str(cause) if isinstance(cause, FaultsError) else details["msg"])
+    return "\n".join(texts)
+
+
+def test_four_keys_make_a_site() -> None:
+    settings = Settings.of(site())
+
+    assert settings.gridmapdir == Path("/etc/grid-security/gridmapdir")
+    assert settings.bans == (Path("/etc/gridwarden/bans"),)
+    assert settings.holders_directory == Path("/run/gridwarden/holders")
+    assert settings.register_directory == Path("/run/gridwarden/jobs")
+    assert settings.locks_directory == Path("/run/gridwarden/locks")
+    assert settings.ledger_directory == Path("/var/lib/gridwarden/ledger")
+    assert not settings.credentials.limited_proxies
+    assert settings.slurm.prolog_on_failure == "record-gap"
+
+
+def test_nothing_can_change_the_settings_once_read() -> None:
+    with pytest.raises(ValidationError):
+        Settings.of(site()).site = "OTHER"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("pools", [["cms", "cmsprd"], ["cmsprd", "cms"], ["cms", "cms"]])
+def test_no_account_can_belong_to_two_pools(pools: list[str]) -> None:
+    assert "accounts would belong to both" in faults(pools=pools)
+
+
+@pytest.mark.parametrize("pool", ["cms1", "1cms", "", ".cms", "c/ms", "cms ", "cms\n", "a" * 40])
+def test_a_pool_is_a_prefix_that_account_names_can_have(pool: str) -> None:
+    assert "cannot be a pool" in faults(pools=["cms", pool] if pool else [pool], policy=[{"dn": "*", "refuse": "x"}])
+
+
+def test_a_rule_cannot_lend_from_a_pool_that_is_not_there() -> None:
+    assert "pool 'atlas' is not one of pools" in faults(policy=[{"fqan": "/atlas*", "pool": "atlas"}])
+
+
+def test_a_fixed_account_is_never_one_that_a_pool_lends() -> None:
+    assert "is one that pool 'cms' lends" in faults(policy=[{"dn": "/CN=x", "account": "cms007"}])
+
+
+def test_an_account_that_only_begins_like_a_pool_may_be_fixed() -> None:
+    assert Settings.of(site(policy=[{"dn": "/CN=x", "account": "cmsprod"}])).policy[0].account == "cmsprod"
+
+
+@pytest.mark.parametrize("account", ["root", "", "a b", "../x", "-x", "cms\n"])
+def test_no_rule_maps_to_root_or_to_what_is_no_account(account: str) -> None:
+    assert "not the name of an account" in faults(policy=[{"dn": "/CN=x", "account": account}])
+
+
+@pytest.mark.parametrize(
+    ("rule", "given"),
+    [
+        ({"dn": "*"}, "none of them"),
+        ({"dn": "*", "pool": "cms", "account": "x"}, "pool and account"),
+        ({"dn": "*", "account": "x", "refuse": "no"}, "account and refuse"),
+    ],
+)
+def test_a_rule_has_one_outcome(rule: dict[str, str], given: str) -> None:
+    assert f"exactly one of pool, account, refuse; it has {given}" in faults(policy=[rule])
+
+
+def test_a_rule_says_whom_it_matches() -> None:
+    assert "needs dn or fqan" in faults(policy=[{"pool": "cms"}])
+
+
+def test_a_site_that_maps_nobody_is_a_mistake() -> None:
+    assert "must not be empty" in faults(pools=[])
+    assert "must not be empty" in faults(policy=[])
+
+
+@pytest.mark.parametrize("path", ["gridmapdir", "/x/../y", "~/x", "", "/x\ny", "/x\x00"])
+def test_a_path_means_the_same_for_everyone(path: str) -> None:
+    assert faults(gridmapdir=path)
+    assert faults(bans=[path])
+    assert faults(directories={"state": path})
+
+
+@pytest.mark.parametrize("value", ["a\tb", "a\nkey\tvalue", "", " "])
+def test_no_value_can_add_a_line_to_the_node_file(value: str) -> None:
+    assert faults(site=value)
+    assert faults(slurm={"cluster": value})
+    assert faults(slurm={"cluster": "x", "spool": f"/x{value}\n"})
+
+
+def test_the_spool_may_hold_the_nodes_name_and_no_other_pattern() -> None:
+    assert Settings.of(site(slurm={"cluster": "x", "spool": "/var/spool/slurmd/%n"})).slurm.spool
+    assert "no pattern but %n" in faults(slurm={"cluster": "x", "spool": "/var/spool/slurmd/%h"})
+
+
+@pytest.mark.parametrize("choice", ["", "ignore", "Drain", True])
+def test_on_failure_is_one_of_the_four(choice: object) -> None:
+    assert faults(slurm={"cluster": "x", "prolog_on_failure": choice})
+    assert faults(slurm={"cluster": "x", "epilog_on_failure": choice})
+
+
+@pytest.mark.parametrize("number", [0, -1, True, "5", None])
+def test_a_limit_is_a_positive_number(number: object) -> None:
+    assert faults(slurm={"cluster": "x", "script_maximum_bytes": number})
+    assert faults(credentials={"verify_seconds": number})
+
+
+@pytest.mark.parametrize("url", ["sqlite:///relative", "sqlite://", "/var/x", "mysql://x", "sqlite:////x\n"])
+def test_the_store_is_found_from_everywhere(url: str) -> None:
+    assert faults(store=url)
+
+
+def test_the_sample_is_a_configuration() -> None:
+    assert Settings.of(yaml.safe_load(sample())).pools == ("cms", "atlas")
+
+
+def test_the_sample_with_everything_uncommented_says_the_same() -> None:
+    lines = sample().splitlines()
+    uncommented = "\n".join(
+        line.replace("#", "", 1) if line.lstrip()[:1] == "#" and line.lstrip()[1:2] != " " else line for line in lines
+    )
+
+    assert Settings.of(yaml.safe_load(uncommented)) == Settings.of(yaml.safe_load(sample()))
+
+
+def test_every_key_has_a_description() -> None:
+    assert "None" not in reference()
