@@ -1,0 +1,59 @@
+"""Command line of the test site: `python3 -m tests.site --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.site import build, host, recipe, up
+
+DESCRIPTION = """\
+A grid site for tests: Slurm, MariaDB and gridwarden as real daemons on a Debian root, in private namespaces.
+It leaves nothing on the machine but the cached root."""
+EXAMPLES = """\
+examples:
+  python3 -m tests.site build
+  python3 -m tests.site run -- sinfo
+  python3 -m tests.site run -- pytest tests/story/test_journey.py
+  python3 -m tests.site shell
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.site",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("build", help="build the cached root if the recipe has none yet")
+    run = actions.add_parser("run", help="bring a pristine site up, run a command in it as root, take it down")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its words")
+    actions.add_parser("shell", help="the same with a shell")
+    actions.add_parser("status", help="say whether a site can be had here, and what is missing")
+    words = parser.parse_args()
+    try:
+        return _act(parser, words)
+    except host.SiteError as error:
+        print(f"site: {error}", file=sys.stderr)
+        return 1
+
+
+def _act(parser: argparse.ArgumentParser, words: argparse.Namespace) -> int:
+    if words.action == "build":
+        print(build.build())
+        return 0
+    if words.action == "status":
+        print(host.why_no_site() or f"ready: {recipe.root_directory()}")
+        return 0 if host.why_no_site() is None else 1
+    if words.action == "shell":
+        return up.run(["bash"])
+    command = words.command[1:] if words.command[:1] == ["--"] else words.command
+    if not command:
+        parser.error("run needs a command: run -- COMMAND …")
+    return up.run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

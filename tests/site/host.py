@@ -1,0 +1,66 @@
+"""What the machine below the test site must offer, and how to get what it lacks."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.site import recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN_PROGRAMS = {"unshare": "util-linux", "setpriv": "util-linux", "mount": "mount"}
+BUILD_PROGRAMS = {"debootstrap": "debootstrap", "chroot": "coreutils"}
+
+
+class SiteError(Exception):
+    """The site cannot be built or brought up; the message says why and what to do."""
+
+
+def lacks_for_running() -> list[str]:
+    """What is missing for a site with a cached root, one sentence each; empty if nothing is."""
+    lacks = _missing(RUN_PROGRAMS)
+    if os.geteuid() != 0:
+        lacks.append("root: namespaces and mounts need it; run the same command with sudo")
+    return lacks
+
+
+def lacks_for_building() -> list[str]:
+    lacks = lacks_for_running() + _missing(BUILD_PROGRAMS)
+    if importlib.util.find_spec("pip") is None:
+        lacks.append("pip: run with .venv/bin/python (`make venv` makes it)")
+    return lacks
+
+
+def why_no_site() -> str | None:
+    """Why tests cannot use a site now, for a skip or a failure; None if they can."""
+    lacks = lacks_for_running()
+    if lacks:
+        return "no test site: " + "; ".join(lacks)
+    if not recipe.root_directory().is_dir():
+        return "no test site: its root is not built; as root: make site"
+    return None
+
+
+def lock(path: Path, *, exclusive: bool, wait: bool = True) -> int | None:
+    """Flock PATH, creating it; the descriptor, or None if it is taken and `wait` is false."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    try:
+        fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _missing(programs: dict[str, str]) -> list[str]:
+    return [
+        f"{program}: on Debian or Ubuntu, apt-get install {package}"
+        for program, package in programs.items()
+        if shutil.which(program) is None
+    ]

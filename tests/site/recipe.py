@@ -1,0 +1,81 @@
+"""What goes into the cached root of the test site, and the digest that names it.
+
+Configuration files are not part of it: they lie in `tests/site/root/` and are laid over the root each time
+a site comes up, so that changing one costs no rebuild.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+SUITE = "trixie"
+PACKAGES = (
+    "iproute2",
+    "lcmaps-plugins-basic-poolaccount",
+    "lcmaps-plugins-voms",
+    "liblcmaps-without-gsi0t64",
+    "mariadb-server",
+    "munge",
+    "openssl",
+    "procps",
+    "psmisc",
+    "python3",
+    "python3-venv",
+    "rsyslog",
+    "slurm-wlm",
+    "slurmdbd",
+    "sudo",
+    "voms-clients",
+)
+TEST_REQUIREMENTS = ("hypothesis", "pytest")
+
+POOLS = {"cms": 2100, "atlas": 2200}
+POOL_SIZE = 20
+USERS = {"pilotcms": 2001, "pilotatlas": 2002, "alice": 2011, "bob": 2012, "cmsprod": 2051}
+
+# Runs inside the root once its packages are there. Whatever a daemon would make anew at its first start, and
+# whatever only apt needs, is dropped.
+BAKE = """\
+set -eu
+while read -r name uid; do useradd --create-home --user-group --uid "$uid" --shell /bin/bash "$name"; done
+python3 -m venv --without-pip /opt/gridwarden
+ln -s /opt/gridwarden/bin/gridwarden /opt/gridwarden/bin/whoran /opt/gridwarden/bin/pytest /usr/local/bin/
+rm -rf /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/lib/apt/lists/* /var/log/* /usr/share/doc/*
+rm -f /etc/resolv.conf /usr/sbin/policy-rc.d
+mkdir -p /src /var/log/slurm /var/spool/slurmctld /var/spool/slurmd
+mkdir -p /etc/grid-security/gridmapdir /etc/grid-security/certificates /etc/grid-security/vomsdir
+chown slurm:slurm /var/log/slurm /var/spool/slurmctld
+"""
+
+
+def accounts() -> dict[str, int]:
+    """Every account of the site and its uid: pools (`cms001` is 2101), pilots and ordinary users."""
+    pooled = {f"{pool}{n:03}": base + n for pool, base in POOLS.items() for n in range(1, POOL_SIZE + 1)}
+    return USERS | pooled
+
+
+def requirements() -> tuple[str, ...]:
+    """What the site's venv holds: gridwarden's dependencies, what builds its wheel, what runs its tests."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    return (*project["project"]["dependencies"], *project["build-system"]["requires"], *TEST_REQUIREMENTS)
+
+
+def cache_directory() -> Path:
+    return Path(os.environ.get("GRIDWARDEN_SITE_CACHE", "/var/cache/gridwarden-site"))
+
+
+def digest() -> str:
+    """Names a root: 16 hex digits over all that decides what is in it."""
+    build_steps = (Path(__file__).with_name("build.py")).read_text()
+    parts = [SUITE, PACKAGES, sorted(accounts().items()), requirements(), BAKE, build_steps]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def root_directory() -> Path:
+    return cache_directory() / f"root-{digest()}"
