@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -68,7 +69,7 @@ def reference_section(model: type[BaseModel], prefix: str) -> list[str]:
         if inner:
             path = f"{prefix}{name}[]" if is_list(field) else f"{prefix}{name}"
             default = "required" if field.is_required() else "see below"
-            inner_lines += ["", f"## {path}", "", str(inner.__doc__).strip(), ""]
+            inner_lines += ["", f"## {path}", "", inspect.cleandoc(inner.__doc__ or "").replace("``", "`"), ""]
             inner_lines += reference_section(inner, f"{path}.")
         example = f" Example: {code(field.examples[0])}." if field.examples else ""
         lines.append(f"| `{prefix}{name}` | {field.description}{facts(field)}{example} | {default} |")

@@ -1,0 +1,134 @@
+"""Write the pages of docs/ that the code knows best: ``make docs``; a test fails when they are out of date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gridwarden import reasons
+from gridwarden.cli import WHORAN, gridwarden, load_command
+from gridwarden.describe_settings import reference, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCS = Path(__file__).resolve().parent
+WIDTH = 100
+NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
+
+WHAT_TO_DO = {
+    reasons.CREDENTIAL_UNREADABLE: "Look at the path and the owner of the file; give the path of a proxy, not of a key.",
+    reasons.CREDENTIAL_EXPOSED: "`chmod 600` the proxy; it may have been copied, so make a new one.",
+    reasons.CREDENTIAL_MALFORMED: "Make the proxy anew; a file cut off by a full disk or a transfer looks like this.",
+    reasons.CREDENTIAL_EXPIRED: "Make or renew the proxy; look at the clock when it should still be good.",
+    reasons.CREDENTIAL_UNTRUSTED: "Install the authority's certificate in `credentials.certificates` if the site trusts it.",
+    reasons.CREDENTIAL_REVOKED: "The person needs a new certificate; ask the authority why this one was revoked.",
+    reasons.CREDENTIAL_LIMITED: "Delegate a full proxy, or set `credentials.limited_proxies` if the site accepts these.",
+    reasons.CREDENTIAL_TIMEOUT: "Look at the load and at the size of `credentials.certificates`; try again.",
+    reasons.VOMS_EXPIRED: "Run `voms-proxy-init` again; the attributes end before the proxy does.",
+    reasons.VOMS_FORGED: "Treat it as an attack, or as a damaged file, until the person has shown which.",
+    reasons.VOMS_UNTRUSTED: "Look at the `.lsc` file of the VO in `credentials.vomsdir`: the VO may have a new server.",
+    reasons.BANNED: "`gridwarden ban list` says by which line, and why.",
+    reasons.POLICY_NO_MATCH: "`gridwarden map --explain` shows each rule tried; add one to `policy` if they should come in.",
+    reasons.POLICY_REFUSED: "The site meant it: the rule's own sentence says why.",
+    reasons.LEASE_NAME_TOO_LONG: "A name in the gridmapdir has at most 255 bytes; map this identity to a fixed account.",
+    reasons.LEASE_NAME_COLLISION: "Two identities differ only in what the encoding loses; map one to a fixed account.",
+    reasons.LEASE_IN_OTHER_POOL: "The policy changed under a lease: release it once its holder has no more jobs.",
+    reasons.LEASE_CORRUPT: "Compare the links in the gridmapdir (`ls -li`) with what the ledger says before changing any.",
+    reasons.POOL_FULL: "Create more accounts and their files in the gridmapdir, or release leases that are idle.",
+    reasons.ACCOUNT_UNKNOWN: "Create the account on this machine, or remove its file from the gridmapdir.",
+    reasons.ACCOUNT_PRIVILEGED: "Take the account out of the pool or the policy: grid jobs never run as a system account.",
+    reasons.OPTION_NOT_ALLOWED: "Use the exact long name of an allowed option: `gridwarden submit slurm --help` lists them.",
+    reasons.SCRIPT_TOO_LARGE: "Stage large files as input, or raise `slurm.script_maximum_bytes` (and Slurm's own limit).",
+    reasons.SCRIPT_EMPTY: "Give the job script on standard input; it begins with `#!`.",
+    reasons.SUBMIT_REJECTED: "sbatch's own words stand behind the reason: limits, partition, association.",
+    reasons.HOLDER_MISSING: "Map the identity again: the runtime directory is empty after a restart.",
+    reasons.HOLDER_INVALID: "Look at the owner and mode of the holder file, then map the identity again.",
+    reasons.HOLDER_NOT_LINKED: "The lease changed hands or was removed by another program; look before any job runs.",
+    reasons.STAMP_PROTECTED: "A user tried to change `admin_comment` or `extra` of a stamped job.",
+}
+
+
+def main() -> None:
+    """Write every generated page."""
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(DOCS.parent)}")
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of every generated page by its path."""
+    return {
+        DOCS / "commands.md": commands_page(),
+        DOCS / "configuration.md": configuration_page(),
+        DOCS / "reasons.md": reasons_page(),
+    }
+
+
+def configuration_page() -> str:
+    """Return the page of every key, and the sample."""
+    return f"""{NOTICE}
+# Configuration
+
+`/etc/gridwarden/site.yaml` holds what the site decides; files `/etc/gridwarden/site.d/*.yaml` are laid over it
+in the order of their names: sections add up, lists and single values replace what came before.
+All of them must belong to root, and nobody else may be able to write them or the directories above.
+
+`gridwarden config check` lists every fault at once, `gridwarden config show --origin` what is in force and where
+it was written. Hooks do not read site.yaml but the node file: after a change, run `gridwarden config install` on
+every machine. `directories.runtime` is empty after a restart: run it at boot too, before slurmd and slurmctld.
+
+{reference()}
+
+## A sample
+
+What `gridwarden config sample` prints:
+
+```yaml
+{sample().rstrip()}
+```
+"""
+
+
+def reasons_page() -> str:
+    """Return the page of every reason for a refusal."""
+    rows = "\n".join(
+        f"| `{reason}` | {sentence} | {WHAT_TO_DO[reason]} |" for reason, sentence in reasons.SENTENCES.items()
+    )
+    return f"""{NOTICE}
+# Reasons
+
+Whatever gridwarden refuses, it refuses for one of these reasons. The word stands in the message, in the syslog
+line (`reason=…`) and in the ledger's `refused` record; it does not change between versions.
+
+| reason | what it means | what to do |
+|---|---|---|
+{rows}
+"""
+
+
+def commands_page() -> str:
+    """Return the page of every command: its own help."""
+    sections = []
+    for name, command in [*walk(gridwarden, "gridwarden"), ("whoran", load_command(WHORAN))]:
+        with click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH) as context:
+            text = command.get_help(context)
+        sections.append(f"## {name}\n\n```text\n{text}\n```\n")
+    return f"{NOTICE}\n# Commands\n\nExit codes: [exit-codes.md](exit-codes.md).\n\n" + "\n".join(sections)
+
+
+def walk(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield a command, and every command below it, with their full names."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=name)
+        for below in command.list_commands(context):
+            inner = command.get_command(context, below)
+            if inner is not None:
+                yield from walk(inner, f"{name} {below}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The tree must stay what README and pyproject.toml say it is."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+PARTS = ("mapper", "hooks", "prune", "accounting")
+
+ALLOWED = {
+    "gridwarden": {"gridwarden"},
+    "mapper": {"gridwarden", "mapper"},
+    "prune": {"gridwarden", "prune"},
+    "accounting": {"gridwarden", "accounting"},
+    "hooks": {"gridwarden", "mapper", "prune", "hooks"},
+}
+"""Which part may import which: who is called by others must not need them."""
+
+MAPPER_VALUES = {"gridwarden.mapper.identity"}
+"""What accounting may know of the mapper: values, nothing that decides or acts."""
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    found = {}
+    for package, where in SETUP["package-dir"].items():
+        for path in (ROOT / where).rglob("*.py"):
+            below = path.relative_to(ROOT / where)
+            if package == "gridwarden" and below.parts[0] in PARTS:
+                continue
+            dotted = [package, *below.with_suffix("").parts]
+            found[".".join(dotted).removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules of ours that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "gridwarden")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gridwarden":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else str(node.module)
+
+
+def part_of(module: str) -> str:
+    names = module.split(".")
+    return names[1] if len(names) > 1 and names[1] in PARTS else "gridwarden"
+
+
+MODULES = modules()
+
+
+def test_every_part_is_linked_and_packaged() -> None:
+    mapped = {name: ROOT / where for name, where in SETUP["package-dir"].items()}
+    assert set(mapped) == {"gridwarden", *(f"gridwarden.{part}" for part in PARTS)}
+    for name, where in mapped.items():
+        link = ROOT / name.replace(".", "/")
+        assert link.resolve() == where, f"{link} must lead to {where}"
+
+
+def test_every_package_with_code_is_shipped() -> None:
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert packages == set(SETUP["packages"])
+
+
+def test_every_directory_with_code_is_a_package() -> None:
+    for path in MODULES.values():
+        assert (path.parent / "__init__.py").exists(), path
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_part_needs_only_what_it_may_need(name: str) -> None:
+    for target in imports(MODULES[name], MODULES):
+        allowed = part_of(target) in ALLOWED[part_of(name)]
+        values = part_of(name) == "accounting" and target in MAPPER_VALUES
+        assert allowed or values, f"{name} imports {target}"
+        assert target != "gridwarden.cli", f"{name} imports the command line"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_module_says_in_its_first_line_what_it_is_for(name: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[name].read_bytes())), name
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if part_of(name) in ("hooks", "prune")))
+def test_only_commands_read_the_configuration(name: str) -> None:
+    heavy = {"gridwarden.settings", "gridwarden.load_settings"}
+    assert name.endswith(".commands") or not heavy & set(imports(MODULES[name], MODULES)), name
+
+
+def test_only_the_command_line_names_the_parts() -> None:
+    for name, path in MODULES.items():
+        if part_of(name) == "gridwarden" and name != "gridwarden.cli":
+            words = {node.value for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Constant)}
+            named = [word for word in words if isinstance(word, str) and word.startswith("gridwarden.")]
+            assert not [word for word in named if part_of(word) != "gridwarden"], name
