@@ -1,0 +1,128 @@
+"""Reading a credential file that somebody names, with no more rights than that person has.
+
+The file holds a private key.  Whoever names it must own it and nobody else may read it, so that naming a
+file is proof of holding it; and it is opened as that person, so that root is never sent to open something
+for somebody (a link to another's proxy, a device, a file on a server that refuses root).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+
+from gridwarden import reasons
+from gridwarden.errors import Refused
+from gridwarden.mapper.child import end, read_until_end
+from gridwarden.tab_file import escape
+
+MAXIMUM_BYTES = 256 * 1024
+READ_SECONDS = 2.0
+NOGROUP = 65534
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# How a reading child's message begins.
+_CONTENTS, _REFUSED = b"+", b"-"
+
+
+def read(path: str | os.PathLike[str], caller_uid: int | None = None) -> bytes:
+    """The bytes of the credential file ``path``, at most 256 KiB.
+
+    ``caller_uid`` is the person for whom root asks (sudo's ``SUDO_UID``): the file is then read as that
+    person, in a child process.  Raises Refused with CREDENTIAL_UNREADABLE, _EXPOSED or _MALFORMED.
+    """
+    name = os.fspath(path)
+    if caller_uid and os.geteuid() == 0:
+        return _read_as(caller_uid, name)
+    return _read_here(name)
+
+
+def _read_here(path: str) -> bytes:
+    shown = escape(path)
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{shown}: {why.lower()}") from error
+    try:
+        _refuse_doubtful(os.fstat(descriptor), shown)
+        return _contents(descriptor, shown)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_doubtful(status: os.stat_result, shown: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{shown}: is not a regular file")
+    if status.st_uid not in (0, os.geteuid()):
+        raise Refused(reasons.CREDENTIAL_EXPOSED, f"{shown}: belongs to uid {status.st_uid}, not to uid {os.geteuid()}")
+    if status.st_mode & _OTHERS:
+        mode = stat.S_IMODE(status.st_mode)
+        raise Refused(
+            reasons.CREDENTIAL_EXPOSED,
+            f"{shown}: others than its owner have access (mode {mode:04o})",
+            f"chmod 600 {shown}",
+        )
+    if status.st_nlink != 1:
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{shown}: has {status.st_nlink} names, one is allowed")
+
+
+def _contents(descriptor: int, shown: str) -> bytes:
+    data = bytearray()
+    try:
+        while len(data) <= MAXIMUM_BYTES and (part := os.read(descriptor, MAXIMUM_BYTES + 1 - len(data))):
+            data += part
+    except OSError as error:
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{shown}: {(error.strerror or '').lower()}") from error
+    if len(data) > MAXIMUM_BYTES:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: is larger than {MAXIMUM_BYTES} bytes")
+    return bytes(data)
+
+
+def _read_as(uid: int, path: str) -> bytes:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _read_and_exit(uid, path, writing)
+    os.close(writing)
+    milliseconds = 0
+    try:
+        message = read_until_end(reading, MAXIMUM_BYTES + 1024, READ_SECONDS)
+        milliseconds = 100
+    except (TimeoutError, ValueError) as error:
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: not read within {READ_SECONDS} s") from error
+    finally:
+        os.close(reading)
+        end(pid, milliseconds)
+    if message[:1] == _CONTENTS:
+        return message[1:]
+    reason, _, detail = message[1:].decode("utf-8", "replace").partition("\t")
+    if message[:1] != _REFUSED or reason not in reasons.SENTENCES:
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: cannot be read as uid {uid}")
+    raise Refused(reason, detail)
+
+
+def _read_and_exit(uid: int, path: str, writing: int) -> None:
+    """The reading child: become the person, read, tell, and never return."""
+    try:
+        _become(uid)
+        try:
+            message = _CONTENTS + _read_here(path)
+        except Refused as refusal:
+            message = _REFUSED + f"{refusal.reason}\t{refusal.detail}".encode()
+        view = memoryview(message)
+        while view:
+            view = view[os.write(writing, view) :]
+    finally:
+        os._exit(0)
+
+
+def _become(uid: int) -> None:
+    try:
+        entry = pwd.getpwuid(uid)
+        groups, group = os.getgrouplist(entry.pw_name, entry.pw_gid), entry.pw_gid
+    except KeyError:
+        groups, group = [], NOGROUP
+    os.setgroups(groups)
+    os.setresgid(group, group, group)
+    os.setresuid(uid, uid, uid)

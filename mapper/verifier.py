@@ -1,0 +1,76 @@
+"""The process that understands a credential: certificates come in, who it is goes out.
+
+``gridwarden.mapper.verify`` starts it for one credential.  It loads its code and libraries first, then gives
+up all rights, says so, and only then reads.  Its answer is a tab file with either
+
+- ``subject``, ``fqan`` (repeated), ``credential``, ``not_after``, ``limited``, or
+- ``refused`` and ``detail``, or
+- ``fault``: what of the site's own files is not as it should be.
+
+Its starter believes none of it without looking: by then this process may be an attacker's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper import confine, libcrypto, voms, x509
+from gridwarden.tab_file import encode
+
+INPUT_LIMIT = 512 * 1024
+READY = b"ready\n"
+
+
+def main() -> None:
+    """Answer on descriptor 1 about the certificates on descriptor 0.
+
+    Arguments: certificates directory, vomsdir, limit of processor seconds.
+    """
+    certificates, vomsdir, seconds = sys.argv[-3:]
+    confine.confine(int(seconds))
+    os.write(1, READY)
+    try:
+        answer = who_is(os.read(0, INPUT_LIMIT), certificates, vomsdir)
+    except Refused as refusal:
+        answer = [("refused", refusal.reason), ("detail", refusal.detail)]
+    except ConfigurationError as fault:
+        answer = [("fault", str(fault))]
+    os.write(1, encode(answer))
+
+
+def who_is(pem: bytes, certificates: str, vomsdir: str) -> list[tuple[str, str]]:
+    """The identity that a proxy proves, as pairs; raises Refused and ConfigurationError."""
+    _require_authorities(certificates)
+    leaf, *others = x509.parse(pem)
+    x509.refuse_old_proxy(leaf)
+    try:
+        chain = x509.verify_chain(leaf, others, certificates, proxies=True, purpose=x509.TLS_CLIENT)
+    except x509.ChainFault as fault:
+        raise fault.refusal() from fault
+    proxies, person = x509.person_of(chain)
+    limited = x509.is_limited(proxies)
+    fqans, attributes_end = voms.attributes(proxies, person, certificates, vomsdir)
+    ends = [x509.not_after(certificate) for certificate in chain]
+    if attributes_end is not None:
+        ends.append(attributes_end)
+    issuer = libcrypto.oneline(libcrypto.issuer_name(person))
+    return [
+        ("subject", x509.subject(person)),
+        *(("fqan", fqan) for fqan in fqans),
+        ("credential", f"{x509.serial_text(person)}{issuer}"),
+        ("not_after", str(min(ends))),
+        ("limited", "yes" if limited else "no"),
+    ]
+
+
+def _require_authorities(directory: str) -> None:
+    """Refuse to judge against a directory that holds no authority: everybody would look like a stranger."""
+    try:
+        names = os.listdir(directory)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"{directory}: {why} (the verifier is uid {os.geteuid()})") from error
+    if not any(name[8:] == ".0" for name in names):
+        raise ConfigurationError(f"{directory}: holds no certificate authority (no HASH.0 file)")

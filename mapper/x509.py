@@ -1,0 +1,257 @@
+"""Certificate chains: RFC 5280 and RFC 3820 (proxies) by libcrypto, and what it leaves to its caller.
+
+Runs in the verifier's child process.  Certificates are libcrypto's pointers, as plain integers.
+
+Decided here, where the standards leave a choice:
+
+- Authorities are the ``HASH.N`` files of one directory; the system's own are never looked at.
+- Revocation lists (``HASH.rN``, as fetch-crl writes them) are used where there is one.  One that is out of
+  date, unreadable or badly signed refuses every certificate of that authority; none at all is accepted,
+  because short-lived credential services issue none.
+- Signatures by MD5 or SHA-1 and keys below 80 bits of security (RSA 1024) do not count.
+- A name whose slash form could also be another name's is refused: the slash form is what gets mapped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gridwarden import reasons
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper import der, libcrypto, pem
+
+MAXIMUM_CERTIFICATES = 64
+MAXIMUM_DEPTH = 32
+
+INHERIT_ALL = der.object_identifier("1.3.6.1.5.5.7.21.1")
+LIMITED = der.object_identifier("1.3.6.1.4.1.3536.1.1.1.9")  # Globus's, the grid's word for "may not start jobs"
+PROXY_CERTIFICATE_INFORMATION = b"1.3.6.1.5.5.7.1.14"
+
+# <openssl/x509v3.h>, <openssl/x509_vfy.h>
+_PROXY = 0x400
+_CRL_CHECK, _CRL_CHECK_ALL, _ALLOW_PROXIES = 0x4, 0x8, 0x40
+_SECURITY_LEVEL = 1
+TLS_CLIENT = 1
+_CALLBACK_ACCEPTS, _CALLBACK_REFUSES = 1, 0
+_NO_ISSUER = frozenset({2, 18, 19, 20, 21})
+_NO_CRL = 3
+_BAD_SIGNATURE = 7
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_CRL_NOT_YET_VALID, _CRL_EXPIRED = 11, 12
+_REVOKED = 23
+
+
+class ChainFault(Exception):
+    """A chain does not hold: libcrypto's ``code``, and a sentence about the certificate at fault."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+    @property
+    def forged(self) -> bool:
+        """Whether no trusted authority made this certificate, whatever it says about its issuer."""
+        return self.code == _BAD_SIGNATURE or self.code in _NO_ISSUER
+
+    def refusal(self) -> Refused:
+        """The refusal of a person's credential for this fault."""
+        return Refused(
+            {
+                _EXPIRED: reasons.CREDENTIAL_EXPIRED,
+                _NOT_YET_VALID: reasons.CREDENTIAL_EXPIRED,
+                _REVOKED: reasons.CREDENTIAL_REVOKED,
+            }.get(self.code, reasons.CREDENTIAL_UNTRUSTED),
+            str(self),
+        )
+
+
+def parse(presented: bytes) -> list[int]:
+    """The certificates of a PEM text in its order, leaf first; raises Refused."""
+    if presented.count(pem.BEGIN) > MAXIMUM_CERTIFICATES:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"it holds more than {MAXIMUM_CERTIFICATES} certificates")
+    try:
+        certificates = [from_der(certificate) for certificate in pem.decode(presented)]
+    except ValueError as error:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, str(error)) from error
+    if not certificates:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, "there is no certificate in it")
+    return certificates
+
+
+def from_der(data: bytes) -> int:
+    """The certificate that ``data`` is; raises ValueError."""
+    certificate = libcrypto.decoded(libcrypto.d2i_x509, data)
+    if not certificate:
+        raise ValueError("what it calls a certificate is none")
+    return certificate
+
+
+def verify_chain(leaf: int, others: list[int], directory: str, *, proxies: bool, purpose: int = 0) -> list[int]:
+    """The chain from ``leaf`` to an authority in ``directory``, both included, by way of ``others``.
+
+    ``proxies`` says whether RFC 3820 proxies may stand in it; ``purpose`` is one of libcrypto's, or 0 for
+    any.  Raises ChainFault, and ConfigurationError where a file of the directory cannot be read.
+    """
+    store = libcrypto.store_new()
+    untrusted = libcrypto.stack_new()
+    for other in others:
+        libcrypto.stack_push(untrusted, other)
+    context = libcrypto.context_new()
+    if not (
+        libcrypto.store_load_path(store, os.fsencode(directory))
+        and libcrypto.context_initialise(context, store, leaf, untrusted)
+    ):
+        raise ConfigurationError(f"{directory}: libcrypto cannot use it")
+    parameters = libcrypto.context_parameters(context)
+    libcrypto.set_flags(parameters, _CRL_CHECK | _CRL_CHECK_ALL | (_ALLOW_PROXIES if proxies else 0))
+    libcrypto.set_depth(parameters, MAXIMUM_DEPTH)
+    libcrypto.set_security_level(parameters, _SECURITY_LEVEL)
+    if purpose:
+        libcrypto.set_purpose(parameters, purpose)
+
+    def judge(accepted: int, context: int) -> int:
+        if accepted or _without_revocation_list(context, directory):
+            return _CALLBACK_ACCEPTS
+        return _CALLBACK_REFUSES
+
+    callback = libcrypto.VERIFY_CALLBACK(judge)  # named, so that it lives as long as it may be called
+    libcrypto.set_callback(context, callback)
+    if libcrypto.verify_certificate(context) != 1:
+        raise _fault(libcrypto.context_error(context), libcrypto.context_current(context) or leaf, directory)
+    chain = libcrypto.context_chain(context)
+    return [libcrypto.stack_value(chain, place) for place in range(libcrypto.stack_size(chain))]
+
+
+def person_of(chain: list[int]) -> tuple[list[int], int]:
+    """The proxies of a verified chain, leaf first, and the certificate of the person who made them.
+
+    Raises Refused when the chain's leaf is not a proxy.
+    """
+    proxies = [certificate for certificate in chain if libcrypto.extension_flags(certificate) & _PROXY]
+    person = chain[len(proxies)]
+    refuse_old_proxy(person)
+    if not proxies:
+        raise Refused(
+            reasons.CREDENTIAL_MALFORMED, f"it is the certificate of {subject(person)} itself, not a proxy of it"
+        )
+    return proxies, person
+
+
+def refuse_old_proxy(certificate: int) -> None:
+    """Raise Refused for a proxy of the kind before RFC 3820, which only its name tells from a person."""
+    name = subject(certificate)
+    if name.endswith(("/CN=proxy", "/CN=limited proxy")) and not libcrypto.extension_flags(certificate) & _PROXY:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{name} is a proxy of the kind before RFC 3820")
+
+
+def is_limited(proxies: list[int]) -> bool:
+    """Whether a proxy among them is a limited one; raises Refused for a policy that is not known here.
+
+    RFC 3820 section 3.8 has whoever does not know a proxy's policy language refuse the proxy.
+    """
+    languages = {_policy_language(proxy) for proxy in proxies}
+    if languages - {INHERIT_ALL, LIMITED}:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, "a proxy restricts its rights in a way not known here")
+    return LIMITED in languages
+
+
+def _policy_language(proxy: int) -> bytes:
+    """ProxyCertInfo ::= SEQUENCE { pathLength INTEGER OPTIONAL, SEQUENCE { language OID, policy OPTIONAL } }."""
+    try:
+        information = der.sequence(extension(proxy, PROXY_CERTIFICATE_INFORMATION) or b"")
+        language, *policy = der.elements(information[-1].expect(der.SEQUENCE))
+        return b"" if policy else language.expect(der.OBJECT_IDENTIFIER)
+    except (ValueError, IndexError) as error:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"a proxy's own extension is damaged: {error}") from error
+
+
+def extension(certificate: int, oid: bytes) -> bytes | None:
+    """The contents of the extension ``oid`` (dotted), or None; raises ValueError when it is there twice."""
+    wanted = libcrypto.object_from_text(oid, 1)
+    place = libcrypto.extension_by_object(certificate, wanted, -1)
+    if place == -1:
+        return None
+    if libcrypto.extension_by_object(certificate, wanted, place) != -1:
+        raise ValueError("an extension stands twice in one certificate")
+    return libcrypto.string_bytes(libcrypto.extension_data(libcrypto.extension_at(certificate, place)))
+
+
+def subject(certificate: int) -> str:
+    """The subject in slash form, as LCMAPS has it; raises Refused when that form could be another name's."""
+    name = libcrypto.subject_name(certificate)
+    slashed = libcrypto.oneline(name)
+    for place in range(libcrypto.name_size(name)):
+        value = libcrypto.string_bytes(libcrypto.entry_value(libcrypto.name_entry(name, place)))
+        if ambiguous(value):
+            raise Refused(reasons.CREDENTIAL_MALFORMED, f"a part of the name {slashed} could be mistaken for another")
+    return slashed
+
+
+def ambiguous(value: bytes) -> bool:
+    """Whether the slash form of a name with this part could be read as that of a different name.
+
+    libcrypto escapes control and non-ASCII bytes with a backslash but leaves backslashes alone, and puts a
+    slash before each part but leaves slashes inside one alone (``CN=host/a.example`` is common and clear,
+    ``CN=anna/CN=bela`` is not).
+    """
+    if b"\\" in value or any(byte < 0x20 or byte == 0x7F for byte in value):
+        return True
+    return any(b"=" in part for part in value.split(b"/")[1:])
+
+
+def serial(certificate: int) -> bytes:
+    """The DER of the serial number."""
+    return libcrypto.encoded(libcrypto.i2d_asn1_integer, libcrypto.serial_number(certificate))
+
+
+def serial_text(certificate: int) -> str:
+    """The serial number in hexadecimal."""
+    return libcrypto.string_bytes(libcrypto.serial_number(certificate)).hex()
+
+
+def not_after(certificate: int) -> int:
+    """The last second, since the epoch, at which the certificate holds."""
+    return libcrypto.seconds_since_epoch(libcrypto.not_after(certificate))
+
+
+def instant(seconds: int) -> str:
+    """Seconds since the epoch as an ISO 8601 time in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _without_revocation_list(context: int, directory: str) -> bool:
+    """Whether libcrypto's complaint is only that the authority at hand has no revocation list here."""
+    if libcrypto.context_error(context) != _NO_CRL:
+        return False
+    issuer = libcrypto.issuer_name(libcrypto.context_current(context))
+    return not os.path.lexists(_hashed(directory, issuer, "r0"))
+
+
+def _fault(code: int, certificate: int, directory: str) -> ChainFault:
+    name = libcrypto.oneline(libcrypto.subject_name(certificate))
+    issuer = libcrypto.oneline(libcrypto.issuer_name(certificate))
+    if code in _NO_ISSUER:
+        path = _hashed(directory, libcrypto.issuer_name(certificate), "0")
+        if os.path.exists(path) and not os.access(path, os.R_OK):
+            raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it")
+        if os.path.exists(path):
+            return ChainFault(code, f"{name} was not issued by the {issuer} that is in {directory}")
+        return ChainFault(code, f"the issuer of {name}, {issuer}, is not an authority in {directory}")
+    if code == _EXPIRED:
+        return ChainFault(code, f"{name} expired on {instant(not_after(certificate))}")
+    if code == _NOT_YET_VALID:
+        begin = libcrypto.seconds_since_epoch(libcrypto.not_before(certificate))
+        return ChainFault(code, f"{name} is not valid before {instant(begin)}")
+    if code == _REVOKED:
+        return ChainFault(code, f"{issuer} has revoked {name}, serial {serial_text(certificate)}")
+    if code in {_NO_CRL, _CRL_NOT_YET_VALID, _CRL_EXPIRED}:
+        path = _hashed(directory, libcrypto.issuer_name(certificate), "r0")
+        what = "cannot be used" if code == _NO_CRL else "is out of date"
+        return ChainFault(code, f"the revocation list {path} of {issuer} {what}")
+    return ChainFault(code, f"{name}: {libcrypto.error_text(code)}")
+
+
+def _hashed(directory: str, name: int, suffix: str) -> str:
+    """Where ``directory`` would have a file about ``name``, as c_rehash names them."""
+    return os.path.join(directory, f"{libcrypto.name_hash(name, None, None, None):08x}.{suffix}")
