@@ -82,8 +82,16 @@ def sample_command() -> None:
     show_default=True,
     help="The file that hooks and job_submit.lua read.",
 )
+@click.option(
+    "--tmpfiles",
+    "tmpfiles_path",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/tmpfiles.d/gridwarden.conf"),
+    show_default=True,
+    help="The file by which systemd makes the runtime directories when the machine starts.",
+)
 @click.pass_obj
-def install_command(path: Path, dry_run: bool, node_path: Path) -> None:  # noqa: FBT001  click's way
+def install_command(path: Path, dry_run: bool, node_path: Path, tmpfiles_path: Path) -> None:  # noqa: FBT001  click's way
     """Write the node file and make gridwarden's directories, on this machine.
 
     Hooks read the node file alone: run this on every machine after each change of site.yaml.
@@ -96,5 +104,5 @@ def install_command(path: Path, dry_run: bool, node_path: Path) -> None:  # noqa
     from gridwarden.install import install  # noqa: PLC0415  pydantic is slow to load
     from gridwarden.load_settings import load  # noqa: PLC0415
 
-    for sentence in install(load(path), node_path.absolute(), dry_run=dry_run):
+    for sentence in install(load(path), node_path.absolute(), tmpfiles_path.absolute(), dry_run=dry_run):
         click.echo(sentence)

@@ -1,4 +1,8 @@
-"""What ``gridwarden config install`` makes of the settings on one machine: the node file and the directories."""
+"""What ``gridwarden config install`` makes of the settings on one machine.
+
+The node file, gridwarden's directories, what makes those in the runtime directory again after a restart, and
+the first ban file: a missing one denies everybody.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +23,39 @@ LOCAL_FILE_SYSTEMS = frozenset(
 )
 """Those whose lstat no other machine can delay.  One that is not named here counts as remote."""
 
+BAN_FILE = b"# A subject or FQAN pattern a line; gridwarden ban add writes here.\n"
 
-def install(settings: Settings, node_path: Path, *, dry_run: bool) -> list[str]:
-    """Make the directories and write the node file; return a sentence for each thing done, or that would be.
 
+def install(settings: Settings, node_path: Path, tmpfiles_path: Path, *, dry_run: bool) -> list[str]:
+    """Make the directories and write the files; return a sentence for each thing done, or that would be.
+
+    ``tmpfiles_path`` is left alone on a machine without systemd, which has no directory for it.
     Raises ConfigurationError when a directory, or one above it, is not ours alone to change.
     """
-    group = group_id(settings.holders_group)
-    verb = "would make" if dry_run else "made"
-    done = []
-    for path, mode, owner in directories(settings, group):
-        if not dry_run:
-            make_directory(path, mode, owner)
-        done.append(f"{verb} {path} (mode {mode:04o}, group {grp.getgrgid(owner).gr_name})")
+    wanted = directories(settings, group_id(settings.holders_group))
     kind = file_system(settings.gridmapdir)
-    pairs = node_pairs(settings, gridmapdir_local=kind in LOCAL_FILE_SYSTEMS)
+    files = [(path, BAN_FILE) for path in settings.bans[:1] if not os.path.lexists(path)]
+    if tmpfiles_path.parent.is_dir():
+        files.append((tmpfiles_path, tmpfiles(wanted, settings.directories.runtime)))
     if not dry_run:
-        node_file.write(node_path, pairs)
-    done.append(f"{'would write' if dry_run else 'wrote'} {node_path}")
-    return done + remarks(settings, kind)
+        for path, mode, group in wanted:
+            make_directory(path, mode, group)
+        for path, data in files:
+            trusted.replace_file(path, data, 0o644)
+        node_file.write(node_path, node_pairs(settings, gridmapdir_local=kind in LOCAL_FILE_SYSTEMS))
+    made, wrote = ("would make", "would write") if dry_run else ("made", "wrote")
+    return [
+        *(f"{made} {path} (mode {mode:04o}, group {grp.getgrgid(group).gr_name})" for path, mode, group in wanted),
+        *(f"{wrote} {path}" for path, _ in files),
+        f"{wrote} {node_path}",
+        *remarks(settings, kind),
+    ]
 
 
 def directories(settings: Settings, group: int) -> list[tuple[Path, int, int]]:
-    """Return the directories that gridwarden needs, outer ones first: (path, mode, gid)."""
+    """Return the directories that gridwarden needs: (path, mode, gid); those above are made 0755."""
     return [
-        (settings.directories.state, 0o755, 0),
         (settings.ledger_directory, 0o700, 0),
-        (settings.directories.runtime, 0o755, 0),
         (settings.holders_directory, 0o750, group),
         (settings.register_directory, 0o700, 0),
         (settings.locks_directory, 0o700, 0),
@@ -74,6 +84,16 @@ def make_directory(path: Path, mode: int, group: int) -> None:
             os.close(directory)
     finally:
         os.close(parent)
+
+
+def tmpfiles(wanted: list[tuple[Path, int, int]], runtime: Path) -> bytes:
+    """Return the tmpfiles.d(5) lines that make ``runtime`` and what is in it when the machine starts."""
+    lines = ["# Written by gridwarden config install."]
+    for path, mode, group in wanted:
+        if path.is_relative_to(runtime):
+            name = str(path).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'd "{name}" {mode:04o} root {grp.getgrgid(group).gr_name} -')
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def node_pairs(settings: Settings, *, gridmapdir_local: bool) -> list[tuple[str, str]]:

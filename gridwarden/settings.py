@@ -99,7 +99,8 @@ class Rule(Section):
     )
     fqan: Text | None = Field(
         None,
-        description="Pattern that one of the VOMS attributes must match; case-sensitive, `*` crosses `/`.",
+        description="Pattern that one of the VOMS attributes must match; case-sensitive, `*` crosses `/`. "
+        "Every member of a VO has `/VO` itself; `/VO*` would also match another VO whose name goes on.",
         examples=["/cms/Role=production"],
     )
     pool: str | None = Field(None, description="Pool that lends an account to the identity.", examples=["cms"])
@@ -225,8 +226,8 @@ class Settings(Section):
             [
                 {"dn": "/DC=org/DC=example/CN=Robot*", "refuse": "robots may not run here"},
                 {"fqan": "/cms/Role=production", "account": "cmsprod"},
-                {"fqan": "/cms*", "pool": "cms"},
-                {"fqan": "/atlas*", "pool": "atlas"},
+                {"fqan": "/cms", "pool": "cms"},
+                {"fqan": "/atlas", "pool": "atlas"},
             ]
         ],
     )
