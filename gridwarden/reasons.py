@@ -34,6 +34,7 @@ SUBMIT_REJECTED = "submit-rejected"
 HOLDER_MISSING = "holder-missing"
 HOLDER_INVALID = "holder-invalid"
 HOLDER_NOT_LINKED = "holder-not-linked"
+STAMP_MISMATCH = "stamp-mismatch"
 STAMP_PROTECTED = "stamp-protected"
 
 SENTENCES = {
@@ -65,5 +66,6 @@ SENTENCES = {
     HOLDER_MISSING: "nothing on this machine says who holds the account",
     HOLDER_INVALID: "the record of who holds the account cannot be trusted",
     HOLDER_NOT_LINKED: "the gridmapdir does not confirm who holds the account",
+    STAMP_MISMATCH: "the job was submitted under another lease than its account's present one",
     STAMP_PROTECTED: "gridwarden's stamp on a job cannot be changed",
 }

@@ -1,0 +1,146 @@
+"""``gridwarden submit`` and ``gridwarden hooks``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gridwarden import reasons
+from gridwarden.errors import GridwardenError, Refused
+from gridwarden.hooks.slurm.submit import OPTIONS, check_options, command_line, read_script, submit_as
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gridwarden.mapper.site import SiteValues
+
+
+@click.group()
+def submit_group() -> None:
+    """Submit a job as the account of a credential's owner.
+
+    \b
+    Examples:
+      gridwarden submit slurm --proxy /var/spool/ce/42/proxy.pem < job.sh
+    """
+
+
+def allowed_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of sbatch that callers may use."""
+    for option in reversed(OPTIONS):
+        function = click.option(f"--{option.name}", metavar=option.metavar, help=option.help)(function)
+    return function
+
+
+@submit_group.command("slurm", context_settings={"ignore_unknown_options": True})
+@click.option("--proxy", type=click.Path(path_type=Path), required=True, help="The owner's proxy.")
+@click.option("--dry-run", is_flag=True, help="Verify and decide as usual, but lease and submit nothing.")
+@allowed_options
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="")
+@click.pass_obj
+def slurm_command(
+    config: Path,
+    /,
+    proxy: Path,
+    dry_run: bool,  # noqa: FBT001  click's way
+    others: tuple[str, ...],
+    **options: str | None,
+) -> None:
+    """Submit the job script on standard input to Slurm; print the job's id.
+
+    The script's own #SBATCH lines count, with the rights of the account.
+
+    \b
+    Examples:
+      gridwarden submit slurm --proxy proxy.pem < job.sh
+      gridwarden submit slurm --proxy proxy.pem --time 12:00:00 --mem 2G --partition grid < job.sh
+      gridwarden submit slurm --proxy proxy.pem --dry-run < job.sh
+    """
+    from gridwarden.load_settings import load  # noqa: PLC0415  pydantic is slow to load
+    from gridwarden.mapper.mapping import note_failure  # noqa: PLC0415
+    from gridwarden.mapper.site import from_settings  # noqa: PLC0415
+
+    settings = load(config)
+    site = from_settings(settings)
+    try:
+        if others:
+            raise Refused(reasons.OPTION_NOT_ALLOWED, others[0], "gridwarden submit slurm --help lists the options")
+        given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+        words = check_options(given)
+        script = read_script(sys.stdin.fileno(), settings.slurm.script_maximum_bytes)
+    except GridwardenError as error:
+        note_failure(error, None, site, "submit slurm")
+        raise
+    if dry_run:
+        foresee_slurm(proxy, site, command_line(settings.slurm.programs, words, "HOME"))
+    else:
+        click.echo(submit_slurm(proxy, site, script, words, settings.slurm.programs))
+
+
+def submit_slurm(proxy: Path, site: SiteValues, script: bytes, words: list[str], programs: Path) -> str:
+    """Map, then submit; returns the job's id."""
+    from gridwarden.mapper.mapping import map_proxy, note_failure  # noqa: PLC0415  loads libcrypto
+
+    lease = map_proxy(proxy, site, command="submit slurm")
+    try:
+        return submit_as(lease, script, words, programs)
+    except GridwardenError as error:
+        note_failure(error, None, site, "submit slurm")
+        raise
+
+
+def foresee_slurm(proxy: Path, site: SiteValues, command: list[str]) -> None:
+    """Say what would be decided and run."""
+    from gridwarden.mapper.mapping import foresee  # noqa: PLC0415  loads libcrypto
+
+    foresee(proxy, site, click.echo)
+    click.echo(f"would run, as that account: {' '.join(command)}")
+
+
+@click.group()
+def hooks_group() -> None:
+    """Install what batch systems call.
+
+    \b
+    Examples:
+      gridwarden hooks install --dry-run
+    """
+
+
+@hooks_group.command("install")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=Path("/usr/libexec/gridwarden"),
+    show_default=True,
+    help="Where the prolog and the epilog go.",
+)
+@click.option(
+    "--slurm-directory",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/slurm"),
+    show_default=True,
+    help="Where slurm.conf is, and job_submit.lua goes; only the controller reads it.",
+)
+def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> None:  # noqa: FBT001  click's way
+    """Write Slurm's prolog, epilog and job_submit.lua; print the lines that slurm.conf needs.
+
+    Run it on every node and controller after each upgrade of gridwarden.
+
+    \b
+    Examples:
+      gridwarden hooks install --dry-run
+      gridwarden hooks install
+    """
+    from gridwarden.hooks.install import plan, slurm_conf, write  # noqa: PLC0415  only this command needs it
+
+    files = plan(directory.absolute(), slurm_directory.absolute())
+    if not dry_run:
+        write(files)
+    for file in files:
+        click.echo(f"{'would write' if dry_run else 'wrote'} {file.path} (mode {file.mode:04o})")
+    click.echo(f"slurm.conf needs:\n{slurm_conf(directory.absolute())}", nl=False)

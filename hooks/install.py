@@ -1,0 +1,81 @@
+"""Put the programs that Slurm calls where it finds them, with interpreter and package by absolute path.
+
+slurmd runs them as root for every job, so everything that they load must be root's alone: the interpreter,
+and each directory down to the installed package.  They start with ``-ISB``: without user site, environment
+or ``site`` module, and without writing byte code; what a wheel's installer compiled is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import gridwarden
+from gridwarden import trusted
+from gridwarden.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONGEST_SHEBANG = 127  # bytes of the first line that every Linux kernel in use reads
+PROGRAM = """\
+#!{interpreter} -ISB
+# Written by `gridwarden hooks install`; the next one overwrites it.
+import sys
+
+sys.path.append({library!r})
+from gridwarden.hooks.slurm.node import main
+
+sys.exit(main({context!r}))
+"""
+SLURM_CONF = """\
+Prolog={directory}/slurm-prolog
+Epilog={directory}/slurm-epilog
+PrologFlags=Alloc
+JobSubmitPlugins=lua
+"""
+
+
+class HookFile(NamedTuple):
+    """A file that ``install`` writes."""
+
+    path: Path
+    text: str
+    mode: int
+
+
+def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
+    """The files to write: prolog and epilog, and the job_submit plugin.
+
+    Raises ConfigurationError when what they would run could be changed by others than root.
+    """
+    interpreter = os.path.realpath(sys.executable)
+    library = os.path.dirname(os.path.realpath(gridwarden.__path__[0]))
+    if len(f"#!{interpreter} -ISB") > LONGEST_SHEBANG:
+        raise ConfigurationError(f"{interpreter}: the path is too long for the first line of a program")
+    os.close(trusted.open_file(interpreter))
+    for part in ("gridwarden", "gridwarden/hooks", "gridwarden/hooks/slurm", "gridwarden/batch", "gridwarden/prune"):
+        os.close(trusted.open_directory(os.path.realpath(f"{library}/{part}")))
+    files = [
+        HookFile(
+            directory / f"slurm-{context}",
+            PROGRAM.format(interpreter=interpreter, library=library, context=context),
+            0o755,
+        )
+        for context in ("prolog", "epilog")
+    ]
+    plugin = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua")).decode()
+    return [*files, HookFile(slurm_directory / "job_submit.lua", plugin, 0o644)]
+
+
+def write(files: list[HookFile]) -> None:
+    """Put each file in place as one step; raises ConfigurationError or OSError."""
+    for file in files:
+        file.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        trusted.replace_file(file.path, file.text.encode(), file.mode)
+
+
+def slurm_conf(directory: Path) -> str:
+    """The lines that slurm.conf needs."""
+    return SLURM_CONF.format(directory=directory)

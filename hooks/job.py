@@ -1,0 +1,295 @@
+"""Start and end of a batch job on this machine, the same for every batch system.
+
+A batch system's own hook reads what it was told into a ``Job``, calls ``start`` or ``end``, and does with
+the answer what that system and the site ask for.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import time
+
+from gridwarden import holders, ledger, reasons, register, syslog_line
+from gridwarden.errors import GridwardenError, Refused
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gridwarden.holders import Holder
+    from gridwarden.records import Value
+
+    Site = dict[str, list[str]]
+
+LOCK_SECONDS = 60.0  # longer than the clean-up of the account's last job may take under this lock
+KILL_SECONDS = 10.0
+REMOVE_SECONDS = 20.0
+MOST_RECORDS = 1000  # of one kind in one clean-up; what is beyond is counted in a gap record
+
+
+class Job:
+    """A batch job as its hook was told of it.
+
+    ``stamp`` is the lease id that the job carries, a claim, or "" where it carries none; ``batch_start`` is
+    in seconds since the epoch, None where the batch system does not say; ``exit_code`` is its own notation.
+    """
+
+    __slots__ = (
+        "account", "batch", "batch_start", "cluster", "exit_code", "job", "node", "restart", "stamp", "uid",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - one argument a field
+        self,
+        *,
+        batch: str,
+        cluster: str,
+        node: str,
+        job: str,
+        restart: int,
+        account: str,
+        uid: int,
+        stamp: str = "",
+        batch_start: int | None = None,
+        exit_code: str = "",
+    ) -> None:
+        self.batch = batch
+        self.cluster = cluster
+        self.node = node
+        self.job = job
+        self.restart = restart
+        self.account = account
+        self.uid = uid
+        self.stamp = stamp
+        self.batch_start = batch_start
+        self.exit_code = exit_code
+
+    def record(self, site: Site, kind: str, **fields: Value) -> None:
+        """Append a record that happened on this job's node; raises EvidenceError, ConfigurationError."""
+        ledger.append(site["ledger"][0], kind, fields, node=self.node, cluster=self.cluster)
+
+    def gap(self, site: Site, what: str, reason: str) -> None:
+        """Record that evidence about this job is missing; raises EvidenceError, ConfigurationError."""
+        name = f"{what} of {self.batch} job {self.job}, account {self.account}"
+        self.record(site, "gap", what=name, reason=reason, bytes=None, sha256=None)
+
+    def log(self, event: str, outcome: str, **fields: str | int | None) -> None:
+        """One syslog line about this job."""
+        syslog_line.decision(
+            event, outcome, batch=self.batch, job=self.job, account=self.account, node=self.node, **fields
+        )
+
+    def register_name(self) -> str:
+        """The name of this job's entry in the local register."""
+        return register.file_name(self.batch, self.cluster, self.node, self.job)
+
+
+def is_pool_account(account: str, site: Site) -> bool:
+    """Whether ``account`` is one that a pool lends: the pool's prefix and digits."""
+    return any(
+        account.startswith(pool) and account[len(pool) :].isascii() and account[len(pool) :].isdigit()
+        for pool in site["pool"]
+    )
+
+
+def concerns(account: str, site: Site) -> bool:
+    """Whether a job of ``account`` is any of gridwarden's business: pool accounts, and fixed ones in use."""
+    return (
+        is_pool_account(account, site)
+        or os.path.lexists(os.path.join(site["holders"][0], account))
+        or os.path.lexists(os.path.join(site["register"][0], account))
+    )
+
+
+def start(job: Job, site: Site) -> Holder:
+    """Verify who is behind a starting job, enter it in the register, record it; returns its holder.
+
+    A banned holder is returned with nothing recorded: the caller must not let the job run.  Raises Refused
+    (account-unknown, holder-*, stamp-mismatch), EvidenceError, ConfigurationError, Unavailable or OSError;
+    wherever possible the job is in the register then too, so that no clean-up hits it.
+    """
+    for key in ("locks", "register"):  # on tmpfs: gone after a restart
+        if not os.path.isdir(site[key][0]):
+            os.makedirs(site[key][0], mode=0o700, exist_ok=True)
+    with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
+        try:
+            holder = _read_holder(job, site)
+            linked = holder.verdict != holders.BANNED and _confirm_link(holder, site)
+        except (GridwardenError, OSError):
+            _enter(job, site, "")
+            raise
+        _enter(job, site, holder.lease)
+        if holder.verdict != holders.BANNED:
+            _record_start(job, site, holder, linked=linked)
+    return holder
+
+
+def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], bool | None]) -> None:
+    """Record a job's end; clear processes and files away when it was the pool account's last one here.
+
+    ``runs_elsewhere`` says whether the batch system runs something of this account here that the register
+    does not list, given the (node, job) pairs listed for others; None when it cannot tell.  Raises as
+    ``start`` does; then nothing more was cleared than is recorded.
+    """
+    with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
+        lease = _leave(job, site)
+        if not is_pool_account(job.account, site) or register.jobs_of(site["register"][0], job.account):
+            return
+        others = {
+            (entry.node, entry.job)
+            for entry in register.everything(site["register"][0])
+            if entry.batch == job.batch and entry.account != job.account
+        }
+        running = runs_elsewhere(others)
+        if running is False:
+            _clear(job, site, lease)
+            return
+        why = "a job that is not in the register runs" if running else "it cannot be told what runs here"
+        job.gap(site, "clean-up", why)
+        job.log("clean-up", "left", detail=why)
+
+
+def _read_holder(job: Job, site: Site) -> Holder:
+    """The holder, as far as this machine's own files tell; raises Refused."""
+    try:
+        entry = pwd.getpwnam(job.account)
+    except KeyError as error:
+        raise Refused(reasons.ACCOUNT_UNKNOWN, f"{job.account} has no passwd entry here") from error
+    holder = holders.read(site["holders"][0], job.account)
+    if not job.uid == holder.uid == entry.pw_uid:
+        detail = f"{job.account}: the job's uid is {job.uid}, the holder's {holder.uid}, passwd's {entry.pw_uid}"
+        raise Refused(reasons.HOLDER_INVALID, detail)
+    if job.stamp and job.stamp != holder.lease and holder.verdict != holders.BANNED:
+        detail = f"{job.account}: the job carries {job.stamp}, the holder's lease is {holder.lease}"
+        raise Refused(reasons.STAMP_MISMATCH, detail)
+    return holder
+
+
+def _confirm_link(holder: Holder, site: Site) -> bool:
+    """Whether the gridmapdir confirmed the holder; False where it is not asked; raises Refused if it denies.
+
+    Also keeps the lease fresh: mapping programs and the site take an account's file time for its last use.
+    """
+    if not holder.name or site["gridmapdir_local"] != ["yes"]:
+        return False
+    directory = os.open(site["gridmapdir"][0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        account = os.stat(holder.account, dir_fd=directory, follow_symlinks=False)
+        name = os.stat(holder.name, dir_fd=directory, follow_symlinks=False)
+        same = account.st_ino == name.st_ino == holder.inode and account.st_dev == name.st_dev
+        if not (same and account.st_nlink == 2 and stat.S_ISREG(account.st_mode)):
+            raise Refused(reasons.HOLDER_NOT_LINKED, f"{holder.account} is not linked to {holder.name}")
+        os.utime(holder.account, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError as error:
+        detail = f"{holder.account} or {holder.name} is not in {site['gridmapdir'][0]}"
+        raise Refused(reasons.HOLDER_NOT_LINKED, detail) from error
+    finally:
+        os.close(directory)
+    return True
+
+
+def _enter(job: Job, site: Site, lease: str) -> None:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+        boot_id = boot.read().strip()
+    entry = register.Entry(
+        batch=job.batch,
+        cluster=job.cluster,
+        node=job.node,
+        job=job.job,
+        restart=job.restart,
+        account=job.account,
+        uid=job.uid,
+        lease=lease,
+        start=time.time_ns() // 1000,
+        boot=boot_id,
+    )
+    register.enter(site["register"][0], entry)
+
+
+def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None:
+    job.record(
+        site,
+        "job_start",
+        batch=job.batch,
+        job=job.job,
+        restart=job.restart,
+        account=job.account,
+        uid=job.uid,
+        lease=holder.lease,
+        scheme=holder.scheme,
+        subject=holder.subject,
+        vo=holder.vo,
+        stamp=job.stamp,
+        evidence="holder+link" if linked else "holder",
+        batch_start=job.batch_start,
+    )
+    if linked:
+        job.record(
+            site, "observation", account=holder.account, lease=holder.lease, name=holder.name, inode=holder.inode
+        )
+    job.log("job-start", "started", lease=holder.lease, subject=holder.subject, vo=holder.vo)
+
+
+def _leave(job: Job, site: Site) -> str:
+    """Record the end and take the job out of the register; its lease id, or "" if none was known."""
+    name = job.register_name()
+    entry = next(
+        (entry for entry in register.jobs_of(site["register"][0], job.account) if entry.file_name() == name), None
+    )
+    lease = entry.lease if entry else ""
+    try:
+        job.record(
+            site,
+            "job_end",
+            batch=job.batch,
+            job=job.job,
+            restart=job.restart,
+            account=job.account,
+            uid=job.uid,
+            lease=lease,
+            exit_code=job.exit_code,
+        )
+    finally:
+        register.leave(site["register"][0], job.account, name)
+    job.log("job-end", "ended", lease=lease, exit_code=job.exit_code)
+    return lease
+
+
+def _clear(job: Job, site: Site, lease: str) -> None:
+    """Kill and remove what the account left on this machine, and record each; the caller holds its lock."""
+    from gridwarden.prune import kill, remove  # noqa: PLC0415 - a prolog has no use for them
+
+    gid = pwd.getpwnam(job.account).pw_gid
+    killed, survivors = kill.empty_account(job.uid, gid, KILL_SECONDS)
+    alive = {(process.pid, process.start) for process in survivors}
+    _record_each(job, site, lease, "kill", [
+        {
+            "pid": process.pid,
+            "process_start": process.started(),
+            "command": process.command,
+            "signal": kill.SIGKILL,
+        }
+        for process in killed
+        if (process.pid, process.start) not in alive
+    ])  # fmt: skip
+    for process in survivors:
+        _report_left(job, site, f"process {process.pid} ({process.command})", f"survives, state {process.state}")
+    removed, left = remove.sweep(job.uid, gid, site.get("scratch", []), REMOVE_SECONDS)
+    _record_each(job, site, lease, "removed", [{"path": path} for path in removed])
+    for path, why in left[:MOST_RECORDS]:
+        _report_left(job, site, path, why)
+    if killed or removed:
+        job.log("clean-up", "removed", killed=len(killed) - len(alive), files=len(removed))
+
+
+def _record_each(job: Job, site: Site, lease: str, kind: str, facts: list[dict[str, Value]]) -> None:
+    for fact in facts[:MOST_RECORDS]:
+        job.record(site, kind, account=job.account, uid=job.uid, lease=lease, batch=job.batch, job=job.job, **fact)
+    if len(facts) > MOST_RECORDS:
+        job.gap(site, f"{kind} records", f"{len(facts) - MOST_RECORDS} more were {kind}")
+
+
+def _report_left(job: Job, site: Site, what: str, why: str) -> None:
+    job.gap(site, f"clean-up: {what}", why)
+    job.log("clean-up", "left", detail=f"{what}: {why}")

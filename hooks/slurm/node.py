@@ -1,0 +1,148 @@
+"""Slurm's Prolog and Epilog: what slurmd runs as root on a node before and after a job.
+
+``gridwarden hooks install`` writes the programs that call ``main``.  slurmd drains the node when one of them
+ends with another code than 0, so that is kept for what the site or a ban asks for.  docs/slurm-behaviour.md
+has what Slurm does in each case, as seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import holders, node_file, syslog_line
+from gridwarden.errors import ConfigurationError, GridwardenError, Refused
+from gridwarden.hooks import job as batch_job
+from gridwarden.tab_file import escape
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gridwarden.hooks.job import Job, Site
+
+LEASE_ID_LENGTH = 32
+HEX = frozenset("0123456789abcdef")
+PASS, FAIL = 0, 1
+ACCOUNT_BYTES = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def main(context: str) -> int:
+    """Run the "prolog" or the "epilog"; the exit code for slurmd."""
+    os.umask(0o022)
+    try:
+        return run(context, os.environ, node_file.PATH)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not drain the node
+        _complain(context, "error", str(error) or type(error).__name__)
+        return PASS
+
+
+def run(context: str, environment: Mapping[str, str], node_file_path: str) -> int:
+    """``main`` for the given environment and node file."""
+    try:
+        site = node_file.read(node_file_path)
+    except (ConfigurationError, OSError) as error:
+        _complain(context, "unconfigured", str(error))
+        return PASS
+    job = read_job(environment, site["cluster"][0])
+    if not batch_job.concerns(job.account, site):
+        return PASS
+    act: Callable[[Job, Site], int] = prolog if context == "prolog" else epilog
+    try:
+        return act(job, site)
+    except Exception as error:  # noqa: BLE001 - also for a fault of ours the site's choice holds
+        return on_failure(context, job, site, error)
+
+
+def read_job(environment: Mapping[str, str], cluster: str) -> Job:
+    """The job that slurmd's variables describe; raises ConfigurationError when they are not slurmd's.
+
+    https://slurm.schedmd.com/prolog_epilog.html lists them; SLURM_JOB_EXTRA and SLURM_JOB_START_TIME came
+    with 24.05, so a job may have no stamp.
+    """
+    account = environment.get("SLURM_JOB_USER", "")
+    node = environment.get("SLURMD_NODENAME", "")
+    for name, value in (("SLURM_JOB_USER", account), ("SLURMD_NODENAME", node)):
+        if not value or value[0] in ".-" or not ACCOUNT_BYTES.issuperset(value):
+            raise ConfigurationError(f"{name}: {escape(value)!r} is not a name")
+    stamp = environment.get("SLURM_JOB_EXTRA", "")
+    is_lease_id = len(stamp) == LEASE_ID_LENGTH and HEX.issuperset(stamp)
+    start = _number(environment, "SLURM_JOB_START_TIME", "0")
+    return batch_job.Job(
+        batch="slurm",
+        cluster=cluster,
+        node=node,
+        job=str(_number(environment, "SLURM_JOB_ID")),
+        restart=_number(environment, "SLURM_JOB_RESTART_COUNT", "0"),
+        account=account,
+        uid=_number(environment, "SLURM_JOB_UID"),
+        stamp=stamp if is_lease_id else "",
+        batch_start=start or None,
+        exit_code=environment.get("SLURM_JOB_EXIT_CODE2", ""),
+    )
+
+
+def prolog(job: Job, site: Site) -> int:
+    """Let the job start, or keep it from running a single instruction."""
+    holder = batch_job.start(job, site)
+    if holder.verdict != holders.BANNED:
+        return PASS
+    return stop(job, site, "cancel", holder.lease, f"banned: {holder.because}")
+
+
+def epilog(job: Job, site: Site) -> int:
+    """Record the end, and clear up after the account's last job on this machine."""
+    from gridwarden.batch import slurm  # noqa: PLC0415 - a prolog has no use for it
+
+    spool = site["slurm_spool"][0]
+    batch_job.end(job, site, lambda known: slurm.runs_as(job.uid, spool, known))
+    return PASS
+
+
+def on_failure(context: str, job: Job, site: Site, error: Exception) -> int:
+    """Do what the site chose for a hook that cannot do its work."""
+    choice = site[f"{context}_on_failure"][0]
+    reason = error.reason if isinstance(error, Refused) else type(error).__name__
+    job.log(context, choice, reason=reason, detail=str(error))
+    if choice in ("cancel", "requeue-held") and context == "prolog":
+        return stop(job, site, choice, "", str(error))
+    try:
+        job.gap(site, f"{'start' if context == 'prolog' else 'end'}", str(error))
+    except (GridwardenError, OSError) as worse:
+        job.log(context, "unrecorded", detail=str(worse))
+    return FAIL if choice == "drain" else PASS
+
+
+def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
+    """Cancel the job, or put it back held.
+
+    When the controller does not answer in time the exit code drains the node and Slurm puts the job back
+    held: a job that must not run does not, whatever that costs.
+    """
+    from gridwarden.hooks.slurm import controller  # noqa: PLC0415 - rare, and not for the usual prolog to pay
+
+    try:
+        if choice == "cancel":
+            job.record(site, "cancel", batch="slurm", job=job.job, account=job.account, lease=lease, reason=reason)
+        else:
+            job.record(site, "hold", batch="slurm", job=job.job, account=job.account, reason=reason)
+    except (GridwardenError, OSError) as error:
+        job.log("prolog", "unrecorded", detail=str(error))
+    programs = site["slurm_programs"][0]
+    ask = controller.cancel if choice == "cancel" else controller.requeue_held
+    done = ask(programs, job.job)
+    outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
+    job.log("prolog", outcome, lease=lease, reason=reason)
+    return PASS if done else FAIL
+
+
+def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    value = environment.get(name, default)
+    if not (value.isascii() and value.isdigit()):
+        raise ConfigurationError(f"{name}: {escape(value)!r} is not a number")
+    return int(value)
+
+
+def _complain(context: str, outcome: str, detail: str) -> None:
+    """Say on stderr, which slurmd logs, and in syslog why nothing was done."""
+    syslog_line.decision(context, outcome, detail=detail)
+    os.write(2, f"gridwarden: {context}: {escape(detail)}\n".encode("ascii", "backslashreplace"))

@@ -1,0 +1,191 @@
+"""Hand a job script to sbatch as the account that its owner was mapped to, and as nobody else.
+
+Root reads the script from standard input, bounded, and keeps it in memory; a child becomes the account and
+only then runs sbatch.  So what the script's ``#SBATCH`` lines or the options ask for is asked with the
+account's rights, and nothing of the caller (environment, umask, limits, directory) reaches the job.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import reasons, syslog_line
+from gridwarden.become import become
+from gridwarden.errors import Refused, Unavailable
+from gridwarden.tab_file import escape
+from gridwarden.trusted import write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gridwarden.mapper.lease import Lease
+
+SBATCH_SECONDS = 60.0
+LONGEST_VALUE = 1024
+UMASK = 0o022
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+,:=*/-]*")
+TEXT = re.compile(r"[^-\s][ -~]*")
+COUNT = re.compile(r"[0-9]{1,9}")
+RANGE = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?")
+TASKS = re.compile(r"[0-9][0-9,:%-]*")
+TIME = re.compile(r"[0-9][0-9:-]{0,31}")
+MEMORY = re.compile(r"[0-9]{1,12}[KMGT]?")
+FEATURES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._&|()\[\]*,:-]*")
+SIGNAL = re.compile(r"([RB]+:)?[A-Za-z0-9]+(@[0-9]{1,9})?")
+
+
+class Option(NamedTuple):
+    """An option of sbatch that callers may use, the values it may have, and what --help says of it."""
+
+    name: str
+    pattern: re.Pattern[str]
+    metavar: str
+    help: str
+
+
+# Each asks for resources, or names something that the account could name in its script as well.  Absent on
+# purpose: whatever changes the user, the environment, the directory, who gets mail, or the job's stamp.
+OPTIONS = (
+    Option("job-name", TEXT, "NAME", "Name of the job."),
+    Option("time", TIME, "[D-]HH:MM:SS", "Limit of the run time."),
+    Option("time-min", TIME, "[D-]HH:MM:SS", "Shortest limit that would do."),
+    Option("partition", WORDS, "NAMES", "Partition to run in."),
+    Option("qos", WORD, "NAME", "Quality of service."),
+    Option("account", WORD, "NAME", "Slurm's accounting account, not the Unix one."),
+    Option("nodes", RANGE, "N[-M]", "Number of nodes."),
+    Option("ntasks", COUNT, "N", "Number of tasks."),
+    Option("ntasks-per-node", COUNT, "N", "Number of tasks a node."),
+    Option("cpus-per-task", COUNT, "N", "Number of CPUs a task."),
+    Option("mem", MEMORY, "SIZE", "Memory a node."),
+    Option("mem-per-cpu", MEMORY, "SIZE", "Memory a CPU."),
+    Option("tmp", MEMORY, "SIZE", "Temporary disk space a node."),
+    Option("gres", WORDS, "LIST", "Generic resources a node, such as gpu:1."),
+    Option("constraint", FEATURES, "FEATURES", "Features that the nodes must have."),
+    Option("nodelist", FEATURES, "NODES", "Nodes that the job must have."),
+    Option("exclude", FEATURES, "NODES", "Nodes that the job must not have."),
+    Option("array", TASKS, "INDEXES", "Submit an array with these indexes."),
+    Option("dependency", WORDS, "LIST", "Start after other jobs."),
+    Option("signal", SIGNAL, "SIGNAL[@SECONDS]", "Signal to send before the time limit."),
+    Option("output", TEXT, "PATH", "File for standard output; the account's home if relative."),
+    Option("error", TEXT, "PATH", "File for standard error; the account's home if relative."),
+)
+
+
+def read_script(descriptor: int, limit: int) -> bytes:
+    """The job script from ``descriptor``, of which no more than ``limit`` bytes and one are read.
+
+    Raises Refused (script-empty, script-too-large, submit-rejected when it is no script).
+    """
+    parts = []
+    left = limit + 1
+    while left and (part := os.read(descriptor, min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    script = b"".join(parts)
+    if not left:
+        raise Refused(reasons.SCRIPT_TOO_LARGE, f"it has more than {limit} bytes (slurm.script_maximum_bytes)")
+    if not script.strip():
+        raise Refused(reasons.SCRIPT_EMPTY, "nothing came on standard input", "end the command with: < SCRIPT")
+    if not script.startswith(b"#!"):
+        start = escape(script[:20].decode("utf-8", "surrogateescape"))
+        raise Refused(reasons.SUBMIT_REJECTED, f"the script begins with {start!r}, not with #!")
+    return script
+
+
+def check_options(values: dict[str, str]) -> list[str]:
+    """The words for sbatch from the given options (name: value); raises Refused (option-not-allowed)."""
+    words = []
+    known = {option.name: option for option in OPTIONS}
+    for name, value in values.items():
+        option = known.get(name)
+        if option is None:
+            raise Refused(reasons.OPTION_NOT_ALLOWED, f"--{escape(name)}", "gridwarden submit slurm --help")
+        if len(value) > LONGEST_VALUE or not option.pattern.fullmatch(value):
+            shown = escape(value[:80])
+            raise Refused(reasons.OPTION_NOT_ALLOWED, f"--{name} may not be {shown!r}; it is {option.metavar}")
+        words.append(f"--{name}={value}")
+    return words
+
+
+def command_line(programs: Path, words: list[str], home: str) -> list[str]:
+    """The sbatch command: the caller's words, then ours, since the last of two equal options counts."""
+    ours = ["--parsable", f"--chdir={home}", "--export=ALL", "--propagate=NONE"]
+    return [f"{programs}/sbatch", *words, *ours]
+
+
+def submit_as(lease: Lease, script: bytes, words: list[str], programs: Path) -> str:
+    """Submit ``script`` as the leased account and return the job's id.
+
+    Raises Refused (submit-rejected, with sbatch's own words) or Unavailable.
+    """
+    user = pwd.getpwnam(lease.account)
+    file = os.memfd_create("job-script", os.MFD_CLOEXEC)
+    try:
+        write_all(file, script)
+        os.lseek(file, 0, os.SEEK_SET)
+        answer = _run_as(user, command_line(programs, words, user.pw_dir), file)
+    finally:
+        os.close(file)
+    job = answer.stdout.decode("ascii", "replace").partition("\n")[0].partition(";")[0]
+    if answer.returncode != 0 or not job.isdigit():
+        said = answer.stderr.decode("utf-8", "surrogateescape").strip() or "sbatch printed no job id"
+        first = escape(said.splitlines()[0].removeprefix("sbatch: error: "))
+        raise Refused(reasons.SUBMIT_REJECTED, f"{first} (account {lease.account})")
+    syslog_line.decision(
+        "submit",
+        "submitted",
+        batch="slurm",
+        job=job,
+        account=lease.account,
+        lease=lease.lease_id,
+        subject=lease.subject,
+    )
+    return job
+
+
+def environment_of(user: pwd.struct_passwd) -> dict[str, str]:
+    """All the environment that sbatch, and through it the job, gets."""
+    return {
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "SHELL": user.pw_shell or "/bin/sh",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+    }
+
+
+def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> subprocess.CompletedProcess[bytes]:
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+
+    def enter() -> None:
+        become(user.pw_uid, user.pw_gid, groups)
+        os.chdir(user.pw_dir)  # only now: root may not be allowed into a home that is on another machine
+
+    try:
+        return subprocess.run(
+            command,
+            stdin=script,
+            capture_output=True,
+            check=False,
+            env=environment_of(user),
+            umask=UMASK,
+            timeout=SBATCH_SECONDS,
+            preexec_fn=enter,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"sbatch did not answer within {SBATCH_SECONDS:g} s",
+            f"the job may have been submitted: squeue --user {user.pw_name}",
+        ) from None
+    except subprocess.SubprocessError as error:
+        raise Unavailable(
+            f"sbatch could not be started as {user.pw_name} in {user.pw_dir}", "does the home directory exist here?"
+        ) from error
+    except OSError as error:
+        raise Unavailable(f"{command[0]}: {error.strerror}", "set slurm.programs in site.yaml") from error
