@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,16 @@ ALLOWED = {
 
 MAPPER_VALUES = {"gridwarden.mapper.identity"}
 """What accounting may know of the mapper: values, nothing that decides or acts."""
+
+PROLOG_IMPORTS = {
+    "__future__", "_collections_abc", "_json", "_stat", "errno", "fcntl", "genericpath", "os", "os.path",
+    "posixpath", "pwd", "stat", "syslog",
+    "_sha2" if sys.version_info >= (3, 12) else "_sha256",
+}  # fmt: skip
+"""All that a prolog may load of the standard library: each module more is paid at every start of a job."""
+
+LATER_IMPORTS = {"_signal", "_socket", "grp", "select", "signal", "time"}
+"""What may come on top when there is something to ask, to kill or to remove."""
 
 
 def modules() -> dict[str, Path]:
@@ -94,6 +106,32 @@ def test_every_module_says_in_its_first_line_what_it_is_for(name: str) -> None:
 def test_only_commands_read_the_configuration(name: str) -> None:
     heavy = {"gridwarden.settings", "gridwarden.load_settings"}
     assert name.endswith(".commands") or not heavy & set(imports(MODULES[name], MODULES)), name
+
+
+def loaded(*names: str) -> set[str]:
+    """Return what an interpreter as bare as a hook's has loaded of the standard library for these modules."""
+    program = f"""
+import sys
+before = set(sys.modules)
+sys.path.insert(0, {str(ROOT)!r})
+for name in {names!r}:
+    __import__(name)
+print("\\n".join(name for name in set(sys.modules) - before if name.split(".")[0] != "gridwarden"))
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_prolog_loads_no_module_that_a_job_would_wait_for() -> None:
+    assert loaded("gridwarden.hooks.slurm.node") <= PROLOG_IMPORTS
+
+
+def test_an_epilog_with_strays_and_a_question_to_slurm_loads_little_more() -> None:
+    later = [name for name in MODULES if part_of(name) == "prune" and not name.endswith(".commands")]
+    assert (
+        loaded("gridwarden.hooks.slurm.node", "gridwarden.hooks.slurm.controller", "gridwarden.batch.slurm", *later)
+        <= PROLOG_IMPORTS | LATER_IMPORTS
+    )
 
 
 def test_only_the_command_line_names_the_parts() -> None:
