@@ -34,7 +34,7 @@ def check_command(path: Path) -> None:
       gridwarden config check
       gridwarden --config ./site.yaml config check
     """
-    from gridwarden.load_settings import files_of, load  # noqa: PLC0415  pydantic is slow to load
+    from gridwarden.load_settings import files_of, load
 
     load(path)
     click.echo(f"no fault in {', '.join(str(file) for file in files_of(path))}")
@@ -44,7 +44,7 @@ def check_command(path: Path) -> None:
 @click.option("--origin", is_flag=True, help="Add where each value was written: FILE:LINE, or default.")
 @format_option
 @click.pass_obj
-def show_command(path: Path, origin: bool, format: str) -> None:  # noqa: A002, FBT001  click's way
+def show_command(path: Path, origin: bool, format: str) -> None:
     """List every key with the value in force.
 
     \b
@@ -52,8 +52,8 @@ def show_command(path: Path, origin: bool, format: str) -> None:  # noqa: A002, 
       gridwarden config show --origin
       gridwarden config show --format json
     """
-    from gridwarden.describe_settings import in_force  # noqa: PLC0415  pydantic is slow to load
-    from gridwarden.load_settings import load_with_origins  # noqa: PLC0415
+    from gridwarden.describe_settings import in_force
+    from gridwarden.load_settings import load_with_origins
 
     columns = ["key", "value", "origin"] if origin else ["key", "value"]
     write(in_force(load_with_origins(path)), columns, format)
@@ -67,7 +67,7 @@ def sample_command() -> None:
     Examples:
       gridwarden config sample > /etc/gridwarden/site.yaml
     """
-    from gridwarden.describe_settings import sample  # noqa: PLC0415  pydantic is slow to load
+    from gridwarden.describe_settings import sample
 
     click.echo(sample(), nl=False)
 
@@ -91,7 +91,7 @@ def sample_command() -> None:
     help="The file by which systemd makes the runtime directories when the machine starts.",
 )
 @click.pass_obj
-def install_command(path: Path, dry_run: bool, node_path: Path, tmpfiles_path: Path) -> None:  # noqa: FBT001  click's way
+def install_command(path: Path, dry_run: bool, node_path: Path, tmpfiles_path: Path) -> None:
     """Write the node file and make gridwarden's directories, on this machine.
 
     Hooks read the node file alone: run this on every machine after each change of site.yaml.
@@ -101,8 +101,8 @@ def install_command(path: Path, dry_run: bool, node_path: Path, tmpfiles_path: P
       gridwarden config install --dry-run
       gridwarden config install
     """
-    from gridwarden.install import install  # noqa: PLC0415  pydantic is slow to load
-    from gridwarden.load_settings import load  # noqa: PLC0415
+    from gridwarden.install import install
+    from gridwarden.load_settings import load
 
     for sentence in install(load(path), node_path.absolute(), tmpfiles_path.absolute(), dry_run=dry_run):
         click.echo(sentence)

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.settings import FaultsError, Settings, section_of
+from gridwarden.setting_types import FaultsError
+from gridwarden.settings import Settings, section_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -8,70 +8,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from gridwarden.setting_types import (
+    AbsolutePath,
+    Account,
+    FaultsError,
+    OnFailure,
+    Prefix,
+    SpoolPath,
+    StoreUrl,
+    Text,
+)
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-
-ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
-# Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
-POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
-OnFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
-
-
-class FaultsError(ValueError):
-    """Faults in parts of one value: (path below the value, what is wrong) for each."""
-
-    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
-        super().__init__("; ".join(what for _, what in faults))
-        self.faults = faults
-
-
-def printable(text: str) -> str:
-    """Return ``text``, which the node file must be able to hold on one line."""
-    if not text.isprintable():
-        raise ValueError("must not hold control characters")
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
-def absolute(path: Path) -> Path:
-    """Return ``path``, which must mean the same whoever reads it and from wherever."""
-    printable(str(path))
-    if not path.is_absolute() or ".." in path.parts:
-        raise ValueError("must be an absolute path without '..'")
-    return path
-
-
-def node_name_only(path: str) -> str:
-    """Return a path in which ``%n`` is the only pattern."""
-    absolute(Path(path))
-    if "%" in path.replace("%n", ""):
-        raise ValueError("may hold no pattern but %n, the node's name")
-    return path
-
-
-def account_name(name: str) -> str:
-    """Return ``name``, which must be that of an account that jobs may have."""
-    if not ACCOUNT.fullmatch(name) or name == "root":
-        raise ValueError("is not the name of an account that may run jobs")
-    return name
-
-
-def store_url(url: str) -> str:
-    """Return ``url``, a database that every command finds from wherever it is started."""
-    printable(url)
-    if not re.match(r"sqlite:////|postgresql(\+[a-z0-9]+)?://", url):
-        raise ValueError("must be sqlite:////ABSOLUTE/PATH or postgresql://…")
-    return url
-
-
-Text = Annotated[str, AfterValidator(printable)]
-AbsolutePath = Annotated[Path, AfterValidator(absolute)]
-Account = Annotated[str, AfterValidator(account_name)]
 
 
 def declared_pools(info: ValidationInfo) -> list[object]:
@@ -187,7 +140,7 @@ class Slurm(Section):
     programs: AbsolutePath = Field(
         Path("/usr/bin"), description="Directory of sbatch, scontrol, squeue, scancel and sacct."
     )
-    spool: Annotated[str, AfterValidator(node_name_only)] = Field(
+    spool: SpoolPath = Field(
         "/var/spool/slurmd",
         description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name.",
         examples=["/var/spool/slurmd/%n"],
@@ -215,7 +168,7 @@ class Settings(Section):
         Path("/etc/grid-security/gridmapdir"),
         description="Directory of hard links that says who holds which pool account; shared with LCMAPS and Argus.",
     )
-    pools: tuple[str, ...] = Field(
+    pools: tuple[Prefix, ...] = Field(
         description="Pools of accounts: each a prefix, whose accounts are the prefix and digits. "
         "No prefix may begin with another, since older mapping programs would take the one's accounts for the other's.",
         examples=[["cms", "atlas"]],
@@ -246,7 +199,7 @@ class Settings(Section):
         description="Directories in which the epilog removes what an account's last job left behind.",
     )
     slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
-    store: Annotated[str, AfterValidator(store_url)] = Field(
+    store: StoreUrl = Field(
         "sqlite:////var/lib/gridwarden/store.sqlite",
         description="Database of collected records, as an SQLAlchemy URL. Read only by collect, report and whoran.",
     )
@@ -265,8 +218,6 @@ class Settings(Section):
         """Refuse prefixes under which an account could belong to two pools."""
         faults: list[tuple[tuple[str | int, ...], str]] = []
         for index, pool in enumerate(pools):
-            if not POOL.fullmatch(pool):
-                faults.append(((index,), f"{pool!r} cannot be a pool: a letter first, no digit last"))
             faults.extend(
                 ((index,), f"pool {pool!r} begins with pool {other!r}: accounts would belong to both")
                 for place, other in enumerate(pools)

@@ -45,7 +45,7 @@ def slurm_command(
     config: Path,
     /,
     proxy: Path,
-    dry_run: bool,  # noqa: FBT001  click's way
+    dry_run: bool,
     others: tuple[str, ...],
     **options: str | None,
 ) -> None:
@@ -59,9 +59,9 @@ def slurm_command(
       gridwarden submit slurm --proxy proxy.pem --time 12:00:00 --mem 2G --partition grid < job.sh
       gridwarden submit slurm --proxy proxy.pem --dry-run < job.sh
     """
-    from gridwarden.load_settings import load  # noqa: PLC0415  pydantic is slow to load
-    from gridwarden.mapper.mapping import note_failure  # noqa: PLC0415
-    from gridwarden.mapper.site import from_settings  # noqa: PLC0415
+    from gridwarden.load_settings import load
+    from gridwarden.mapper.mapping import note_failure
+    from gridwarden.mapper.site import from_settings
 
     settings = load(config)
     site = from_settings(settings)
@@ -82,7 +82,7 @@ def slurm_command(
 
 def submit_slurm(proxy: Path, site: SiteValues, script: bytes, words: list[str], programs: Path) -> str:
     """Map, then submit; returns the job's id."""
-    from gridwarden.mapper.mapping import map_proxy, note_failure  # noqa: PLC0415  loads libcrypto
+    from gridwarden.mapper.mapping import map_proxy, note_failure
 
     lease = map_proxy(proxy, site, command="submit slurm")
     try:
@@ -94,7 +94,7 @@ def submit_slurm(proxy: Path, site: SiteValues, script: bytes, words: list[str],
 
 def foresee_slurm(proxy: Path, site: SiteValues, command: list[str]) -> None:
     """Say what would be decided and run."""
-    from gridwarden.mapper.mapping import foresee  # noqa: PLC0415  loads libcrypto
+    from gridwarden.mapper.mapping import foresee
 
     foresee(proxy, site, click.echo)
     click.echo(f"would run, as that account: {' '.join(command)}")
@@ -126,7 +126,7 @@ def hooks_group() -> None:
     show_default=True,
     help="Where slurm.conf is, and job_submit.lua goes; only the controller reads it.",
 )
-def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> None:  # noqa: FBT001  click's way
+def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> None:
     """Write Slurm's prolog, epilog and job_submit.lua; print the lines that slurm.conf needs.
 
     Run it on every node and controller after each upgrade of gridwarden.
@@ -136,7 +136,7 @@ def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> No
       gridwarden hooks install --dry-run
       gridwarden hooks install
     """
-    from gridwarden.hooks.install import plan, slurm_conf, write  # noqa: PLC0415  only this command needs it
+    from gridwarden.hooks.install import plan, slurm_conf, write
 
     files = plan(directory.absolute(), slurm_directory.absolute())
     if not dry_run:

@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from gridwarden.describe_settings import reference, sample
-from gridwarden.settings import FaultsError, Settings
+from gridwarden.setting_types import FaultsError
+from gridwarden.settings import Settings
 
 
 def site(**more: Any) -> dict[str, Any]:

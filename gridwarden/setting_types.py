@@ -1,0 +1,77 @@
+"""The kinds of value that a site's configuration holds, each refusing what could mean two things."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
+# Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
+POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
+OnFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
+
+
+class FaultsError(ValueError):
+    """Faults in parts of one value: (path below the value, what is wrong) for each."""
+
+    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(what for _, what in faults))
+        self.faults = faults
+
+
+def printable(text: str) -> str:
+    """Return ``text``, which the node file must be able to hold on one line."""
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def absolute(path: Path) -> Path:
+    """Return ``path``, which must mean the same whoever reads it and from wherever."""
+    printable(str(path))
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be an absolute path without '..'")
+    return path
+
+
+def node_name_only(path: str) -> str:
+    """Return a path in which ``%n`` is the only pattern."""
+    absolute(Path(path))
+    if "%" in path.replace("%n", ""):
+        raise ValueError("may hold no pattern but %n, the node's name")
+    return path
+
+
+def account_name(name: str) -> str:
+    """Return ``name``, which must be that of an account that jobs may have."""
+    if not ACCOUNT.fullmatch(name) or name == "root":
+        raise ValueError("is not the name of an account that may run jobs")
+    return name
+
+
+def pool_prefix(name: str) -> str:
+    """Return ``name``, which must be what account names can begin with."""
+    if not POOL.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be a pool: a letter first, no digit last")
+    return name
+
+
+def store_url(url: str) -> str:
+    """Return ``url``, a database that every command finds from wherever it is started."""
+    printable(url)
+    if not re.match(r"sqlite:////|postgresql(\+[a-z0-9]+)?://", url):
+        raise ValueError("must be sqlite:////ABSOLUTE/PATH or postgresql://…")
+    return url
+
+
+Text = Annotated[str, AfterValidator(printable)]
+AbsolutePath = Annotated[Path, AfterValidator(absolute)]
+Account = Annotated[str, AfterValidator(account_name)]
+Prefix = Annotated[str, AfterValidator(pool_prefix)]
+SpoolPath = Annotated[str, AfterValidator(node_name_only)]
+StoreUrl = Annotated[str, AfterValidator(store_url)]
