@@ -1,0 +1,110 @@
+"""Accounts: which files of the gridmapdir are accounts of a pool, which are free, which may run anything.
+
+An account of a pool is a regular file named as the pool and one or more digits, as in LCMAPS.  It is free
+while no other name leads to its inode, and usable when the machine knows a user of that name with an
+unprivileged uid of its own.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gridwarden import reasons
+from gridwarden.errors import Refused
+
+if TYPE_CHECKING:
+    import pwd
+    from collections.abc import Iterable
+
+    from gridwarden.mapper.gridmapdir import Gridmapdir
+
+FIRST_ORDINARY_UID = 1000
+NOBODY = 65534
+
+
+class Users(Protocol):
+    """The system's users; the module ``pwd`` is one."""
+
+    def getpwnam(self, name: str, /) -> pwd.struct_passwd:
+        """The user of that name; raises KeyError."""
+
+    def getpwuid(self, uid: int, /) -> pwd.struct_passwd:
+        """The first user of that uid; raises KeyError."""
+
+
+class Account(NamedTuple):
+    """A user that may run jobs."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+class Survey(NamedTuple):
+    """The accounts of one pool in one pass over the directory."""
+
+    free: list[str]
+    taken: int
+
+    @property
+    def total(self) -> int:
+        """How many account files the pool has."""
+        return len(self.free) + self.taken
+
+
+def usable(name: str, users: Users) -> Account:
+    """The user ``name``; raises Refused (account-unknown, account-privileged)."""
+    try:
+        user = users.getpwnam(name)
+        first = users.getpwuid(user.pw_uid).pw_name
+    except KeyError:
+        raise Refused(
+            reasons.ACCOUNT_UNKNOWN, f"{name} has no passwd entry", f"create the user {name}, or take its file away"
+        ) from None
+    if user.pw_uid < FIRST_ORDINARY_UID or user.pw_uid == NOBODY or user.pw_gid == 0:
+        raise Refused(reasons.ACCOUNT_PRIVILEGED, f"{name} has uid {user.pw_uid} and gid {user.pw_gid}")
+    if first != name:  # who shares a uid shares everything
+        raise Refused(reasons.ACCOUNT_UNKNOWN, f"{name} is not a user of its own: uid {user.pw_uid} is {first}")
+    return Account(name, user.pw_uid, user.pw_gid)
+
+
+def is_of_pool(name: str, pool: str) -> bool:
+    """Whether ``name`` is that of an account of ``pool``."""
+    number = name.removeprefix(pool)
+    return number != name and number.isascii() and number.isdigit()
+
+
+def survey(entries: Iterable[tuple[str, int]], pool: str) -> Survey:
+    """Sort the accounts of ``pool`` among (name, inode) ``entries`` into free and taken."""
+    entries = list(entries)
+    names = Counter(inode for _, inode in entries)
+    inodes = {name: inode for name, inode in entries if is_of_pool(name, pool)}
+    free = [name for name, inode in inodes.items() if names[inode] == 1]
+    return Survey(free, len(inodes) - len(free))
+
+
+def account_of(directory: Gridmapdir, inode: int, probably: str | None = None) -> str | None:
+    """The account whose file is ``inode``: ``probably`` it, else found in one pass; None when there is none.
+
+    Every answer is confirmed by the file's own status.  Where a file system gives inode numbers in its
+    directories that are not those of the files (some overlays and FUSE), each name is asked.
+    """
+    if probably and is_account(directory, probably, inode):
+        return probably
+    entries = [entry for entry in directory.entries() if may_be_account(entry[0])]
+    likely = [name for name, number in entries if number == inode]
+    names = likely or [name for name, _ in entries]
+    return next((name for name in names if is_account(directory, name, inode)), None)
+
+
+def may_be_account(name: str) -> bool:
+    """Whether a name in the directory is neither a lease (``%2f…``) nor hidden."""
+    return name[0] not in "%."
+
+
+def is_account(directory: Gridmapdir, name: str, inode: int) -> bool:
+    """Whether ``name`` is a regular file with that inode number."""
+    status = directory.look(name)
+    return status is not None and status.st_ino == inode and stat.S_ISREG(status.st_mode)

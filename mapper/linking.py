@@ -1,0 +1,141 @@
+"""Look for the lease of a name, or link a free account to it, beside any number of others who do the same.
+
+The state of an account is its link count: 1 free, 2 leased.  Whoever finds more than two links after making
+one has met another who took the same account at the same moment; both take their link back, wait a little and
+try again.  This is what LCMAPS, Argus and gss-assist do too, so nobody ever keeps an account that two have
+linked.  A link that was good is never taken back here: another program may already have handed it out.
+"""
+
+from __future__ import annotations
+
+import random
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import reasons
+from gridwarden.errors import Refused
+from gridwarden.mapper import accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gridwarden.mapper.gridmapdir import Gridmapdir
+
+LOOKS = 20
+LONGEST_PAUSE_SECONDS = 0.05
+
+
+class Link(NamedTuple):
+    """A lease: the account, the inode that its file and the lease name share, and whether it is of our making."""
+
+    account: str
+    inode: int
+    created: bool
+
+
+def find(directory: Gridmapdir, name: str, probably: str | None = None) -> Link | None:
+    """The lease ``name``, whoever made it (``probably`` of that account); None when there is none.
+
+    Raises Refused (lease-corrupt) when the name is no lease of exactly one account.  A third link is waited
+    for, since it is usually another's who is about to take it back.
+    """
+    links = 0
+    for _ in range(LOOKS):
+        status = directory.look(name)
+        if status is None:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            raise corrupt(directory, name, "is not a regular file")
+        links = status.st_nlink
+        if links == 1:
+            raise corrupt(directory, name, "leads to no account, whose file was probably removed")
+        if links == 2 and (account := accounts.account_of(directory, status.st_ino, probably)):
+            return Link(account, status.st_ino, created=False)
+        pause()
+    if links == 2:
+        raise corrupt(directory, name, "and another name lead to one inode, but none of the two is an account")
+    raise corrupt(directory, name, f"leads to an inode with {links} links, so its account may be another's too")
+
+
+def link_one(
+    directory: Gridmapdir, name: str, pool: str, why_not: Callable[[str], str], say: Callable[[str], None]
+) -> Link:
+    """Lease a free account of ``pool`` to ``name``, or follow who was faster for the same name.
+
+    ``why_not`` says why a free account may not be lent, or nothing.  Raises Refused (pool-full) with the
+    numbers, once several passes in a row have found nothing: what looks taken may be two others' passing try.
+    """
+    barren = 0
+    unusable: dict[str, str] = {}
+    while True:
+        survey = accounts.survey(directory.entries(), pool)
+        random.shuffle(survey.free)
+        for account in survey.free:
+            if account in unusable:
+                continue
+            if reason := why_not(account):
+                unusable[account] = reason
+                continue
+            barren = 0
+            if link := try_account(directory, account, name):
+                return link
+            say(f"{account} was taken by another at the same moment; trying the next")
+            pause()
+        barren += 1
+        if barren > LOOKS // 2:
+            raise full(numbers(pool, survey, unusable))
+        pause()
+
+
+def try_account(directory: Gridmapdir, account: str, name: str) -> Link | None:
+    """Link ``account`` to ``name`` if it is free; None when another was faster."""
+    before = directory.look(account)
+    if before is None or not stat.S_ISREG(before.st_mode) or before.st_nlink != 1:
+        return None
+    try:
+        directory.link(account, name)
+    except FileExistsError:
+        return find(directory, name)
+    except FileNotFoundError:
+        return None
+    after = directory.look(name)
+    if after is None or after.st_ino != before.st_ino:
+        return None
+    if after.st_nlink == 2:
+        return Link(account, after.st_ino, created=True)
+    directory.unlink(name, after.st_ino)
+    return None
+
+
+def is_still(directory: Gridmapdir, name: str, link: Link) -> bool:
+    """Whether ``name`` leads to the same account as before, and nobody else's does."""
+    found = find(directory, name, link.account)
+    return found is not None and found[:2] == link[:2]
+
+
+def pause() -> None:
+    """Wait a random moment, so that two who met do not meet again."""
+    time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - nobody gains by guessing it
+
+
+def numbers(pool: str, survey: accounts.Survey, unusable: dict[str, str]) -> str:
+    """How full a pool is, in words."""
+    if not survey.total:
+        return f"pool {pool} has no account file in the gridmapdir"
+    text = f"pool {pool} has {survey.total} accounts, {survey.taken} taken"
+    if unusable:
+        shown = "; ".join(f"{account}: {why}" for account, why in sorted(unusable.items())[:3])
+        text += f", {len(unusable)} not usable ({shown}{'; …' if len(unusable) > 3 else ''})"
+    return text
+
+
+def full(how_full: str) -> Refused:
+    """The refusal by a pool that has nothing to lend."""
+    return Refused(reasons.POOL_FULL, how_full, "enlarge the pool, or release leases")
+
+
+def corrupt(directory: Gridmapdir, name: str, what: str) -> Refused:
+    """The refusal of a lease that nobody can rely on."""
+    hint = "find the names of one inode with ls -i, and remove the one that nobody uses"
+    return Refused(reasons.LEASE_CORRUPT, f"{directory.path}/{name} {what}", hint)

@@ -1,0 +1,95 @@
+r"""LCMAPS's grammar of map and ban files, and its way to match a pattern.
+
+A line is a key, and after blanks or a comma what the key maps to.  ``#`` begins a comment, at the start of a
+line or after the key.  A key that holds blanks stands in double quotes; ``\`` before a quote keeps it from
+ending the key, and is part of the key.  Keys are shell patterns in which ``*`` crosses ``/``.
+
+LCMAPS obeys the lines above one that it cannot read.  Here such a line is a fault of the whole file, because
+nobody knows whom it was meant to stop.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from gridwarden.errors import ConfigurationError
+
+BLANKS = " \t"
+SPECIAL = frozenset("*?[")
+
+
+class Line(NamedTuple):
+    """One line that says something: its key, whether that was quoted, and what stands after it, less comments."""
+
+    number: int
+    key: str
+    quoted: bool
+    rest: str
+
+
+def parse(data: bytes, name: str) -> list[Line]:
+    """The lines of a map file; raises ConfigurationError with every fault (``name:line: what``)."""
+    lines: list[Line] = []
+    faults: list[str] = []
+    for number, text in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+        try:
+            line = parse_line(text, number)
+        except ValueError as error:
+            faults.append(f"{name}:{number}: {error}")
+        else:
+            lines += [line] if line else []
+    if faults:
+        raise ConfigurationError(faults, "until it is corrected, everybody is refused")
+    return lines
+
+
+def parse_line(text: str, number: int) -> Line | None:
+    """What a line says; None for a comment or an empty line; raises ValueError."""
+    text = text.lstrip(BLANKS)
+    if text.startswith("#"):
+        return None
+    if control := next((character for character in text if character < " " and character != "\t"), ""):
+        raise ValueError(f"it holds the control byte 0x{ord(control):02x}" + " (a DOS line end?)" * (control == "\r"))
+    if text.endswith("\\"):
+        raise ValueError("it ends with a backslash, and lines cannot be continued")
+    if not text:
+        return None
+    quoted = text.startswith('"')
+    key, rest = quoted_key(text) if quoted else bare_key(text)
+    if not key:
+        raise ValueError("it has no key")
+    check_pattern(key)
+    rest = rest.strip(BLANKS + ",")
+    return Line(number, key, quoted, "" if rest.startswith("#") else rest)
+
+
+def quoted_key(text: str) -> tuple[str, str]:
+    """Split a line that begins with a quote into its key and the rest."""
+    end = 1
+    while end < len(text) and text[end] != '"':
+        end += 2 if text[end] == "\\" else 1
+    if end >= len(text):
+        raise ValueError("the quote before the key is not closed")
+    return text[1:end], text[end + 1 :]
+
+
+def bare_key(text: str) -> tuple[str, str]:
+    """Split a line at its first blank."""
+    end = next((place for place, character in enumerate(text) if character in BLANKS), len(text))
+    return text[:end], text[end:]
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError for a pattern that LCMAPS and Python would read differently."""
+    for token in ("[^", "[[:", "[[.", "[[="):
+        if token in pattern:
+            raise ValueError(f"the pattern holds {token!r}, which is not supported")
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether ``text`` is ``pattern`` or matches it.
+
+    LCMAPS never takes a DN that holds ``[`` for its own pattern, so such a person could not be banned.
+    """
+    return pattern == text or (not SPECIAL.isdisjoint(pattern) and fnmatchcase(text, pattern))

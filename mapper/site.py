@@ -1,0 +1,61 @@
+"""What the mapper needs to know of its site, as plain values that cost nothing to import."""
+
+from __future__ import annotations
+
+import grp
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden.errors import ConfigurationError
+from gridwarden.mapper.policy import Rule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gridwarden.settings import Settings
+
+
+class SiteValues(NamedTuple):
+    """The site as the mapper sees it; ``holders_group`` is a gid, ``node`` the name of this machine."""
+
+    site: str
+    node: str
+    cluster: str
+    gridmapdir: Path
+    rules: tuple[Rule, ...]
+    bans: tuple[Path, ...]
+    certificates: Path
+    vomsdir: Path
+    limited_proxies: bool
+    verify_seconds: float
+    holders: Path
+    holders_group: int
+    register: Path
+    ledger: Path
+
+
+def from_settings(settings: Settings) -> SiteValues:
+    """The mapper's part of site.yaml; raises ConfigurationError when ``holders_group`` does not exist."""
+    try:
+        group = grp.getgrnam(settings.holders_group).gr_gid
+    except KeyError:
+        raise ConfigurationError(
+            f"holders_group: there is no group {settings.holders_group} on this machine",
+            "name the group that the batch system's controller runs as",
+        ) from None
+    return SiteValues(
+        site=settings.site,
+        node=os.uname().nodename,
+        cluster=settings.slurm.cluster,
+        gridmapdir=settings.gridmapdir,
+        rules=tuple(Rule(**rule.model_dump()) for rule in settings.policy),
+        bans=settings.bans,
+        certificates=settings.credentials.certificates,
+        vomsdir=settings.credentials.vomsdir,
+        limited_proxies=settings.credentials.limited_proxies,
+        verify_seconds=settings.credentials.verify_seconds,
+        holders=settings.holders_directory,
+        holders_group=group,
+        register=settings.register_directory,
+        ledger=settings.ledger_directory,
+    )
