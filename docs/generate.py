@@ -48,6 +48,7 @@ WHAT_TO_DO = {
     reasons.HOLDER_INVALID: "Look at the owner and mode of the holder file, then map the identity again.",
     reasons.HOLDER_NOT_LINKED: "The lease changed hands or was removed by another program; look before any job runs.",
     reasons.STAMP_MISMATCH: "The account changed hands while the job waited, or the job has a stamp of its own making.",
+    reasons.STAMP_MISMATCH: "The account changed hands while the job waited, or the stamp was forged; submit anew.",
     reasons.STAMP_PROTECTED: "A user tried to change `admin_comment` or `extra` of a stamped job.",
 }
 
