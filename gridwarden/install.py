@@ -32,7 +32,7 @@ def install(settings: Settings, node_path: Path, tmpfiles_path: Path, *, dry_run
     ``tmpfiles_path`` is left alone on a machine without systemd, which has no directory for it.
     Raises ConfigurationError when a directory, or one above it, is not ours alone to change.
     """
-    wanted = directories(settings, group_id(settings.holders_group))
+    wanted = directories(settings, settings.holders_gid())
     kind = file_system(settings.gridmapdir)
     files = [(path, BAN_FILE) for path in settings.bans[:1] if not os.path.lexists(path)]
     if tmpfiles_path.parent.is_dir():
@@ -152,14 +152,3 @@ def file_system(path: Path) -> str:
             if line.split(" ", 1)[0] == mount:
                 return line.partition(" - ")[2].split(" ", 1)[0]
     return ""
-
-
-def group_id(name: str) -> int:
-    """Return the gid of a group that must exist here."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ConfigurationError(
-            f"holders_group: there is no group {name!r} on this machine",
-            "name the group that the batch system's controller runs as (SlurmUser's)",
-        ) from None

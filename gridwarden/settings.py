@@ -6,12 +6,14 @@ it.  Only commands import this module: hooks read the node file (``gridwarden.no
 
 from __future__ import annotations
 
+import grp
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from gridwarden.errors import ConfigurationError
 from gridwarden.setting_types import (
     AbsolutePath,
     Account,
@@ -254,6 +256,16 @@ class Settings(Section):
     def ledger_directory(self) -> Path:
         """Where the ledger is."""
         return self.directories.state / "ledger"
+
+    def holders_gid(self) -> int:
+        """Return the gid of ``holders_group``; raises ConfigurationError when this machine has no such group."""
+        try:
+            return grp.getgrnam(self.holders_group).gr_gid
+        except KeyError:
+            raise ConfigurationError(
+                f"holders_group: there is no group {self.holders_group!r} on this machine",
+                "name the group that the batch system's controller runs as (SlurmUser's)",
+            ) from None
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:

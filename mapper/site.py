@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.errors import ConfigurationError
 from gridwarden.mapper.policy import Rule
 
 if TYPE_CHECKING:
@@ -36,13 +34,6 @@ class SiteValues(NamedTuple):
 
 def from_settings(settings: Settings) -> SiteValues:
     """The mapper's part of site.yaml; raises ConfigurationError when ``holders_group`` does not exist."""
-    try:
-        group = grp.getgrnam(settings.holders_group).gr_gid
-    except KeyError:
-        raise ConfigurationError(
-            f"holders_group: there is no group {settings.holders_group} on this machine",
-            "name the group that the batch system's controller runs as",
-        ) from None
     return SiteValues(
         site=settings.site,
         node=os.uname().nodename,
@@ -55,7 +46,7 @@ def from_settings(settings: Settings) -> SiteValues:
         limited_proxies=settings.credentials.limited_proxies,
         verify_seconds=settings.credentials.verify_seconds,
         holders=settings.holders_directory,
-        holders_group=group,
+        holders_group=settings.holders_gid(),
         register=settings.register_directory,
         ledger=settings.ledger_directory,
     )
