@@ -45,16 +45,28 @@ def append(
     Raises EvidenceError when it is not on disk (the ledger is then as it was), ConfigurationError when
     the directory is missing or others could write there.
     """
-    common = _common(kind, node, cluster)
-    body = records.encode(common, fields)
-    if len(body) > LONGEST_LINE // 2:
-        raise EvidenceError(f"{directory}: a {kind} record of {len(body)} bytes is too long")
+    return append_all(directory, [(kind, fields)], node=node, cluster=cluster)
+
+
+def append_all(
+    directory: str | os.PathLike[str],
+    entries: list[tuple[str, dict[str, records.Value]]],
+    *,
+    node: str,
+    cluster: str,
+) -> tuple[int, str]:
+    """Make records (kind, fields) durable at the price of one; otherwise as ``append``."""
+    common = _common(node, cluster)
+    bodies = [records.encode({"kind": kind, **common}, fields) for kind, fields in entries]
+    kinds = " and ".join(sorted({kind for kind, _ in entries}))
+    if max(map(len, bodies)) > LONGEST_LINE // 2:
+        raise EvidenceError(f"{directory}: a {kinds} record of {max(map(len, bodies))} bytes is too long")
     ledger = trusted.open_directory(directory)
     try:
         lock = os.open("lock", FILE_FLAGS, 0o600, dir_fd=ledger)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            current, head = _append_locked(ledger, body, common)
+            current, head = _append_locked(ledger, bodies, common)
         finally:
             os.close(lock)
         try:
@@ -63,12 +75,18 @@ def append(
             os.close(current)
     except OSError as error:
         raise EvidenceError(
-            f"{directory}: the {kind} record could not be written: {error.strerror}",
+            f"{directory}: the {kinds} record could not be written: {error.strerror}",
             "free space on that file system; nothing was decided without its record",
         ) from error
     finally:
         os.close(ledger)
     return head
+
+
+def boot_id() -> str:
+    """The kernel's random name of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+        return file.read(36).decode("ascii")
 
 
 def identifier(directory: str | os.PathLike[str]) -> str:
@@ -127,20 +145,17 @@ def closed_files(ledger: int) -> list[str]:
     return sorted(name for name in os.listdir(ledger) if len(name) == 14 and name[:8].isdigit())
 
 
-def _common(kind: str, node: str, cluster: str) -> dict[str, records.Value]:
-    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as boot:
-        boot_id = boot.read(36).decode("ascii")
+def _common(node: str, cluster: str) -> dict[str, records.Value]:
     return {
-        "kind": kind,
         "time": time.time_ns() // 1000,
-        "boot": boot_id,
+        "boot": boot_id(),
         "clock": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
         "node": node,
         "cluster": cluster,
     }
 
 
-def _append_locked(ledger: int, body: bytes, common: dict[str, records.Value]) -> tuple[int, tuple[int, str]]:
+def _append_locked(ledger: int, bodies: list[bytes], common: dict[str, records.Value]) -> tuple[int, tuple[int, str]]:
     """Append under the lock; the descriptor of the current file, and the new head."""
     current, size = _open_current(ledger)
     try:
@@ -149,8 +164,9 @@ def _append_locked(ledger: int, body: bytes, common: dict[str, records.Value]) -
         if torn:
             line, seq, previous = _line(previous, seq + 1, _gap(torn, common))
             data = (b"" if torn.endswith(b"\n") else b"\n") + line
-        line, seq, previous = _line(previous, seq + 1, body)
-        data += line
+        for body in bodies:
+            line, seq, previous = _line(previous, seq + 1, body)
+            data += line
         try:
             if (written := os.write(current, data)) != len(data):
                 raise OSError(errno.ENOSPC, f"No space left on device after {written} of {len(data)} bytes")
@@ -173,7 +189,7 @@ def _gap(torn: bytes, common: dict[str, records.Value]) -> bytes:
         "bytes": len(torn.rstrip(b"\n")),
         "sha256": digest_of(torn.rstrip(b"\n")),
     }
-    return records.encode({**common, "kind": "gap"}, fields)
+    return records.encode({"kind": "gap", **common}, fields)
 
 
 def _line(previous: str, seq: int, body: bytes) -> tuple[bytes, int, str]:

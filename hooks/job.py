@@ -67,7 +67,11 @@ class Job:
 
     def record(self, site: Site, kind: str, **fields: Value) -> None:
         """Append a record that happened on this job's node; raises EvidenceError, ConfigurationError."""
-        ledger.append(site["ledger"][0], kind, fields, node=self.node, cluster=self.cluster)
+        self.record_all(site, [(kind, fields)])
+
+    def record_all(self, site: Site, entries: list[tuple[str, dict[str, Value]]]) -> None:
+        """Append several; raises EvidenceError, ConfigurationError."""
+        ledger.append_all(site["ledger"][0], entries, node=self.node, cluster=self.cluster)
 
     def gap(self, site: Site, what: str, reason: str) -> None:
         """Record that evidence about this job is missing; raises EvidenceError, ConfigurationError."""
@@ -109,9 +113,6 @@ def start(job: Job, site: Site) -> Holder:
     (account-unknown, holder-*, stamp-mismatch), EvidenceError, ConfigurationError, Unavailable or OSError;
     wherever possible the job is in the register then too, so that no clean-up hits it.
     """
-    for key in ("locks", "register"):  # on tmpfs: gone after a restart
-        if not os.path.isdir(site[key][0]):
-            os.makedirs(site[key][0], mode=0o700, exist_ok=True)
     with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
         try:
             holder = _read_holder(job, site)
@@ -190,8 +191,6 @@ def _confirm_link(holder: Holder, site: Site) -> bool:
 
 
 def _enter(job: Job, site: Site, lease: str) -> None:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
-        boot_id = boot.read().strip()
     entry = register.Entry(
         batch=job.batch,
         cluster=job.cluster,
@@ -202,32 +201,33 @@ def _enter(job: Job, site: Site, lease: str) -> None:
         uid=job.uid,
         lease=lease,
         start=time.time_ns() // 1000,
-        boot=boot_id,
+        boot=ledger.boot_id(),
     )
     register.enter(site["register"][0], entry)
 
 
 def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None:
-    job.record(
-        site,
-        "job_start",
-        batch=job.batch,
-        job=job.job,
-        restart=job.restart,
-        account=job.account,
-        uid=job.uid,
-        lease=holder.lease,
-        scheme=holder.scheme,
-        subject=holder.subject,
-        vo=holder.vo,
-        stamp=job.stamp,
-        evidence="holder+link" if linked else "holder",
-        batch_start=job.batch_start,
-    )
-    if linked:
-        job.record(
-            site, "observation", account=holder.account, lease=holder.lease, name=holder.name, inode=holder.inode
-        )
+    started: dict[str, Value] = {
+        "batch": job.batch,
+        "job": job.job,
+        "restart": job.restart,
+        "account": job.account,
+        "uid": job.uid,
+        "lease": holder.lease,
+        "scheme": holder.scheme,
+        "subject": holder.subject,
+        "vo": holder.vo,
+        "stamp": job.stamp,
+        "evidence": "holder+link" if linked else "holder",
+        "batch_start": job.batch_start,
+    }
+    seen: dict[str, Value] = {
+        "account": holder.account,
+        "lease": holder.lease,
+        "name": holder.name,
+        "inode": holder.inode,
+    }
+    job.record_all(site, [("job_start", started), ("observation", seen)] if linked else [("job_start", started)])
     job.log("job-start", "started", lease=holder.lease, subject=holder.subject, vo=holder.vo)
 
 
@@ -284,10 +284,17 @@ def _clear(job: Job, site: Site, lease: str) -> None:
 
 
 def _record_each(job: Job, site: Site, lease: str, kind: str, facts: list[dict[str, Value]]) -> None:
-    for fact in facts[:MOST_RECORDS]:
-        job.record(site, kind, account=job.account, uid=job.uid, lease=lease, batch=job.batch, job=job.job, **fact)
+    about: dict[str, Value] = {
+        "account": job.account,
+        "uid": job.uid,
+        "lease": lease,
+        "batch": job.batch,
+        "job": job.job,
+    }
+    if facts:
+        job.record_all(site, [(kind, {**about, **fact}) for fact in facts[:MOST_RECORDS]])
     if len(facts) > MOST_RECORDS:
-        job.gap(site, f"{kind} records", f"{len(facts) - MOST_RECORDS} more were {kind}")
+        job.gap(site, f"{kind} records", f"there are {len(facts) - MOST_RECORDS} more")
 
 
 def _report_left(job: Job, site: Site, what: str, why: str) -> None:

@@ -130,8 +130,8 @@ function slurm_job_modify(job, record, partitions, modify_uid)
   local changes = job.extra ~= nil or job.admin_comment ~= nil
   local releases = mark == UNJUDGED and job.priority ~= nil and job.priority ~= NO_VALUE and job.priority ~= 0
   if changes or releases then
-    slurm.log_info("gridwarden: event=modify outcome=refused reason=stamp-protected job=%s uid=%s",
-                   tostring(record.job_id), tostring(modify_uid))
+    slurm.log_info("gridwarden: event=modify outcome=refused reason=%s job=%s uid=%s",
+                   "stamp-protected", tostring(record.job_id), tostring(modify_uid))
     slurm.log_user(changes and "refused: gridwarden's stamp on a job cannot be changed"
                    or "refused: an administrator releases this job once its account's holder is known")
     return slurm.ERROR
