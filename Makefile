@@ -1,13 +1,34 @@
-# make check   linters, types, import directions: seconds, no root, no site
-PYTHON ?= python3
+# make demo and make test do all set-up themselves; make help says what there is.
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+SITE = .venv/bin/python -m tests.site
 
-.PHONY: check docs
+.PHONY: help demo test check site host docs
 
-check: .venv/.made
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: site  ## the main job on a real Slurm, from a credential to the CPU table
+	$(SITE) run -- /opt/gridwarden/bin/python -m tests.site.demo
+
+test: host check  ## every test: parts on this Python, then everything on the site's Slurm and Python
+	.venv/bin/python -m pytest -q tests/parts tests/site
+	@if ! $(SITE) status && [ "$$CI" != true ]; then \
+		echo "make: skipped what needs the site, for the reason above"; \
+	else \
+		$(SITE) run -- pytest -q tests/pure tests/parts tests/story; \
+	fi
+
+check: .venv/.made  ## linters, types, import directions: seconds, no root, no site
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -Im pytest -q tests/pure
+
+site: host .venv/.made  ## build the test site's root, if this checkout has none yet
+	$(SITE) build
+
+host:  # what the machine itself must have; installed by root on Debian and Ubuntu, else named
+	@tests/site/prepare-host $(PYTHON)
 
 docs: .venv/.made  ## the generated pages: configuration, commands, reasons, exit codes
 	.venv/bin/python docs/generate.py

@@ -31,7 +31,7 @@ def main() -> int:
     run = actions.add_parser("run", help="bring a pristine site up, run a command in it as root, take it down")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its words")
     actions.add_parser("shell", help="the same with a shell")
-    actions.add_parser("status", help="say whether a site can be had here, and what is missing")
+    actions.add_parser("status", help="say whether a site can be had here; if not, what is missing, and exit 1")
     words = parser.parse_args()
     try:
         return _act(parser, words)
@@ -45,8 +45,8 @@ def _act(parser: argparse.ArgumentParser, words: argparse.Namespace) -> int:
         print(build.build())
         return 0
     if words.action == "status":
-        print(host.why_no_site() or f"ready: {recipe.root_directory()}")
-        return 0 if host.why_no_site() is None else 1
+        print(host.why_no_site() or f"the site's root: {recipe.root_directory()}")
+        return 1 if host.lacks_for_building() else 0
     if words.action == "shell":
         return up.run(["bash"])
     command = words.command[1:] if words.command[:1] == ["--"] else words.command

@@ -28,24 +28,29 @@ PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux201
 
 def build() -> Path:
     """The root that the recipe asks for, built if it is not there yet. Raises SiteError."""
+    root, held = hold()
+    os.close(held)
+    return root
+
+
+def hold() -> tuple[Path, int]:
+    """The same, and a descriptor that keeps other builds from removing the root while it is open anywhere."""
     root = recipe.root_directory()
-    if root.is_dir():
-        return root
-    lacks = host.lacks_for_building()
-    if lacks:
+    if not root.is_dir() and (lacks := host.lacks_for_building()):
         raise host.SiteError("the site's root cannot be built; missing are " + "; ".join(lacks))
     cache = recipe.cache_directory()
     # The root holds setuid programs that get no updates: nobody but root may reach them.
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     (cache / "mount").mkdir(exist_ok=True)
-    lock = host.lock(cache / "build.lock", exclusive=True)
-    try:
-        if not root.is_dir():
-            _build_into(root, cache)
-    finally:
-        if lock is not None:
-            os.close(lock)
-    return root
+    held = host.lock(root.with_suffix(".lock"), exclusive=False)
+    if not root.is_dir():
+        building = host.lock(cache / "build.lock", exclusive=True)
+        try:
+            if not root.is_dir():
+                _build_into(root, cache)
+        finally:
+            os.close(building)
+    return root, held
 
 
 def _build_into(root: Path, cache: Path) -> None:
@@ -84,11 +89,12 @@ def _remove_others(cache: Path, *, keep: Path) -> None:
     for path in cache.glob("root-*"):
         if path == keep or not path.is_dir():
             continue
-        held = host.lock(path.with_suffix(".lock"), exclusive=True, wait=False)
-        if held is not None:
-            shutil.rmtree(path)
-            path.with_suffix(".lock").unlink()
-            os.close(held)
+        try:
+            held = host.lock(path.with_suffix(".lock"), exclusive=True, wait=False)
+        except BlockingIOError:
+            continue
+        shutil.rmtree(path)
+        os.close(held)
 
 
 def _make(root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LOGS = Path("/var/log")
 DEADLINE = 60.0
 POLL = 0.02
 
@@ -40,7 +41,7 @@ def start(daemon: Daemon) -> Running:
     if daemon.runtime is not None:
         daemon.runtime.mkdir(mode=0o755, exist_ok=True)
         subprocess.run(["chown", f"{daemon.user}:", str(daemon.runtime)], check=True)
-    output = Path("/var/log") / f"{daemon.name}.out"
+    output = LOGS / f"{daemon.name}.out"
     # A session of its own keeps the terminal's Ctrl-C away from it.
     with output.open("wb") as sink:
         process = subprocess.Popen(

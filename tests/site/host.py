@@ -37,24 +37,23 @@ def lacks_for_building() -> list[str]:
 
 
 def why_no_site() -> str | None:
-    """Why tests cannot use a site now, for a skip or a failure; None if they can."""
-    lacks = lacks_for_running()
+    """Why no site can come up at once, for a skip or a failure; None if one can."""
+    built = recipe.root_directory().is_dir()
+    lacks = lacks_for_running() if built else lacks_for_building()
     if lacks:
-        return "no test site: " + "; ".join(lacks)
-    if not recipe.root_directory().is_dir():
-        return "no test site: its root is not built; as root: make site"
-    return None
+        return "no test site; missing are " + "; ".join(lacks)
+    return None if built else "no test site yet; as root: make site"
 
 
-def lock(path: Path, *, exclusive: bool, wait: bool = True) -> int | None:
-    """Flock PATH, creating it; the descriptor, or None if it is taken and `wait` is false."""
+def lock(path: Path, *, exclusive: bool, wait: bool = True) -> int:
+    """Flock PATH, creating it; the descriptor. Raises BlockingIOError if it is taken and `wait` is false."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     try:
         fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        return None
+        raise
     return descriptor
 
 

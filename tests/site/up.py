@@ -16,13 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.site import build, credentials, daemons, host, namespace, recipe
-from tests.site.daemons import Daemon, answers
+from tests.site.daemons import LOGS, Daemon, answers
 
-LOGS = Path("/var/log")
 CREDENTIALS = Path("/srv/credentials")
 GRIDMAPDIR = Path("/etc/grid-security/gridmapdir")
 # What a Ctrl-C leaves the command for its last words before the site goes.
 LAST_WORDS = 5.0
+
+
+class SetupError(Exception):
+    """A command of the setting up failed; the message is the command and what it said."""
+
 
 RSYSLOGD = Daemon("rsyslogd", ("rsyslogd", "-n", "-iNONE"), LOGS / "syslog", Path("/dev/log").exists)
 MUNGED = Daemon(
@@ -72,9 +76,7 @@ def run(command: list[str]) -> int:
     lacks = host.lacks_for_running()
     if lacks:
         raise host.SiteError("the site cannot be brought up; missing are " + "; ".join(lacks))
-    root = build.build()
-    held = host.lock(root.with_suffix(".lock"), exclusive=False)
-    assert held is not None
+    root, held = build.hold()
     process = subprocess.Popen(namespace.command(root, command), cwd=recipe.CHECKOUT, pass_fds=(held,))
     os.close(held)
     try:
@@ -97,7 +99,7 @@ def main(command: list[str]) -> int:
     shutil.chown("/etc/slurm/slurmdbd.conf", "slurm", "slurm")
     Path("/etc/slurm/slurmdbd.conf").chmod(0o600)
     # A file system of its own: an overlay's directory listing may give other inode numbers than lstat.
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(GRIDMAPDIR)], check=True)
+    _step("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(GRIDMAPDIR))
     for name in recipe.accounts():
         if name.rstrip("0123456789") in recipe.POOLS:
             (GRIDMAPDIR / name).touch()
@@ -107,7 +109,7 @@ def main(command: list[str]) -> int:
         _bring_up([RSYSLOGD, MUNGED, MARIADBD])
         _database()
         _bring_up([SLURMDBD])
-        subprocess.run(["sacctmgr", "--immediate", "add", "cluster", "site"], check=True, stdout=subprocess.DEVNULL)
+        _step("sacctmgr", "--immediate", "add", "cluster", "site")
         _say("waiting for gridwarden's wheel")
         installed.result()
         _bring_up([SLURMCTLD])
@@ -119,9 +121,9 @@ def main(command: list[str]) -> int:
 
 
 def _network() -> None:
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    _step("ip", "link", "set", "lo", "up")
     # Without an address beyond 127.0.0.1, getaddrinfo(AI_ADDRCONFIG) finds no name at all.
-    subprocess.run(["ip", "address", "add", "10.255.255.1/32", "dev", "lo"], check=True)
+    _step("ip", "address", "add", "10.255.255.1/32", "dev", "lo")
 
 
 def _bring_up(which: list[Daemon]) -> None:
@@ -134,7 +136,7 @@ def _database() -> None:
         "CREATE DATABASE slurm_acct_db; CREATE USER slurm@localhost IDENTIFIED VIA unix_socket;"
         "GRANT ALL ON slurm_acct_db.* TO slurm@localhost;"
     )
-    subprocess.run(["mariadb", "--execute", statements], check=True)
+    _step("mariadb", "--execute", statements)
 
 
 def _make_credentials() -> None:
@@ -148,29 +150,11 @@ def _install_gridwarden() -> None:
     source = Path("/tmp/source")  # noqa: S108  # the site's own tmpfs, before anyone else runs
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "bench")
     shutil.copytree("/src", source, symlinks=True, ignore=unwanted)
-    pip = ["/opt/gridwarden/bin/python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", str(source)], check=True)
+    pip = ("/opt/gridwarden/bin/python", "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation")
+    _step(*pip, str(source))
     shutil.rmtree(source)
-    for words in (("config", "install"), ("hooks", "install")):
-        # TEMPORARY: until both commands exist, a site without them comes up with hooks that do nothing.
-        if subprocess.run(["gridwarden", *words], check=False).returncode != 0:
-            _stand_in_hooks()
-
-
-def _stand_in_hooks() -> None:
-    """TEMPORARY, see above."""
-    libexec = Path("/usr/libexec/gridwarden")
-    libexec.mkdir(exist_ok=True)
-    for name in ("slurm-prolog", "slurm-epilog"):
-        if not (libexec / name).exists():
-            (libexec / name).write_text("#!/bin/sh\nexit 0\n")
-            (libexec / name).chmod(0o755)
-    lua = Path("/etc/slurm/job_submit.lua")
-    if not lua.exists():
-        lua.write_text(
-            "function slurm_job_submit() return slurm.SUCCESS end\n"
-            "function slurm_job_modify() return slurm.SUCCESS end\nreturn slurm.SUCCESS\n"
-        )
+    _step("gridwarden", "config", "install")
+    _step("gridwarden", "hooks", "install")
 
 
 def _run_command(command: list[str]) -> int:
@@ -185,6 +169,13 @@ def _run_command(command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _step(*command: str) -> None:
+    """Run a command that has to succeed; what it says matters only if it does not. Raises SetupError."""
+    done = subprocess.run(list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise SetupError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}")
+
+
 def _say(message: str) -> None:
     print(f"site: {message}", file=sys.stderr, flush=True)
 
@@ -192,7 +183,7 @@ def _say(message: str) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (daemons.DaemonError, subprocess.CalledProcessError) as problem:
+    except (daemons.DaemonError, SetupError) as problem:
         _say(str(problem))
         sys.exit(1)
     except KeyboardInterrupt:
