@@ -69,29 +69,42 @@ def link_one(
     barren = 0
     unusable: dict[str, str] = {}
     while True:
+        barren += 1
         survey = accounts.survey(directory.entries(), pool)
         random.shuffle(survey.free)
+        not_free = {}
         for account in survey.free:
             if account in unusable:
                 continue
             if reason := why_not(account):
                 unusable[account] = reason
-                continue
-            barren = 0
-            if link := try_account(directory, account, name):
+            elif reason := why_not_free(directory, account):
+                not_free[account] = reason
+            elif link := try_account(directory, account, name):
                 return link
-            say(f"{account} was taken by another at the same moment; trying the next")
-            pause()
-        barren += 1
+            else:
+                barren = 0
+                say(f"{account} was taken by another at the same moment; trying the next")
+                pause()
         if barren > LOOKS // 2:
-            raise full(numbers(pool, survey, unusable))
+            raise full(numbers(pool, survey, unusable | not_free))
         pause()
 
 
+def why_not_free(directory: Gridmapdir, account: str) -> str:
+    """Why an account to which no other name of the directory leads is not free all the same, or nothing."""
+    status = directory.look(account)
+    if status is None:
+        return "its file was removed just now"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    return f"its file has {status.st_nlink} links, one of them elsewhere" if status.st_nlink != 1 else ""
+
+
 def try_account(directory: Gridmapdir, account: str, name: str) -> Link | None:
-    """Link ``account`` to ``name`` if it is free; None when another was faster."""
+    """Link the free ``account`` to ``name``; None when another was faster."""
     before = directory.look(account)
-    if before is None or not stat.S_ISREG(before.st_mode) or before.st_nlink != 1:
+    if before is None:
         return None
     try:
         directory.link(account, name)

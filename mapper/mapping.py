@@ -90,7 +90,11 @@ def foresee_identity(identity: Identity, site: SiteValues, say: Callable[[str], 
             say(f"{link.account} is held under the lease name {name}")
             return lease.checked(link.account, decision.target, identity, users).name
         survey = accounts.survey(directory.entries(), decision.target)
-        unusable = {account: why for account in survey.free if (why := lease.why_not(account, site, users))}
+        unusable = {
+            account: why
+            for account in survey.free
+            if (why := lease.why_not(account, site, users) or linking.why_not_free(directory, account))
+        }
         numbers = linking.numbers(decision.target, survey, unusable)
     if len(unusable) == len(survey.free):
         raise linking.full(numbers)

@@ -97,7 +97,11 @@ def state(site: SiteValues) -> str:
 def holders_of_accounts(site: SiteValues) -> dict[str, list[str]]:
     """Account -> the lease names linked to it, from the directory alone; asserts that nobody shares."""
     entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(site.gridmapdir)]
-    files = [(name, status.st_ino, status.st_nlink) for name, status in entries if not name.startswith(".")]
+    files = [
+        (name, status.st_ino, status.st_nlink)
+        for name, status in entries
+        if not name.startswith(".") and stat.S_ISREG(status.st_mode)
+    ]
     links = Counter(inode for _, inode, _ in files)
     assert all(count <= 2 and links[inode] == count for _, inode, count in files)
     return {
