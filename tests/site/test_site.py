@@ -68,6 +68,20 @@ def test_ending_the_runner_ends_the_whole_site(blow: signal.Signals) -> None:
 
 
 @pytest.mark.usefixtures("site_root")
+def test_ctrl_c_leaves_the_command_its_last_words() -> None:
+    script = "trap 'echo last words; exit 1' INT; readlink /proc/self/ns/mnt; while :; do sleep 0.1; done"
+    command = [*RUN, "sh", "-c", script]
+    site = subprocess.Popen(command, cwd=recipe.CHECKOUT, stdout=subprocess.PIPE, text=True, process_group=0)
+    assert site.stdout is not None
+    namespace = site.stdout.readline().strip()
+    # What a terminal does: the signal goes to everyone in the foreground.
+    os.killpg(site.pid, signal.SIGINT)
+    assert site.communicate(timeout=60)[0] == "last words\n"
+    assert site.returncode == 128 + signal.SIGINT
+    until("every process of the site to end", lambda: not members(namespace))
+
+
+@pytest.mark.usefixtures("site_root")
 def test_two_sites_side_by_side_do_not_meet() -> None:
     script = "sbatch --parsable -D /tmp --wrap true; cat; squeue --noheader --state all | wc -l"
     sites = [
