@@ -55,7 +55,7 @@ def test_hooks_find_in_the_node_file_what_site_yaml_says(tmp_path: Path) -> None
     node = node_file.read(tmp_path / "node")
     assert node["pool"] == ["cms", "atlas"]
     assert node["holders"] == [f"{tmp_path}/run/gridwarden/holders"]
-    assert node["scratch"] == ["/tmp", "/var/tmp", "/dev/shm"]  # noqa: S108  the defaults
+    assert node["scratch"] == ["/tmp", "/var/tmp", "/dev/shm"]
     assert node["slurm_spool"] == ["/var/spool/slurmd/%n"]
     assert node["prolog_on_failure"] == ["record-gap"]
 
@@ -156,4 +156,4 @@ def test_a_local_gridmapdir_is_told_from_one_that_is_not_there(tmp_path: Path) -
 
 def test_the_kernel_names_the_file_system() -> None:
     assert file_system(Path("/proc")) == "proc"
-    assert file_system(Path("/dev/shm")) == "tmpfs"  # noqa: S108  a tmpfs everywhere
+    assert file_system(Path("/dev/shm")) == "tmpfs"

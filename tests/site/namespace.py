@@ -25,7 +25,7 @@ ENVIRONMENT = {
     # The checkout is read-only.
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTEST_ADDOPTS": "-p no:cacheprovider",
-    "HYPOTHESIS_STORAGE_DIRECTORY": "/var/tmp/hypothesis",  # noqa: S108  # the site's own
+    "HYPOTHESIS_STORAGE_DIRECTORY": "/var/tmp/hypothesis",  # the site's own
 }
 PASSED_ON = ("CI", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 

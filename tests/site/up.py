@@ -147,7 +147,7 @@ def _make_credentials() -> None:
 
 def _install_gridwarden() -> None:
     """Build the checkout's wheel and install it as a site would, then what gridwarden sets up itself."""
-    source = Path("/tmp/source")  # noqa: S108  # the site's own tmpfs, before anyone else runs
+    source = Path("/tmp/source")  # the site's own tmpfs, before anyone else runs
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "bench")
     shutil.copytree("/src", source, symlinks=True, ignore=unwanted)
     pip = ("/opt/gridwarden/bin/python", "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation")
