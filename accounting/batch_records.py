@@ -1,0 +1,276 @@
+"""Slurm's own accounting: run sacct, and read what it prints.
+
+sacct -P escapes nothing, so the fields are separated by a control character (0x1f) that no user can put
+into an account name or a state.  Format of the fields: sacct(1) of Slurm 24.11.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden.errors import Unavailable
+from gridwarden.times import MICROSECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BATCH = "slurm"
+SEPARATOR = "\x1f"
+FIELDS = (
+    "JobIDRaw",
+    "Cluster",
+    "User",
+    "UID",
+    "Submit",
+    "Start",
+    "End",
+    "State",
+    "ExitCode",
+    "Restarts",
+    "UserCPU",
+    "SystemCPU",
+    "TotalCPU",
+    "NodeList",
+    "AdminComment",
+)
+SECONDS = 900
+# Slurm takes no instant before this one ("uts" of less than seven digits is refused).
+EARLIEST = 1_000_000 * MICROSECONDS
+
+_ID = re.compile(r"(?P<job>\d+)(?:\+\d+)?(?:\.(?P<step>[A-Za-z0-9_+-]+))?", re.ASCII)
+_CPU = re.compile(r"(?:(?:(\d{1,6})-)?(\d{1,2}):)?(\d{1,2}):(\d{2})(?:\.(\d{1,6}))?", re.ASCII)
+_STATE = re.compile(r"[A-Z][A-Z_]+(?: by \S+)?", re.ASCII)
+_NO_TIME = {"", "Unknown", "None"}
+
+
+class Job(NamedTuple):
+    """A job as sacct has it, once for each time that it was started (``restart``).
+
+    Times are microseconds since the epoch, None where Slurm knows none; CPU times are microseconds, of
+    which Slurm keeps milliseconds, and whole seconds from one hour on.
+    """
+
+    batch: str
+    cluster: str
+    job: str
+    submit: int
+    restart: int
+    account: str
+    uid: int | None
+    start: int | None
+    end: int | None
+    state: str
+    exit_code: str
+    user_cpu: int
+    system_cpu: int
+    total_cpu: int
+    nodes: str
+    stamp: str
+
+
+class Step(NamedTuple):
+    """A step of the job with the same first five fields."""
+
+    batch: str
+    cluster: str
+    job: str
+    submit: int
+    restart: int
+    step: str
+    start: int | None
+    end: int | None
+    state: str
+    user_cpu: int
+    system_cpu: int
+    total_cpu: int
+    nodes: str
+
+
+class OddRow(NamedTuple):
+    """A line of sacct that cannot be understood, and why."""
+
+    line: str
+    reason: str
+
+
+def run_sacct(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
+    """Yield the lines of sacct about every job that existed at or after ``since`` (microseconds).
+
+    Raises Unavailable when sacct cannot be run, fails, or has not finished after ``seconds``; lines that
+    were yielded before are then not all there are.
+    """
+    program = str(programs / "sacct")
+    command = [
+        program,
+        "--allusers",
+        "--duplicates",
+        "--parsable2",
+        "--noheader",
+        f"--delimiter={SEPARATOR}",
+        f"--starttime=uts{max(since, EARLIEST) // MICROSECONDS}",
+        f"--format={','.join(FIELDS)}",
+    ]
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except OSError as error:
+        message = f"{program}: {(error.strerror or str(error)).lower()}"
+        raise Unavailable(message, "set slurm.programs in site.yaml to the directory of sacct") from error
+    complaints: list[str] = []
+    with process:
+        assert process.stdout is not None  # noqa: S101  both are pipes
+        assert process.stderr is not None  # noqa: S101
+        watchdog = threading.Timer(seconds, process.kill)
+        listener = threading.Thread(target=complaints.extend, args=(process.stderr,), daemon=True)
+        watchdog.start()
+        listener.start()
+        read_to_the_end = False
+        try:
+            for line in process.stdout:
+                yield line.removesuffix("\n")
+            read_to_the_end = True
+            process.wait()
+        finally:
+            watchdog.cancel()
+            if not read_to_the_end:
+                process.kill()
+            listener.join()
+    if process.returncode == -signal.SIGKILL:
+        message = f"{program}: did not finish within {seconds} s"
+        raise Unavailable(message, "see sdiag and the log of slurmdbd; gridwarden collect can be repeated")
+    if process.returncode:
+        said = complaints[-1].strip() if complaints else "it said nothing"
+        message = f"{program}: exit code {process.returncode}: {said}"
+        raise Unavailable(message, "gridwarden collect can be repeated when sacct works again")
+
+
+def parse(lines: Iterable[str]) -> Iterator[Job | Step | OddRow]:
+    """Turn sacct's lines into jobs and steps; each line gives exactly one value, steps after their job.
+
+    A step's Submit is its start and its Restarts is empty, so a step belongs to the job before it.
+    """
+    job: Job | None = None
+    for line in lines:
+        try:
+            fields = _split(line)
+            job_id, step = _identify(fields["JobIDRaw"])
+            if step is None:
+                job = _job(job_id, fields)
+                yield job
+            elif job is None or (job.cluster, job.job) != (fields["Cluster"], job_id):
+                yield OddRow(line, "a step without its job before it")
+            else:
+                yield _step(job, step, fields)
+        except ValueError as error:
+            yield OddRow(line, str(error))
+
+
+def cpu_time(text: str) -> int:
+    """Return ``[DAYS-[HOURS:]]MINUTES:SECONDS[.FRACTION]`` in microseconds; raises ValueError."""
+    match = _CPU.fullmatch(text)
+    if match is None:
+        message = f"{text!r} is not a CPU time"
+        raise ValueError(message)
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[:4])
+    whole = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return whole * MICROSECONDS + int((match[5] or "").ljust(6, "0"))
+
+
+def _split(line: str) -> dict[str, str]:
+    # The administrators' comment stands last and may hold anything: what follows belongs to it.
+    values = line.split(SEPARATOR, len(FIELDS) - 1)
+    if len(values) != len(FIELDS):
+        message = f"{len(values)} fields instead of {len(FIELDS)}"
+        raise ValueError(message)
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def _identify(text: str) -> tuple[str, str | None]:
+    match = _ID.fullmatch(text)
+    if match is None:
+        message = f"{text!r} is not the id of a job or step"
+        raise ValueError(message)
+    return match["job"], match["step"]
+
+
+def _job(job_id: str, fields: dict[str, str]) -> Job:
+    submit = _time(fields["Submit"])
+    if submit is None:
+        message = "a job without a submit time"
+        raise ValueError(message)
+    if not fields["Cluster"]:
+        message = "a job without a cluster"
+        raise ValueError(message)
+    return Job(
+        batch=BATCH,
+        cluster=fields["Cluster"],
+        job=job_id,
+        submit=submit,
+        restart=_integer(fields["Restarts"]) or 0,
+        account=fields["User"],
+        uid=_integer(fields["UID"]),
+        start=_time(fields["Start"]),
+        end=_time(fields["End"]),
+        state=_state(fields["State"]),
+        exit_code=fields["ExitCode"],
+        user_cpu=cpu_time(fields["UserCPU"]),
+        system_cpu=cpu_time(fields["SystemCPU"]),
+        total_cpu=cpu_time(fields["TotalCPU"]),
+        nodes=fields["NodeList"],
+        stamp=fields["AdminComment"],
+    )
+
+
+def _step(job: Job, step: str, fields: dict[str, str]) -> Step:
+    return Step(
+        batch=job.batch,
+        cluster=job.cluster,
+        job=job.job,
+        submit=job.submit,
+        restart=job.restart,
+        step=step,
+        start=_time(fields["Start"]),
+        end=_time(fields["End"]),
+        state=_state(fields["State"]),
+        user_cpu=cpu_time(fields["UserCPU"]),
+        system_cpu=cpu_time(fields["SystemCPU"]),
+        total_cpu=cpu_time(fields["TotalCPU"]),
+        nodes=fields["NodeList"],
+    )
+
+
+def _time(text: str) -> int | None:
+    """Read a time that sacct printed as seconds since the epoch (SLURM_TIME_FORMAT=%s)."""
+    if text in _NO_TIME:
+        return None
+    seconds = _integer(text)
+    return None if seconds is None else seconds * MICROSECONDS
+
+
+def _integer(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        message = f"{text!r} is not a number"
+        raise ValueError(message)
+    return int(text)
+
+
+def _state(text: str) -> str:
+    if _STATE.fullmatch(text) is None:
+        message = f"{text!r} is not a state"
+        raise ValueError(message)
+    return text

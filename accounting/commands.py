@@ -1,0 +1,260 @@
+"""The commands ``gridwarden collect``, ``gridwarden report`` and ``whoran``: options in, rows out."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gridwarden import ledger, load_settings, output, syslog_line, times
+from gridwarden.errors import BadQuestion, EvidenceError, GridwardenError
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from gridwarden.accounting.answers import Answer
+    from gridwarden.accounting.collect import Collected
+    from gridwarden.accounting.report import Report
+    from gridwarden.settings import Settings
+
+# SQLAlchemy takes longer to load than whoran to answer, so each command imports its own part.
+
+PROGRESS_SECONDS = 2
+ANSWER_COLUMNS = (
+    "evidence", "identity", "vo", "account", "job", "node", "cluster", "pid", "since", "until", "because",
+)  # fmt: skip
+
+
+@click.command("collect")
+@click.option("--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended.")
+@click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
+@click.pass_obj
+def collect_command(config: Path, since: str | None, dry_run: bool) -> None:
+    """Bring this machine's ledger and Slurm's accounting into the store.
+
+    Run it as root from a timer. It can be stopped anywhere and repeated: nothing is lost or counted twice.
+
+    \b
+    Examples:
+      gridwarden collect
+      gridwarden collect --since 2026-11-01
+      gridwarden collect --dry-run
+    """
+    from gridwarden.accounting.collect import collect
+    from gridwarden.accounting.store import open_store
+
+    settings = load_settings.load(config)
+    now, zone = _now(), times.system_zone()
+    begin = times.parse_instant(since, now=now, zone=zone, date_alone=True) if since else None
+    store = open_store(settings.store, rehearse=dry_run)
+    progress = _Progress()
+    collected, failed = collect(store, settings, since=begin, now=now, progress=progress.tell, dry_run=dry_run)
+    for source in collected:
+        _tell_collected(source, dry_run=dry_run)
+    if failed:
+        for error in failed[:-1]:
+            _note("gridwarden", f"{error}. {error.hint}")
+        raise failed[-1]
+    if any(source.fresh_faults for source in collected if source.source.startswith("ledger:")):
+        raise EvidenceError(
+            "the ledger does not verify; its records are in the store, and it was not acknowledged",
+            "keep the ledger's files and find out who could write them",
+        )
+
+
+@click.command("report")
+@click.option("--since", metavar="TIME", required=True, help="Jobs that ended at this time or later.")
+@click.option("--until", metavar="TIME", default="now", show_default=True, help="Jobs that ended before this time.")
+@click.option(
+    "--by", type=click.Choice(("identity", "vo", "account")), help="Add up over one of these, not over each combination."
+)
+@click.option("--chart", is_flag=True, help="Draw bars for the terminal instead of a table.")
+@output.format_option
+@click.pass_obj
+def report_command(
+    config: Path,
+    since: str,
+    until: str,
+    by: str | None,
+    chart: bool,
+    format: str,
+) -> None:
+    """Say how much CPU time each identity used, by the jobs that ended in a time.
+
+    The parts, what could not be attributed, and the difference between what the batch system says of jobs and
+    of their steps add up to its total exactly, in microseconds. Times are read as by whoran.
+
+    \b
+    Examples:
+      gridwarden report --since 2026-11-01
+      gridwarden report --since -2h --chart
+      gridwarden report --since 2026-10-01 --until 2026-11-01 --by vo --format csv
+    """
+    from gridwarden.accounting.report import BY, report
+    from gridwarden.accounting.store import open_to_read
+
+    if chart and format != "table":
+        raise BadQuestion("--chart draws for a terminal", f"leave --chart or --format {format} away")
+    settings = load_settings.load(config)
+    now, zone = _now(), times.system_zone()
+    within = times.ordered(
+        times.parse_instant(since, now=now, zone=zone, date_alone=True),
+        times.parse_instant(until, now=now, zone=zone, date_alone=True),
+        zone,
+    )
+    names = (by,) if by else BY
+    found = report(open_to_read(settings.store), within, names)
+    _tell_report(found, within, zone)
+    if chart:
+        _draw(found, names)
+        return
+    rows = [{**row._asdict(), "cpu_microseconds": row.cpu, "cpu": cpu_text(row.cpu)} for row in found.rows]
+    measure = "cpu" if format == "table" else "cpu_microseconds"
+    output.write(rows, ("row", *names, "jobs", measure, "evidence"), format)
+
+
+@click.command("whoran", context_settings={"ignore_unknown_options": True})
+@click.argument("question", required=False, metavar="[PID|TIME|FROM..TO]", type=click.UNPROCESSED)
+@click.option("--node", help="Only this node.")
+@click.option("--account", help="Only this account.")
+@click.option("--identity", metavar="TEXT", help="Only identities that contain this, in any case.")
+@click.option("--job", metavar="ID", help="Only this job.")
+@output.format_option
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/gridwarden/site.yaml"),
+    envvar="GRIDWARDEN_CONFIG",
+    show_default=True,
+    help="The site's configuration.",
+)
+def whoran_command(
+    question: str | None,
+    node: str | None,
+    account: str | None,
+    identity: str | None,
+    job: str | None,
+    format: str,
+    config: Path,
+) -> None:
+    """Say who was behind a process, or who ran at a time: which identity, account and job, and how that is known.
+
+    PID is a process of this machine, living or gone. TIME is 14:02, 'yesterday 14:00', -2h, now, @1795270920 or
+    2026-11-21T14:02+01:00; one that can be read in two ways is refused. Exit code 0: found, 1: nothing is
+    known, 2: the question is not clear.
+
+    \b
+    Examples:
+      whoran 12345
+      whoran 14:02
+      whoran --node wn042 14:00..15:00
+      whoran --identity 'anna example' -2h..now --format json
+    """
+    from gridwarden.accounting.past import Past
+    from gridwarden.accounting.question import ask
+    from gridwarden.accounting.whoran import Node, whoran
+
+    if question is not None and question.startswith("--"):
+        raise click.NoSuchOption(question)
+    now, zone = _now(), times.system_zone()
+    asked = ask(question, now=now, zone=zone, node=node, account=account, identity=identity, job=job)
+    settings = load_settings.load(config)
+    here = Node(settings.holders_directory, settings.register_directory, settings.slurm.spool, settings.pools)
+    past = Past(settings.store, settings.ledger_directory)
+    answers, notes = whoran(asked, here, past)
+    output.write([_shown(answer, zone) for answer in answers], ANSWER_COLUMNS, format)
+    notes += _record_question(settings, " ".join(sys.argv[1:]), len(answers))
+    for note in notes:
+        _note("whoran", note)
+    if not any(answer.account for answer in answers):
+        if not answers:
+            _note("whoran", "nothing is known of that")
+        raise click.exceptions.Exit(1)
+
+
+def cpu_text(microseconds: int) -> str:
+    """Return a CPU time as ``[-]HOURS:MM:SS.mmm``, rounded to the nearest millisecond."""
+    sign = "-" if microseconds < 0 else ""
+    seconds, milliseconds = divmod((abs(microseconds) + 500) // 1000, 1000)
+    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
+
+
+class _Progress:
+    """Say on standard error how far a long collection is."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def tell(self, source: str, rows: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_SECONDS
+            _note("gridwarden", f"{source}: {rows} rows so far")
+
+
+def _tell_collected(source: Collected, *, dry_run: bool) -> None:
+    for fault in source.fresh_faults:
+        _note("gridwarden", f"{source.source}: {fault}")
+    verb = "would be collected" if dry_run else "collected"
+    known = f"; {source.known_faults} lines that cannot be used are kept as they are" if source.known_faults else ""
+    click.echo(f"{source.source}: {source.rows} rows {verb}{known}")
+    if not dry_run:
+        outcome = "faulty" if source.fresh_faults else "collected"
+        faults = source.known_faults or None
+        syslog_line.decision("collect", outcome, source=source.source, rows=source.rows, faults=faults)
+
+
+def _tell_report(found: Report, within: times.Range, zone: tzinfo) -> None:
+    begin, end = (times.format_instant(instant, zone) for instant in within)
+    _note("gridwarden", f"jobs that ended from {begin} to before {end}")
+    if found.unfinished:
+        _note("gridwarden", f"{found.unfinished} jobs had not ended when they were last collected, and are not counted")
+    for reason, count in found.reasons.items():
+        _note("gridwarden", f"{count} jobs unattributed: {reason}")
+
+
+def _draw(found: Report, names: tuple[str, ...]) -> None:
+    from gridwarden.accounting.chart import draw
+
+    bars = []
+    for row in found.rows:
+        label = " ".join(filter(None, (getattr(row, name) for name in names))) or row.row
+        bars.append((label, row.cpu, cpu_text(row.cpu)))
+    plain = not (sys.stdout.encoding or "").lower().startswith("utf")
+    for line in draw(bars, shutil.get_terminal_size().columns, plain=plain):
+        click.echo(line)
+
+
+def _shown(answer: Answer, zone: tzinfo) -> dict[str, object]:
+    shown = answer._asdict()
+    for name in ("since", "until"):
+        instant = shown[name]
+        shown[name] = None if instant is None else times.format_instant(instant, zone)
+    return shown
+
+
+def _record_question(settings: Settings, text: str, answered: int) -> list[str]:
+    """Record who asked what, where the asker is root; return a note when that could not be done."""
+    if os.geteuid() != 0 or not settings.ledger_directory.exists():
+        return []
+    who = os.environ.get("SUDO_USER") or getpass.getuser()
+    fields: dict[str, str | int | None] = {"who": who[:64], "text": text[:1024], "answered": answered}
+    node = os.uname().nodename
+    try:
+        ledger.append(settings.ledger_directory, "question", fields, node=node, cluster=settings.slurm.cluster)
+    except GridwardenError as error:
+        return [f"this question was not recorded: {error}"]
+    return []
+
+
+def _note(program: str, text: str) -> None:
+    click.echo(f"{program}: {output.escape(text)}", err=True)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,174 @@
+"""What the store and the ledger lines that it does not hold yet say about the past.
+
+The standard library reads the store here: ``whoran`` must answer before SQLAlchemy would be loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from gridwarden import chain, ledger
+from gridwarden.accounting import store_file
+from gridwarden.accounting.attribute import is_of
+from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting.job_runs import Body, OpenRuns, Run, number
+from gridwarden.accounting.lease_history import KINDS as KINDS_OF_SIGHTING
+from gridwarden.accounting.lease_history import Sighting, sighting
+from gridwarden.accounting.question import Question
+from gridwarden.errors import GridwardenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Only names of columns that stand in this program are put into queries; values are always bound.
+_RUNS = f"SELECT {', '.join(Run._fields)} FROM job_runs".replace(" end,", ' "end",')  # noqa: S608
+_JOBS = f"SELECT {', '.join(Job._fields)} FROM batch_jobs".replace(" end,", ' "end",')  # noqa: S608
+_OVERLAP = 'start < :until AND ("end" IS NULL OR "end" >= :since)'
+_SIGHTINGS = f"kind IN ({', '.join(map(repr, KINDS_OF_SIGHTING))})"
+
+
+class Past:
+    """The store, if it can be read, and this machine's own ledger beyond it; ``unread`` says what could not be.
+
+    Every look-up answers from what could be read.
+    """
+
+    FOREVER = 2**62
+
+    def __init__(self, store_url: str, ledger_directory: Path) -> None:
+        self.unread: list[str] = []
+        self._store = self._open(store_url)
+        self._new: list[Body] = []
+        self._runs: dict[tuple[str, int], Run] = {}
+        try:
+            self._read_ledger(ledger_directory)
+        except (GridwardenError, OSError) as error:
+            self.unread.append(f"the ledger {ledger_directory}: {error}")
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._store is not None:
+            self._store.close()
+
+    def runs(self, question: Question) -> list[Run]:
+        """Return the runs of jobs that overlap the question's time, by its filters on columns."""
+        since, until = _bounds(question)
+        stored = [Run(*row) for row in self._select(_RUNS, _OVERLAP, question, ("node", "account", "job"))]
+        found = {(run.ledger, run.seq): run for run in stored}
+        found.update(self._runs)  # what the ledger says since then is newer
+        return [
+            run
+            for run in found.values()
+            if run.start < until
+            and (run.end is None or run.end >= since)
+            and question.node in (None, run.node)
+            and question.account in (None, run.account)
+            and question.job in (None, run.job)
+        ]
+
+    def jobs(self, question: Question) -> list[Job]:
+        """Return the batch system's own records of jobs that ran within the question's time."""
+        return [Job(*row) for row in self._select(_JOBS, _OVERLAP, question, ("account", "job"))]
+
+    def job_of(self, run: Run) -> Job | None:
+        """Return the batch system's own record of the job of a run, or None when it was not collected."""
+        where = "cluster = :cluster AND job = :job AND restart = :restart"
+        found = (Job(*row) for row in self._query(f"{_JOBS} WHERE {where}", run._asdict()))
+        return next((job for job in found if is_of(run, job)), None)
+
+    def kills(self, question: Question) -> list[Body]:
+        """Return the kill records of the question's pid, or of processes that lived in its time."""
+        since, until = _bounds(question)
+        return [
+            body
+            for body in self._bodies("kind = 'kill' AND time >= :since", question, ("pid", "node", "account"), ("kill",))
+            if number(body, "process_start") < until and number(body, "time") >= since
+        ]
+
+    def gaps(self, question: Question) -> list[Body]:
+        """Return the gap records within the question's time."""
+        since, until = _bounds(question)
+        where = "kind = 'gap' AND time >= :since AND time < :until"
+        found = self._bodies(where, question, ("node",), ("gap",))
+        return [body for body in found if since <= number(body, "time") < until]
+
+    def sightings(self, account: str) -> list[Sighting]:
+        """Return every record that names ``account`` with a lease."""
+        question = Question(None, None, account=account)
+        return [sighting(body) for body in self._bodies(_SIGHTINGS, question, ("account",), KINDS_OF_SIGHTING)]
+
+    def lending(self, lease: str) -> Sighting | None:
+        """Return who was lent an account under the lease id, or None when no record names them."""
+        where = "SELECT body FROM records WHERE lease = :lease AND kind IN ('lease', 'job_start')"
+        stored = [json.loads(str(body)) for (body,) in self._query(where, {"lease": lease})]
+        found = (body for body in (*stored, *self._of_kinds("lease", "job_start")) if body.get("lease") == lease)
+        return min((sighting(body) for body in found if body.get("subject")), default=None)
+
+    def _open(self, url: str) -> sqlite3.Connection | None:
+        path = store_file.path_of(url)
+        try:
+            store_file.check(path)
+            connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
+            # One transaction, so that all look-ups and the ledger's position are of one moment.
+            connection.execute("BEGIN")
+            (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+        except GridwardenError as error:
+            self.unread.append(str(error))
+            return None
+        except sqlite3.Error as error:
+            self.unread.append(f"the store {path} cannot be read: {error}")
+            return None
+        store_file.refuse_other_schema(version or 0, path)
+        return connection
+
+    def _read_ledger(self, directory: Path) -> None:
+        identifier = ledger.identifier(directory)
+        where = "SELECT position FROM positions WHERE source = :source"
+        found = self._query(where, {"source": f"ledger:{identifier}"})
+        open_runs = OpenRuns(identifier, self._open_runs(identifier))
+        for line in chain.read(directory, after=found[0][0] if found else 0):
+            if line.fault:
+                self.unread.append(f"the ledger {directory}, {line.where}: {line.fault}")
+            self._new.append(line.body)
+            open_runs.add(line.seq, line.body)
+        self._runs = {(identifier, seq): run for seq, run in open_runs.changed.items()}
+
+    def _open_runs(self, identifier: str) -> list[Run]:
+        query = f'{_RUNS} WHERE ledger = :ledger AND "end" IS NULL'
+        return [Run(*row) for row in self._query(query, {"ledger": identifier})]
+
+    def _bodies(
+        self, condition: str, question: Question, filters: tuple[str, ...], kinds: tuple[str, ...]
+    ) -> list[Body]:
+        """Return records, stored and new; ``filters`` name columns that must equal what the question says."""
+        stored = self._select("SELECT body FROM records", condition, question, filters)
+        wanted = {name: value for name in filters if (value := getattr(question, name)) is not None}
+        new = (body for body in self._of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))
+        return [*(json.loads(body) for (body,) in stored), *new]
+
+    def _select(
+        self, select: str, condition: str, question: Question, filters: tuple[str, ...]
+    ) -> list[tuple[Any, ...]]:
+        since, until = _bounds(question)
+        values = {name: value for name in filters if (value := getattr(question, name)) is not None}
+        where = " AND ".join([condition, *(f"{name} = :{name}" for name in values)])
+        return self._query(f"{select} WHERE {where}", {"since": since, "until": until, **values})
+
+    def _query(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        if self._store is None:
+            return []
+        try:
+            return self._store.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            self.unread.append(f"the store: {error}")
+            return []
+
+    def _of_kinds(self, *kinds: str) -> Iterator[Body]:
+        return (body for body in self._new if body.get("kind") in kinds)
+
+
+def _bounds(question: Question) -> tuple[int, int]:
+    return question.within or (0, Past.FOREVER)

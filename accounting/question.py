@@ -1,0 +1,68 @@
+"""What whoran is asked: a process, a time or a range, and filters.  Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import times
+from gridwarden.errors import BadQuestion
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+LARGEST_PID = 4_194_304  # PID_MAX_LIMIT of 64-bit Linux
+HINT = f"ask for a pid, or for a time: {times.GRAMMAR}"
+
+
+class Question(NamedTuple):
+    """One question: about ``pid``, or about the time in ``within``, or (both None) about all times.
+
+    A filter that is None lets everything pass.  ``identity`` is a part of a subject, in any case.
+    """
+
+    pid: int | None
+    within: times.Range | None
+    node: str | None = None
+    account: str | None = None
+    identity: str | None = None
+    job: str | None = None
+
+    def lets_pass(self, *, nodes: list[str], account: str, subject: str, job: str) -> bool:
+        """Say whether the filters let an answer with these values pass."""
+        return (
+            (self.node is None or self.node in nodes)
+            and self.account in (None, account)
+            and self.job in (None, job)
+            and (self.identity is None or self.identity.casefold() in subject.casefold())
+        )
+
+
+def ask(
+    text: str | None,
+    *,
+    now: int,
+    zone: tzinfo,
+    node: str | None = None,
+    account: str | None = None,
+    identity: str | None = None,
+    job: str | None = None,
+) -> Question:
+    """Read a question as it was typed; raises BadQuestion when it has no single reading."""
+    filters = {"node": node, "account": account, "identity": identity, "job": job}
+    for name, value in filters.items():
+        if value == "":
+            raise BadQuestion(f"--{name} is empty", f"leave --{name} away to ask about every {name}")
+    if text is None:
+        if not any(filters.values()):
+            raise BadQuestion("nothing was asked", HINT)
+        return Question(None, None, **filters)
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        if not 1 <= int(text[:20]) <= LARGEST_PID:
+            hint = f"a pid is 1 to {LARGEST_PID}; seconds since the epoch are written @{text[:20]}"
+            raise BadQuestion(f"{text[:20]} is not a pid", hint)
+        return Question(int(text), None, **filters)
+    if times.is_range(text):
+        return Question(None, times.parse_range(text, now=now, zone=zone), **filters)
+    instant = times.parse_instant(text, now=now, zone=zone)
+    return Question(None, times.Range(instant, instant + 1), **filters)

@@ -1,0 +1,125 @@
+"""The tables of the store, as SQLAlchemy Core sees them.
+
+Times are microseconds since the epoch, UTC; CPU times are microseconds; both are integers.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+positions = Table(
+    "positions",
+    metadata,
+    # "ledger:ID" and the last sequence number collected, or "slurm:CLUSTER" and an instant.
+    Column("source", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("head", Text, nullable=False, comment="the hash of the last line collected"),
+    comment="how far each source has been collected",
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("ledger", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    Column("kind", Text),
+    Column("time", BigInteger),
+    Column("node", Text),
+    Column("cluster", Text),
+    Column("account", Text),
+    Column("lease", Text),
+    Column("pid", BigInteger),
+    Column("body", Text, nullable=False, comment="the whole record as JSON; {} where it cannot be believed"),
+    Index("records_by_time", "kind", "time"),
+    Index("records_by_account", "account", "time"),
+    Index("records_by_lease", "lease", "time"),
+    Index("records_by_pid", "pid"),
+    comment="the lines of the ledgers",
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("ledger", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="the job_start record"),
+    Column("batch", Text, nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("restart", Integer, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("lease", Text, nullable=False),
+    Column("scheme", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("vo", Text, nullable=False),
+    Column("stamp", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("boot", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger),
+    Column("ended_by", Text, nullable=False, comment="job_end, restart (of the node), or empty"),
+    Index("job_runs_by_node", "node", "start", "end"),
+    Index("job_runs_by_start", "start", "end"),
+    Index("job_runs_by_job", "job", "cluster"),
+    Index("job_runs_by_account", "account", "start"),
+    Index("job_runs_open", "ledger", "end"),
+    comment="what job_start and job_end records say together: one row a job, node and restart",
+)
+
+batch_jobs = Table(
+    "batch_jobs",
+    metadata,
+    Column("batch", Text, primary_key=True),
+    Column("cluster", Text, primary_key=True),
+    Column("job", Text, primary_key=True),
+    Column("submit", BigInteger, primary_key=True, autoincrement=False),
+    Column("restart", Integer, primary_key=True, autoincrement=False),
+    Column("account", Text, nullable=False),
+    Column("uid", BigInteger),
+    Column("start", BigInteger),
+    Column("end", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("exit_code", Text, nullable=False),
+    Column("user_cpu", BigInteger, nullable=False),
+    Column("system_cpu", BigInteger, nullable=False),
+    Column("total_cpu", BigInteger, nullable=False),
+    Column("nodes", Text, nullable=False),
+    Column("stamp", Text, nullable=False),
+    Index("batch_jobs_by_end", "end"),
+    Index("batch_jobs_by_start", "start"),
+    comment="jobs as the batch system's own accounting has them",
+)
+
+batch_steps = Table(
+    "batch_steps",
+    metadata,
+    Column("batch", Text, primary_key=True),
+    Column("cluster", Text, primary_key=True),
+    Column("job", Text, primary_key=True),
+    Column("submit", BigInteger, primary_key=True, autoincrement=False),
+    Column("restart", Integer, primary_key=True, autoincrement=False),
+    Column("step", Text, primary_key=True),
+    Column("start", BigInteger),
+    Column("end", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("user_cpu", BigInteger, nullable=False),
+    Column("system_cpu", BigInteger, nullable=False),
+    Column("total_cpu", BigInteger, nullable=False),
+    Column("nodes", Text, nullable=False),
+    comment="the steps of batch_jobs",
+)
+
+faults = Table(
+    "faults",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("place", Text, primary_key=True, comment="file:line of a ledger, or the row of sacct itself"),
+    Column("fault", Text, primary_key=True),
+    Column("seen", BigInteger, nullable=False),
+    comment="what could not be read or does not verify",
+)
