@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
         return load_command(target) if target else None
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup)
 @click.option(
     "--config",
     "config",

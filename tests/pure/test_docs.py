@@ -1,0 +1,60 @@
+"""The pages of docs/ must say what the program is."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from gridwarden import cli, errors
+
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+GENERATE = runpy.run_path(str(DOCS / "generate.py"))
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    yield from GENERATE["walk"](cli.gridwarden, "gridwarden")
+    yield "whoran", cli.load_command(cli.WHORAN)
+
+
+def exit_codes() -> set[int]:
+    """Return every code that the errors and the command line know."""
+    tree, codes = [errors.GridwardenError], {0, 1, click.UsageError.exit_code}
+    while tree:
+        error = tree.pop()
+        codes.add(error.exit_code)
+        tree += error.__subclasses__()
+    own = importlib.import_module("gridwarden.cli")
+    return codes | {own.UNEXPECTED, own.OPERATING_SYSTEM, own.INTERRUPTED, own.PIPE_CLOSED}
+
+
+@pytest.mark.parametrize("page", ["commands_page", "configuration_page", "reasons_page"])
+def test_generated_pages_are_what_the_code_says(page: str) -> None:
+    path = DOCS / (page.removesuffix("_page") + ".md")
+    assert path.read_text() == GENERATE[page](), f"{path.name} is out of date: make docs"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = (DOCS / "commands.md").read_text()
+    for name, command in commands():
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        assert section, name
+        for parameter in command.params:
+            for option in parameter.opts if isinstance(parameter, click.Option) else ():
+                assert option in section, f"{name} {option}"
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    for name, command in commands():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_every_exit_code_is_documented_and_no_other() -> None:
+    rows = [line.split("|")[1].strip() for line in (DOCS / "exit-codes.md").read_text().splitlines() if "|" in line]
+    assert {int(cell) for cell in rows if cell.isdigit()} == exit_codes()
