@@ -76,7 +76,7 @@ def ban_group() -> None:
 @dry_run_option
 @click.pass_obj
 def add_command(path: Path, pattern: str, because: str, dry_run: bool) -> None:
-    """Ban everybody whose DN or any FQAN matches PATTERN (``*`` crosses ``/``).
+    """Ban everybody whose DN or any FQAN matches PATTERN, in which * crosses /.
 
     \b
     Examples:
