@@ -67,7 +67,9 @@ def of_guest(process: LiveProcess, entry: Entry, holder: Holder | None) -> Answe
     answer = _of_entry(process, entry)._replace(account=process.user)
     because = f"runs inside a job of {entry.account}"
     if holder is not None and holder.since <= process.started + START_BLUR:
-        return _named(answer, holder, evidence.LEASE_HISTORY, f"{because}; the holder file says who holds {process.user}")
+        return _named(
+            answer, holder, evidence.LEASE_HISTORY, f"{because}; the holder file says who holds {process.user}"
+        )
     return answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}; who held {process.user} is not known")
 
 
@@ -75,14 +77,20 @@ def of_unregistered(
     process: LiveProcess, node: str, job: str, candidates: Sequence[Candidate], *, lent: bool
 ) -> list[Answer]:
     """A process below a job step whose job the register does not have."""
-    answer = NOTHING._replace(account=process.user, node=node, batch=BATCH, job=job, pid=process.pid, since=process.started)
+    answer = NOTHING._replace(
+        account=process.user, node=node, batch=BATCH, job=job, pid=process.pid, since=process.started
+    )
     because = "its parents lead to the job's slurmstepd"
     if not lent:
         because += "; an account of its own, which is lent to nobody"
-        return [answer._replace(evidence=evidence.KERNEL_MEASURED, scheme=LOCAL, identity=process.user, because=because)]
+        return [
+            answer._replace(evidence=evidence.KERNEL_MEASURED, scheme=LOCAL, identity=process.user, because=because)
+        ]
     because += "; no hook entered the job in the register"
     if not candidates:
-        return [answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}, and no record says who held the account")]
+        return [
+            answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}, and no record says who held the account")
+        ]
     level, because = _level(candidates, because)
     return [_named(answer, candidate, level, because) for candidate in candidates]
 
@@ -176,7 +184,12 @@ def of_holding(account: str, candidates: Sequence[Candidate]) -> list[Answer]:
     """An account that was held, while none of its jobs is known to have run."""
     level, _ = _level(candidates, "")
     return [
-        _named(NOTHING._replace(account=account, since=each.since), each, level, f"no job of it is known then; {each.because}")
+        _named(
+            NOTHING._replace(account=account, since=each.since),
+            each,
+            level,
+            f"no job of it is known then; {each.because}",
+        )
         for each in candidates
     ]
 

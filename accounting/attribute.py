@@ -45,9 +45,7 @@ class Attribution(NamedTuple):
     because: str
 
 
-def attribute(
-    job: Job, steps: Sequence[Step], runs: Sequence[Run], leases: Mapping[str, Sighting]
-) -> Attribution:
+def attribute(job: Job, steps: Sequence[Step], runs: Sequence[Run], leases: Mapping[str, Sighting]) -> Attribution:
     """Divide a job.
 
     ``runs`` are those of any job with this one's number, ``leases`` the lendings by lease id.  A holder that

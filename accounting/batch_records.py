@@ -132,7 +132,7 @@ def run_sacct(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator
     complaints: list[str] = []
     with process:
         assert process.stdout is not None  # noqa: S101  both are pipes
-        assert process.stderr is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101  both are pipes
         watchdog = threading.Timer(seconds, process.kill)
         listener = threading.Thread(target=complaints.extend, args=(process.stderr,), daemon=True)
         watchdog.start()

@@ -76,17 +76,13 @@ def collect(
         failed.append(error)
     try:
         lines = partial(batch_records.run_sacct, settings.slurm.programs)
-        collected.append(
-            collect_slurm(store, lines, settings.slurm.cluster, since=since, now=now, progress=progress)
-        )
+        collected.append(collect_slurm(store, lines, settings.slurm.cluster, since=since, now=now, progress=progress))
     except GridwardenError as error:
         failed.append(error)
     return collected, failed
 
 
-def collect_ledger(
-    store: Store, directory: Path, *, now: int, progress: Progress, dry_run: bool = False
-) -> Collected:
+def collect_ledger(store: Store, directory: Path, *, now: int, progress: Progress, dry_run: bool = False) -> Collected:
     """Collect the lines of the ledger that the store has not, and acknowledge them.
 
     A line that does not verify is kept as a fault, and neither it nor anything after it is ever
@@ -227,9 +223,7 @@ def _begin_of_jobs(connection: Connection, source: str, cluster: str) -> int:
     if not position:
         return batch_records.EARLIEST
     jobs = schema.batch_jobs.c
-    unfinished = connection.scalar(
-        select(func.min(jobs.submit)).where(jobs.end.is_(None), jobs.cluster == cluster)
-    )
+    unfinished = connection.scalar(select(func.min(jobs.submit)).where(jobs.end.is_(None), jobs.cluster == cluster))
     return min(position - OVERLAP, unfinished or position)
 
 
@@ -241,9 +235,7 @@ def _open_runs(connection: Connection, identifier: str) -> list[Run]:
 
 def _position(connection: Connection, source: str) -> Position:
     columns = schema.positions.c
-    found = connection.execute(
-        select(columns.position, columns.head).where(columns.source == source)
-    ).one_or_none()
+    found = connection.execute(select(columns.position, columns.head).where(columns.source == source)).one_or_none()
     return Position(*found) if found else NOWHERE
 
 

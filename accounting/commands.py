@@ -32,7 +32,9 @@ ANSWER_COLUMNS = (
 
 
 @click.command("collect")
-@click.option("--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended.")
+@click.option(
+    "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
+)
 @click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
 @click.pass_obj
 def collect_command(config: Path, since: str | None, dry_run: bool) -> None:
@@ -72,7 +74,9 @@ def collect_command(config: Path, since: str | None, dry_run: bool) -> None:
 @click.option("--since", metavar="TIME", required=True, help="Jobs that ended at this time or later.")
 @click.option("--until", metavar="TIME", default="now", show_default=True, help="Jobs that ended before this time.")
 @click.option(
-    "--by", type=click.Choice(("identity", "vo", "account")), help="Add up over one of these, not over each combination."
+    "--by",
+    type=click.Choice(("identity", "vo", "account")),
+    help="Add up over one of these, not over each combination.",
 )
 @click.option("--chart", is_flag=True, help="Draw bars for the terminal instead of a table.")
 @output.format_option

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Only names of columns that stand in this program are put into queries; values are always bound.
-_RUNS = f"SELECT {', '.join(Run._fields)} FROM job_runs".replace(" end,", ' "end",')  # noqa: S608
-_JOBS = f"SELECT {', '.join(Job._fields)} FROM batch_jobs".replace(" end,", ' "end",')  # noqa: S608
+_RUNS = f"SELECT {', '.join(Run._fields)} FROM job_runs".replace(" end,", ' "end",')  # noqa: S608  our own column names
+_JOBS = f"SELECT {', '.join(Job._fields)} FROM batch_jobs".replace(" end,", ' "end",')  # noqa: S608  our own column names
 _OVERLAP = 'start < :until AND ("end" IS NULL OR "end" >= :since)'
 _SIGHTINGS = f"kind IN ({', '.join(map(repr, KINDS_OF_SIGHTING))})"
 
@@ -84,7 +84,9 @@ class Past:
         since, until = _bounds(question)
         return [
             body
-            for body in self._bodies("kind = 'kill' AND time >= :since", question, ("pid", "node", "account"), ("kill",))
+            for body in self._bodies(
+                "kind = 'kill' AND time >= :since", question, ("pid", "node", "account"), ("kill",)
+            )
             if number(body, "process_start") < until and number(body, "time") >= since
         ]
 

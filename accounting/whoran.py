@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gridwarden.holders import Holder
     from gridwarden.register import Entry
 
+
 class Node(NamedTuple):
     """Where this machine says what runs on it now; ``spool`` is Slurm's, in which %n is a node's name."""
 
@@ -83,7 +84,9 @@ def _living(pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
 
 def _killed(question: Question, past: Past) -> list[Answer]:
     """Answer for processes that were killed: those of the question's pid, or those that lived in its time."""
-    processes = {(text(kill, "node"), number(kill, "pid"), number(kill, "process_start")): kill for kill in past.kills(question)}
+    processes = {
+        (text(kill, "node"), number(kill, "pid"), number(kill, "process_start")): kill for kill in past.kills(question)
+    }
     found: list[Answer] = []
     for kill in processes.values():
         account = text(kill, "account")

@@ -108,8 +108,7 @@ def ordered(start: int, end: int, zone: tzinfo) -> Range:
     """Make a range of two instants; raises BadQuestion when it would be empty or run backwards."""
     if end <= start:
         message = (
-            f"the range ends at {format_instant(end, zone)}, "
-            f"which is not after its start {format_instant(start, zone)}"
+            f"the range ends at {format_instant(end, zone)}, which is not after its start {format_instant(start, zone)}"
         )
         raise BadQuestion(message, "write the earlier time first, and the day where it is not today")
     return Range(start, end)
@@ -190,9 +189,7 @@ def _from_wall_clock(wall: datetime, zone: tzinfo, text: str) -> int:
 
 
 def _still_to_come(text: str, instant: int, now: int, zone: tzinfo) -> BadQuestion:
-    message = (
-        f"{text!r} is {format_instant(instant, zone)}, still to come: it is {format_instant(now, zone)} now"
-    )
+    message = f"{text!r} is {format_instant(instant, zone)}, still to come: it is {format_instant(now, zone)} now"
     match = _TIME_OF_DAY.fullmatch(text)
     if match is None or match["day"] is not None:
         return BadQuestion(message, "write a time in the past, or now")
@@ -235,8 +232,7 @@ def _refuse_unsaid_day(start: int, first: str, last: str, now: int, zone: tzinfo
         return
     clock = _clock(match, last)
     readings = [
-        format_instant(_from_wall_clock(datetime.combine(each, clock), zone, last), zone)
-        for each in (day, today)
+        format_instant(_from_wall_clock(datetime.combine(each, clock), zone, last), zone) for each in (day, today)
     ]
     message = f"the range's end {last!r} is {readings[0]} or {readings[1]}"
     raise BadQuestion(message, "write the end's day too")

@@ -228,7 +228,7 @@ def _without_revocation_list(context: int, directory: str) -> bool:
     return not os.path.lexists(_hashed(directory, issuer, "r0"))
 
 
-def _fault(code: int, certificate: int, directory: str) -> ChainFault:
+def _fault(code: int, certificate: int, directory: str) -> ChainFault:  # noqa: PLR0911  one a kind of fault
     name = libcrypto.oneline(libcrypto.subject_name(certificate))
     issuer = libcrypto.oneline(libcrypto.issuer_name(certificate))
     if code in _NO_ISSUER:
