@@ -19,7 +19,7 @@ from tests import documents
         ("a.b\n", "axb\n", False),
     ],
 )
-def test_a_page_that_shows_something_else_is_noticed(shown: str, output: str, matches: bool) -> None:  # noqa: FBT001
+def test_a_page_that_shows_something_else_is_noticed(shown: str, output: str, matches: bool) -> None:  # noqa: FBT001  pytest hands it over
     assert documents.Step("x", "#", "true", shown).matches(output) is matches
 
 

@@ -142,7 +142,7 @@ def test_an_instant_shown_can_be_pasted_back(moment, zone):
     assert parse(format_instant(moment, zone), zone) == moment
 
 
-@given(st.datetimes(datetime(1990, 1, 1), datetime(2026, 11, 20)), st.sampled_from([BERLIN, CHICAGO]))  # noqa: DTZ001
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2026, 11, 20)), st.sampled_from([BERLIN, CHICAGO]))  # noqa: DTZ001  a wall clock, as people write it
 def test_a_wall_clock_time_is_read_as_one_that_shows_it_or_refused(wall, zone):
     try:
         moment = parse(wall.isoformat(), zone)
@@ -159,7 +159,7 @@ def test_no_text_gets_anything_but_an_instant_or_a_refusal(text):
         try:
             read(text)
         except BadQuestion as error:
-            assert "\n" not in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017  most texts are refused, some are not
 
 
 def test_the_local_zone_follows_tz_and_refuses_one_that_is_none(monkeypatch):
