@@ -1,0 +1,153 @@
+"""`gridwarden map` and `gridwarden ban` as an administrator types them, with a gridmapdir of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from gridwarden import chain
+from tests.gridmap import holders_of_accounts
+
+
+@pytest.fixture
+def cell(tmp_path):
+    """A site with three accounts of pool cms and all its directories below one of the test's own."""
+    values = yaml.safe_load(Path("/etc/gridwarden/site.yaml").read_text())
+    values["gridmapdir"] = str(tmp_path / "gridmapdir")
+    values["bans"] = [str(tmp_path / "bans")]
+    values["directories"] = {"state": str(tmp_path / "state"), "runtime": str(tmp_path / "run")}
+    for name in ("gridmapdir", "state/ledger", "run/holders", "run/jobs"):
+        (tmp_path / name).mkdir(parents=True)
+    for account in ("cms001", "cms002", "cms003"):
+        (tmp_path / "gridmapdir" / account).touch()
+    (tmp_path / "bans").touch()
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(values))
+    return SimpleNamespace(
+        config=tmp_path / "site.yaml",
+        gridmapdir=tmp_path / "gridmapdir",
+        holders=tmp_path / "run" / "holders",
+        ledger=tmp_path / "state" / "ledger",
+        bans=tmp_path / "bans",
+    )
+
+
+def gridwarden(cell, *arguments):
+    command = ["gridwarden", "--config", cell.config, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def refused(cell, proxy, code=77):
+    """The one line that says why nobody got anything."""
+    done = gridwarden(cell, "map", "--proxy", proxy)
+    assert (done.returncode, done.stdout) == (code, "")
+    line, *hint = done.stderr.splitlines()
+    assert len(hint) <= 1
+    assert not any(hint) or hint[0].startswith("hint: ")
+    assert os.listdir(cell.holders) == []
+    return line
+
+
+def test_the_account_is_printed_and_exists_and_is_the_same_the_next_time(cell, people):
+    first = gridwarden(cell, "map", "--proxy", people.anna.proxy)
+    account = first.stdout.strip()
+    assert (first.returncode, first.stderr) == (0, "")
+    row = json.loads(gridwarden(cell, "map", "--proxy", people.anna.proxy, "--format", "json").stdout)[0]
+    user = pwd.getpwnam(account)
+    assert (row["account"], row["uid"], row["gid"]) == (account, user.pw_uid, user.pw_gid)
+    assert row["identity"] == f"x509 {people.anna.subject}"
+    assert len(row["lease"]) == 32
+
+
+def test_a_proxy_with_the_production_role_runs_as_the_fixed_account(cell, grid, people, tmp_path):
+    proxy = tmp_path / "production.pem"
+    grid.proxy(people.anna, proxy, fqans=("/cms/Role=production", "/cms"))
+    assert gridwarden(cell, "map", "--proxy", proxy).stdout == "cmsprod\n"
+    assert "subject\tcmsprod\n" in (cell.holders / "cmsprod").read_text()
+
+
+def test_explain_says_why_and_leaves_the_answer_alone(cell, people):
+    done = gridwarden(cell, "map", "--proxy", people.anna.proxy, "--explain")
+    assert done.stdout.count("\n") == 1
+    for word in (people.anna.subject, "bans", "rule 3", "pool cms", "lent under the lease name"):
+        assert word in done.stderr
+
+
+def test_explain_shows_how_far_a_refused_request_came(cell, people):
+    cell.bans.write_text(f'"{people.anna.subject}"\n')
+    done = gridwarden(cell, "map", "--proxy", people.anna.proxy, "--explain")
+    assert done.returncode == 77
+    assert "is a credential of" in done.stderr.splitlines()[0]
+    assert "banned: " in done.stderr.splitlines()[1]
+
+
+def test_a_dry_run_maps_nobody(cell, people):
+    before = sorted(os.listdir(cell.gridmapdir))
+    done = gridwarden(cell, "map", "--proxy", people.anna.proxy, "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "would have one of the free accounts" in done.stderr
+    assert sorted(os.listdir(cell.gridmapdir)) == before
+    assert os.listdir(cell.ledger) == os.listdir(cell.holders) == []
+
+
+def test_a_full_pool_is_one_line_with_numbers(cell, people):
+    for number in (1, 2, 3):
+        os.link(cell.gridmapdir / f"cms00{number}", cell.gridmapdir / f"%2fcn%3d{number}")
+    assert refused(cell, people.anna.proxy) == "gridwarden: pool-full: pool cms has 3 accounts, 3 taken"
+
+
+def test_an_account_file_without_a_user_is_named(cell, people):
+    for number in (1, 2, 3):
+        (cell.gridmapdir / f"cms00{number}").unlink()
+    (cell.gridmapdir / "cms999").touch()
+    assert refused(cell, people.anna.proxy).endswith("(cms999: cms999 has no passwd entry)")
+    assert not any(holders_of_accounts(cell).values())
+
+
+def test_a_missing_gridmapdir_is_one_line(cell, people):
+    shutil.rmtree(cell.gridmapdir)
+    expected = f"gridwarden: gridmapdir {cell.gridmapdir}: no such file or directory"
+    assert refused(cell, people.anna.proxy, code=78) == expected
+
+
+def test_who_matches_no_rule_is_named_with_their_attributes(cell, people):
+    values = yaml.safe_load(cell.config.read_text())
+    values["policy"] = [{"fqan": "/atlas", "pool": "atlas"}]
+    cell.config.write_text(yaml.safe_dump(values))
+    line = refused(cell, people.anna.proxy)
+    assert line.startswith(f"gridwarden: policy-no-match: {people.anna.subject} with /cms ")
+
+
+def test_a_refusal_is_a_record_and_a_line_of_syslog(cell, people, slurm):
+    cell.bans.write_text(f'"{people.bela.subject}"\n')
+    refused(cell, people.bela.proxy)
+    (record,) = (line.body for line in chain.read(cell.ledger))
+    assert (record["kind"], record["reason"], record["subject"]) == ("refused", "banned", people.bela.subject)
+
+    def logged():
+        lines = Path("/var/log/syslog").read_text().splitlines()
+        return [line for line in lines if "event=map outcome=refused reason=banned" in line and str(cell.bans) in line]
+
+    assert slurm.until("the refusal in syslog", logged)
+
+
+def test_a_ban_works_at_the_next_mapping_and_says_whom_it_hit(cell, people):
+    account = gridwarden(cell, "map", "--proxy", people.anna.proxy).stdout.strip()
+    done = gridwarden(cell, "ban", "add", people.anna.subject, "--because", "stolen key")
+    assert done.returncode == 0
+    assert f"{account}  {people.anna.subject}  banned" in done.stdout
+    assert "verdict\tbanned\n" in (cell.holders / account).read_text()
+    assert gridwarden(cell, "map", "--proxy", people.anna.proxy).returncode == 77
+    assert gridwarden(cell, "map", "--proxy", people.bela.proxy).returncode == 0
+
+    (row,) = json.loads(gridwarden(cell, "ban", "list", "--format", "json").stdout)
+    assert (row["pattern"], row["accounts"]) == (people.anna.subject, account)
+    assert gridwarden(cell, "ban", "remove", people.anna.subject).returncode == 0
+    assert gridwarden(cell, "map", "--proxy", people.anna.proxy).stdout.strip() == account

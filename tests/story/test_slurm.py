@@ -1,0 +1,387 @@
+"""A job's way through the real Slurm: what squeue, sacct, id and /proc say is what gridwarden says."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import resource
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gridwarden import chain, holders, node_file, proc, reasons, register
+from tests.site.slurm import SubmissionRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType, SimpleNamespace
+
+HOLDERS = "/run/gridwarden/holders"
+REGISTER = "/run/gridwarden/jobs"
+LEDGER = "/var/lib/gridwarden/ledger"
+HELD = "#SBATCH --hold\n"
+
+
+def ce_submit(person: SimpleNamespace, script: str, *options: str) -> int:
+    """What a CE does: root, with an environment of its own, hands the script over."""
+    command = ["gridwarden", "submit", "slurm", "--proxy", str(person.proxy), *options]
+    text = f"#!/bin/bash\n{script}\n"
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def account_of(person: SimpleNamespace) -> str:
+    done = subprocess.run(
+        ["gridwarden", "map", "--proxy", str(person.proxy)], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()[0]
+
+
+def records(kind: str, **fields: object) -> list[dict[str, Any]]:
+    bodies = (line.body for line in chain.read(LEDGER))
+    return [body for body in bodies if body["kind"] == kind and fields.items() <= body.items()]
+
+
+def registered(account: str) -> list[str]:
+    return [entry.job for entry in register.jobs_of(REGISTER, account)]
+
+
+@contextmanager
+def banned(person: SimpleNamespace) -> Iterator[None]:
+    subprocess.run(["gridwarden", "ban", "add", person.subject, "--because", "a test"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["gridwarden", "ban", "remove", person.subject], check=True)
+
+
+@contextmanager
+def without_holder(account: str) -> Iterator[None]:
+    holder = holders.read(HOLDERS, account)
+    group = os.stat(HOLDERS).st_gid
+    holders.remove(HOLDERS, account)
+    try:
+        yield
+    finally:
+        holders.publish(HOLDERS, holder, group)
+
+
+@contextmanager
+def choosing(key: str, value: str) -> Iterator[None]:
+    before = node_file.read()
+    pairs = [(name, one) for name, values in before.items() for one in values]
+    node_file.write(node_file.PATH, [(name, value if name == key else one) for name, one in pairs])
+    try:
+        yield
+    finally:
+        node_file.write(node_file.PATH, pairs)
+
+
+def release(job: int) -> None:
+    subprocess.run(["scontrol", "release", str(job)], check=True)
+
+
+def alive(account: str, command: str) -> list[proc.Process]:
+    uid = pwd.getpwnam(account).pw_uid
+    return [process for process in proc.owned_by(uid) if process.command == command]
+
+
+def test_a_job_runs_as_its_owner_and_with_nothing_of_the_caller(
+    slurm: ModuleType, people: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEARER_TOKEN", "secret-of-the-ce")
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    monkeypatch.setenv("SLURM_UMASK", "0777")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    before = os.umask(0o777)
+    try:
+        job = ce_submit(
+            people.anna,
+            "id > id; env > env; pwd > pwd; umask > umask; ulimit -n > nofile; exec sleep 300",
+            "--job-name",
+            "first",
+        )
+    finally:
+        os.umask(before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    account = account_of(people.anna)
+    user = pwd.getpwnam(account)
+    home = Path(user.pw_dir)
+    slurm.wait(job, {"RUNNING"})
+    slurm.until("the job to say its limits", (home / "nofile").exists)
+    slurm.until("the job to sleep", lambda: alive(account, "sleep"))
+    node = slurm.job(job)["nodes"]
+    (process,) = [proc.read(pid) for pid in slurm.pids(job, node) if proc.read(pid).command == "sleep"]
+    assert (process.real_uid, process.effective_uid) == (user.pw_uid, user.pw_uid)
+    squeue = subprocess.run(
+        ["squeue", "-h", "-j", str(job), "-o", "%u %U %j"], capture_output=True, text=True, check=True
+    )
+    assert squeue.stdout.split() == [account, str(user.pw_uid), "first"]
+    slurm.cancel(job)
+    accounted = slurm.accounted(job)
+    assert (accounted["user"], accounted["group"]) == (account, account)
+    name = rf"\({account}\)"
+    assert re.fullmatch(
+        rf"uid={user.pw_uid}{name} gid={user.pw_gid}{name} groups={user.pw_gid}{name}\n", (home / "id").read_text()
+    )
+    environment = dict(line.split("=", 1) for line in (home / "env").read_text().splitlines() if "=" in line)
+    assert "BEARER_TOKEN" not in environment
+    assert (environment["HOME"], environment["USER"]) == (user.pw_dir, account)
+    assert (home / "pwd").read_text().strip() == user.pw_dir
+    assert (home / "umask").read_text().strip() == "0022"
+    assert (home / "nofile").read_text().strip() != "200"
+
+
+def test_what_the_hooks_record_of_a_job_is_what_slurm_says(slurm: ModuleType, people: SimpleNamespace) -> None:
+    job = ce_submit(people.chen, "exit 3")
+    account = account_of(people.chen)
+    accounted = slurm.wait(job) and slurm.accounted(job)
+    (start,) = records("job_start", job=str(job))
+    slurm.until("the end to be recorded", lambda: records("job_end", job=str(job)))
+    (end,) = records("job_end", job=str(job))
+    lease = holders.read(HOLDERS, account).lease
+    assert (start["account"], start["subject"], start["vo"]) == (accounted["user"], people.chen.subject, "atlas")
+    assert start["lease"] == start["stamp"] == end["lease"] == lease
+    assert start["evidence"] == "holder+link"
+    assert start["node"] == end["node"] == accounted["nodes"]
+    assert start["batch_start"] == accounted["time"]["start"]
+    assert end["exit_code"] == "3:0"
+    assert records("observation", account=account, lease=lease)
+    assert registered(account) == []
+
+
+def test_a_job_of_a_fixed_account_is_recorded_but_its_account_is_not_emptied(
+    slurm: ModuleType, people: SimpleNamespace, grid: Any, tmp_path: Path
+) -> None:
+    proxy = tmp_path / "production.pem"
+    grid.proxy(people.anna, proxy, fqans=("/cms/Role=production", "/cms"))
+    production = type(people.anna)(**{**vars(people.anna), "proxy": proxy})
+    with subprocess.Popen(["sleep", "300"], user="cmsprod") as service:
+        try:
+            job = ce_submit(production, "true")
+            slurm.wait(job)
+            slurm.until("the end to be recorded", lambda: records("job_end", job=str(job)))
+            assert records("job_start", job=str(job), account="cmsprod", subject="cmsprod", scheme="local")
+            assert service.poll() is None
+        finally:
+            service.kill()
+
+
+def test_the_stamp_is_the_lease_whatever_a_user_writes_there(slurm: ModuleType, people: SimpleNamespace) -> None:
+    account = account_of(people.anna)
+    job = slurm.submit(account, "true", "--hold", "--extra", "f" * 32)
+    lease = holders.read(HOLDERS, account).lease
+    assert slurm.job(job)["extra"] == slurm.job(job)["admin_comment"] == lease
+    slurm.cancel(job)
+
+
+def test_a_user_cannot_change_the_stamp_of_a_job(slurm: ModuleType, people: SimpleNamespace) -> None:
+    account = account_of(people.anna)
+    job = slurm.submit(account, "true", "--hold")
+    lease = slurm.job(job)["extra"]
+    for change in ("extra=" + "f" * 32, "extra=", "admincomment=mine"):
+        done = slurm.run_as(account, "scontrol", "update", f"jobid={job}", change)
+        assert done.returncode != 0, change
+    done = slurm.run_as(account, "scontrol", "update", f"jobid={job}", "extra=x")
+    assert reasons.SENTENCES[reasons.STAMP_PROTECTED] in done.stderr
+    assert slurm.run_as(account, "scontrol", "update", f"jobid={job}", "timelimit=5").returncode == 0
+    assert slurm.job(job)["extra"] == slurm.job(job)["admin_comment"] == lease
+    slurm.cancel(job)
+
+
+def test_other_peoples_jobs_pass_untouched(slurm: ModuleType) -> None:
+    job = slurm.submit("alice", "touch /tmp/of-alice; sleep 0.1", "--extra", "mine")
+    assert (slurm.job(job)["extra"], slurm.job(job)["admin_comment"]) == ("mine", "")
+    assert slurm.run_as("alice", "scontrol", "update", f"jobid={job}", "extra=other").returncode == 0
+    assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    assert not [line for line in chain.read(LEDGER) if line.body.get("job") == str(job)]
+    assert Path("/tmp/of-alice").exists()
+    Path("/tmp/of-alice").unlink()
+
+
+def test_a_banned_person_cannot_submit_with_sbatch_either(slurm: ModuleType, people: SimpleNamespace) -> None:
+    account = account_of(people.bela)
+    with banned(people.bela), pytest.raises(SubmissionRefusedError, match=f"{account} is banned at this site"):
+        slurm.submit(account, "true")
+    slurm.cancel(slurm.submit(account, "true", "--hold"))
+
+
+def test_an_account_that_nobody_holds_is_held_and_its_user_cannot_release_it(slurm: ModuleType) -> None:
+    job = slurm.submit("cms020", "true")
+    assert slurm.job(job)["state_reason"] == "JobHeldUser"
+    assert slurm.job(job)["priority"]["number"] == 0
+    done = slurm.run_as("cms020", "scontrol", "release", str(job))
+    assert "an administrator releases this job" in done.stderr
+    assert slurm.state(job) == "PENDING"
+    release(job)
+    assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    (gap,) = [gap for gap in records("gap") if gap["what"] == f"start of slurm job {job}, account cms020"]
+    assert gap["reason"].startswith(reasons.HOLDER_MISSING)
+    slurm.until("the job to leave the register", lambda: not registered("cms020"))
+
+
+def test_a_job_whose_holder_is_banned_before_it_starts_never_runs(slurm: ModuleType, people: SimpleNamespace) -> None:
+    account = account_of(people.bela)
+    job = ce_submit(people.bela, HELD + "touch ran")
+    with banned(people.bela):
+        release(job)
+        ended = slurm.wait(job)
+        assert ended["job_state"] == ["CANCELLED"]
+        assert ended["restart_cnt"] == 0
+        slurm.until("the epilog", lambda: not registered(account))
+    assert not (Path(pwd.getpwnam(account).pw_dir) / "ran").exists()
+    assert [slurm.node_state(node) for node in ("n1", "n2")] == [["IDLE"], ["IDLE"]]
+    (cancel,) = records("cancel", job=str(job))
+    assert cancel["reason"].startswith(reasons.BANNED)
+    assert not records("job_start", job=str(job))
+
+
+@pytest.mark.parametrize(
+    ("choice", "state", "node"),
+    [
+        ("record-gap", "COMPLETED", ["IDLE"]),
+        ("cancel", "CANCELLED", ["IDLE"]),
+        ("requeue-held", "PENDING", ["IDLE"]),
+        ("drain", "PENDING", ["IDLE", "DRAIN"]),
+    ],
+)
+def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
+    slurm: ModuleType, people: SimpleNamespace, choice: str, state: str, node: list[str]
+) -> None:
+    account = account_of(people.anna)
+    ran = Path(pwd.getpwnam(account).pw_dir) / f"ran-{choice}"
+    job = ce_submit(people.anna, f"#SBATCH --nodelist=n2\n{HELD}touch {ran}")
+    with choosing("prolog_on_failure", choice), without_holder(account):
+        release(job)
+        if state == "PENDING":
+            slurm.until("the job to be back, held", lambda: slurm.job(job)["restart_cnt"] == 1)
+            slurm.until("the job to be pending", lambda: slurm.job(job)["job_state"] == ["PENDING"])
+            assert slurm.job(job)["priority"]["number"] == 0
+        else:
+            assert slurm.wait(job)["job_state"] == [state]
+        slurm.until("the epilog", lambda: not registered(account))
+        slurm.until("the node to settle", lambda: slurm.node_state("n2") == node)
+    assert ran.exists() == (choice == "record-gap")
+    if choice == "drain":
+        subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], check=True)
+    slurm.cancel(job)
+
+
+def test_a_stray_dies_with_the_last_job_of_its_account_and_no_job_with_it(
+    slurm: ModuleType, people: SimpleNamespace
+) -> None:
+    account = account_of(people.dora)
+    long = ce_submit(people.dora, "exec sleep 301", "--nodelist", "n2")
+    short = ce_submit(people.dora, "setsid sleep 302 & sleep 0.2", "--nodelist", "n1")
+    bystander = slurm.submit("alice", "exec sleep 303", "--nodelist", "n1")
+    slurm.wait(long, {"RUNNING"})
+    slurm.wait(short)
+    slurm.until("the first epilog", lambda: records("job_end", job=str(short)))
+    assert len(alive(account, "sleep")) == 2, "a job of the account still runs, so nothing of it may be touched"
+    slurm.wait(bystander, {"RUNNING"})
+    (stray,) = [p for p in alive(account, "sleep") if b"302" in Path(f"/proc/{p.pid}/cmdline").read_bytes()]
+    slurm.cancel(long)
+    slurm.until("the stray to die", lambda: proc.read(stray.pid) is None)
+    (kill,) = slurm.until("its record", lambda: records("kill", pid=stray.pid))
+    assert (kill["account"], kill["command"], kill["job"]) == (account, "sleep", str(long))
+    assert kill["lease"] == holders.read(HOLDERS, account).lease
+    assert slurm.state(bystander) == "RUNNING"
+    slurm.cancel(bystander)
+
+
+def test_a_job_that_the_register_does_not_know_keeps_everything_alive(
+    slurm: ModuleType, people: SimpleNamespace
+) -> None:
+    account = account_of(people.dora)
+    lost = ce_submit(people.dora, "exec sleep 304", "--nodelist", "n2")
+    slurm.wait(lost, {"RUNNING"})
+    slurm.until("the job to run", lambda: alive(account, "sleep"))
+    register.leave(REGISTER, account, f"slurm.site.n2.{lost}")
+    other = ce_submit(people.dora, "true", "--nodelist", "n1")
+    slurm.wait(other)
+    what = f"clean-up of slurm job {other}, account {account}"
+    slurm.until("the gap to be recorded", lambda: records("gap", what=what))
+    assert slurm.state(lost) == "RUNNING"
+    assert alive(account, "sleep")
+    slurm.cancel(lost)
+
+
+def test_what_a_job_leaves_in_scratch_goes_and_nothing_else(slurm: ModuleType, people: SimpleNamespace) -> None:
+    account = account_of(people.dora)
+    home = Path(pwd.getpwnam(account).pw_dir)
+    innocent = Path("/var/tmp/of-bob")
+    innocent.touch()
+    os.chown(innocent, pwd.getpwnam("bob").pw_uid, -1)
+    job = ce_submit(
+        people.dora,
+        "touch kept; mkdir -p /tmp/d/e; touch /tmp/d/e/f; chmod 0 /tmp/d/e; ln -s $HOME /dev/shm/link; touch /var/tmp/g",
+    )
+    slurm.wait(job)
+    paths = ["/dev/shm/link", "/tmp/d", "/var/tmp/g"]
+    slurm.until("the files to go", lambda: not any(os.path.lexists(path) for path in paths))
+    slurm.until("their records", lambda: len(records("removed", job=str(job))) == 3)
+    assert [removed["path"] for removed in records("removed", job=str(job))] == paths
+    assert innocent.exists()
+    assert (home / "kept").exists()
+    innocent.unlink()
+
+
+def test_forty_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: ModuleType, people: SimpleNamespace) -> None:
+    account = account_of(people.anna)
+    job = ce_submit(people.anna, "sleep 0.3 && sleep 0.1", "--array", "1-40", "--time", "1")
+    slurm.until("the array to end", lambda: not queued(account), 120)
+    states = subprocess.run(
+        ["squeue", "-h", "-a", "-t", "all", "-j", str(job), "-o", "%T", "-r"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert states == ["COMPLETED"] * 40
+    slurm.until("the register to be empty", lambda: not registered(account))
+    last = [body for body in records("job_end", account=account) if int(body["job"]) >= job]
+    assert len(last) == 40
+
+
+def queued(account: str) -> str:
+    return subprocess.run(
+        ["squeue", "-h", "-u", account, "-o", "%i"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_refused_submission_submits_and_lends_nothing(slurm: ModuleType, people: SimpleNamespace) -> None:
+    before = subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout
+    leases = len(records("lease"))
+    command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy)]
+    script = b"#!/bin/sh\n"
+    for words, text, reason in (
+        (["--uid=0"], script, reasons.OPTION_NOT_ALLOWED),
+        (["--wrap", "id"], script, reasons.OPTION_NOT_ALLOWED),
+        (["--export=ALL"], script, reasons.OPTION_NOT_ALLOWED),
+        (["--job-name", "a\nb"], script, reasons.OPTION_NOT_ALLOWED),
+        (["--partition", "no-such"], script, reasons.SUBMIT_REJECTED),
+        ([], b"", reasons.SCRIPT_EMPTY),
+        ([], b"echo", reasons.SUBMIT_REJECTED),
+        ([], script + b"x" * 100_000_000, reasons.SCRIPT_TOO_LARGE),
+    ):
+        done = subprocess.run([*command, *words], input=text, capture_output=True, check=False)
+        assert done.returncode == 77, words
+        assert done.stderr.startswith(f"gridwarden: {reason}: ".encode()), done.stderr
+    limited = [*command[:-1], str(people.anna.limited)]
+    done = subprocess.run(limited, input=script, capture_output=True, check=False)
+    assert done.stderr.startswith(f"gridwarden: {reasons.CREDENTIAL_LIMITED}".encode())
+    assert subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout == before
+    assert len(records("lease")) == leases
+
+
+def test_a_dry_run_says_what_it_would_do_and_submits_nothing(slurm: ModuleType, people: SimpleNamespace) -> None:
+    before = subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout
+    command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy), "--time", "5", "--dry-run"]
+    done = subprocess.run(command, input="#!/bin/sh\n", capture_output=True, text=True, check=True)
+    assert "/usr/bin/sbatch --time=5 --parsable" in done.stdout
+    assert subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout == before
