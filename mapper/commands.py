@@ -129,9 +129,9 @@ def list_command(path: Path, format: str) -> None:
 def tell(done: str, change: Change, verdict: str) -> None:
     """Say what a change of the bans did, and whom it hit."""
     jobs = sum(marked.jobs for marked in change.marked)
-    click.echo(f"{escape(done)}: {len(change.marked)} holders on this machine, {jobs} of their jobs running here")
+    click.echo(f"{escape(done)}; holders on this machine: {len(change.marked)}, their jobs running here: {jobs}")
     for holder, running in change.marked:
-        click.echo(f"  {holder.account}  {escape(holder.subject)}  {verdict}, {running} jobs running here")
+        click.echo(f"  {holder.account}  {escape(holder.subject)}  {verdict}, jobs running here: {running}")
     for account in change.unreadable:
         click.echo(f"  {account}  its holder file cannot be trusted, so hooks refuse it", err=True)
 
