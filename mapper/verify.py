@@ -119,5 +119,6 @@ def _judge(answer: bytes, shown: str, *, limited_allowed: bool) -> identity.Iden
 
 
 def _sentence(lines: list[str]) -> str:
-    (text,) = lines
-    return tab_file.escape(text[:DETAIL_LIMIT])
+    text = lines[0][:DETAIL_LIMIT]
+    # Names in slash form come escaped already.
+    return text if text.isascii() and text.isprintable() else tab_file.escape(text)
