@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-SECONDS = 30.0
+SECONDS = 10.0  # two or three tries; slurmd itself waits for a prolog without limit
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 

@@ -214,7 +214,7 @@ def test_a_banned_person_cannot_submit_with_sbatch_either(slurm: ModuleType, peo
 
 def test_an_account_that_nobody_holds_is_held_and_its_user_cannot_release_it(slurm: ModuleType) -> None:
     job = slurm.submit("cms020", "true")
-    assert slurm.job(job)["state_reason"] == "JobHeldUser"
+    slurm.until("Slurm to say why it waits", lambda: slurm.job(job)["state_reason"] == "JobHeldUser")
     assert slurm.job(job)["priority"]["number"] == 0
     done = slurm.run_as("cms020", "scontrol", "release", str(job))
     assert "an administrator releases this job" in done.stderr
