@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gridwarden import reasons
+from gridwarden import reasons, records
 from gridwarden.cli import WHORAN, gridwarden, load_command
 from gridwarden.describe_settings import reference, sample
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parent
 WIDTH = 100
 NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
+RECORDS, RECORDS_END = "<!-- records, written by docs/generate.py -->", "<!-- end of records -->"
 
 WHAT_TO_DO = {
     reasons.CREDENTIAL_UNREADABLE: "Look at the path and the owner of the file; give the path of a proxy, not of a key.",
@@ -65,6 +66,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "commands.md": commands_page(),
         DOCS / "configuration.md": configuration_page(),
+        DOCS / "files.md": files_page(),
         DOCS / "reasons.md": reasons_page(),
     }
 
@@ -109,6 +111,16 @@ line (`reason=…`) and in the ledger's `refused` record; it does not change bet
 |---|---|---|
 {rows}
 """
+
+
+def files_page() -> str:
+    """Return docs/files.md, which is written by hand, with its table of records as the code has it."""
+    before, _, rest = (DOCS / "files.md").read_text(encoding="utf-8").partition(RECORDS)
+    after = rest.partition(RECORDS_END)[2]
+    rows = "\n".join(
+        f"| `{kind}` | {' '.join(f'`{field}`' for field in fields)} |" for kind, fields in records.KINDS.items()
+    )
+    return f"{before}{RECORDS}\n| kind | fields |\n|---|---|\n{rows}\n{RECORDS_END}{after}"
 
 
 def commands_page() -> str:

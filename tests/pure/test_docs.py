@@ -32,7 +32,7 @@ def exit_codes() -> set[int]:
     return codes | {own.UNEXPECTED, own.OPERATING_SYSTEM, own.INTERRUPTED, own.PIPE_CLOSED}
 
 
-@pytest.mark.parametrize("page", ["commands_page", "configuration_page", "reasons_page"])
+@pytest.mark.parametrize("page", ["commands_page", "configuration_page", "files_page", "reasons_page"])
 def test_generated_pages_are_what_the_code_says(page: str) -> None:
     path = DOCS / (page.removesuffix("_page") + ".md")
     assert path.read_text() == GENERATE[page](), f"{path.name} is out of date: make docs"
