@@ -58,10 +58,10 @@ def add(pattern: str, because: str, site: SiteValues, *, dry_run: bool) -> Chang
         if changed and not dry_run:
             text = trusted.read_file(path, bans.READ_LIMIT)
             note = f"{BECAUSE}{because} ({who()}, {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ})"
-            rewrite(path, text + b"\n" * (text[-1:] not in (b"\n", b"")) + f"{note}\n{line}\n".encode())
-    return publish(
-        "add", pattern, because, Change(changed, *mark(future, site, dry_run=dry_run)), site, dry_run=dry_run
-    )
+            added = f"{note}\n{line}\n".encode("utf-8", "surrogateescape")
+            rewrite(path, text + b"\n" * (text[-1:] not in (b"\n", b"")) + added)
+        change = Change(changed, *mark(future, site, dry_run=dry_run))
+    return record("add", pattern, because, change, site, dry_run=dry_run)
 
 
 def remove(pattern: str, site: SiteValues, *, dry_run: bool) -> Change:
@@ -79,7 +79,8 @@ def remove(pattern: str, site: SiteValues, *, dry_run: bool) -> Change:
         if not dry_run:
             rewrite(path, without(trusted.read_file(path, bans.READ_LIMIT), numbers))
         future = [ban for ban in known if (ban.pattern, ban.file) != (pattern, str(path))]
-    return publish("remove", pattern, "", Change(True, *mark(future, site, dry_run=dry_run)), site, dry_run=dry_run)  # noqa: FBT003 - a field
+        change = Change(True, *mark(future, site, dry_run=dry_run))  # noqa: FBT003 - a field
+    return record("remove", pattern, "", change, site, dry_run=dry_run)
 
 
 def listing(site: SiteValues) -> list[dict[str, object]]:
@@ -130,15 +131,19 @@ def mark(known: list[bans.Ban], site: SiteValues, *, dry_run: bool) -> tuple[lis
     return marked, unreadable
 
 
-def publish(action: str, pattern: str, because: str, change: Change, site: SiteValues, *, dry_run: bool) -> Change:
+def record(action: str, pattern: str, because: str, change: Change, site: SiteValues, *, dry_run: bool) -> Change:
     """Record a change of the bans; raises EvidenceError."""
     if change.changed and not dry_run:
-        outcome = "added" if action == "add" else "removed"
-        syslog_line.decision("ban", outcome, pattern=pattern, because=because, who=who(), holders=len(change.marked))
         fields: dict[str, str | int | None] = {
             "action": action, "pattern": pattern, "because": because, "who": who(),
         }  # fmt: skip
-        ledger.append(site.ledger, "ban", fields, node=site.node, cluster=site.cluster)
+        seq = head = None
+        try:
+            seq, head = ledger.append(site.ledger, "ban", fields, node=site.node, cluster=site.cluster)
+        finally:
+            outcome = "added" if action == "add" else "removed"
+            counted: dict[str, str | int | None] = {"holders": len(change.marked), "seq": seq, "head": head}
+            syslog_line.decision("ban", outcome, pattern=pattern, because=because, who=who(), **counted)
     return change
 
 
@@ -177,7 +182,7 @@ def rewrite(path: str | os.PathLike[str], text: bytes) -> None:
 
 @contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep two administrators from rewriting one file at once: the lock is on its directory."""
+    """Keep two administrators from undoing each other's file or marks: the lock is on the file's directory."""
     descriptor = trusted.open_directory(os.path.dirname(path))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

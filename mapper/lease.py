@@ -44,6 +44,7 @@ class Lease(NamedTuple):
 
     ``lease_id`` is opaque (32 hex digits), ``name`` the lease's name in the gridmapdir (empty for a fixed
     account); ``created``: the link is new; ``adopted``: it was found, made by a program other than gridwarden.
+    ``record`` is the ledger's sequence number and hash, where there was something to record.
     """
 
     account: str
@@ -55,6 +56,7 @@ class Lease(NamedTuple):
     subject: str
     created: bool
     adopted: bool
+    record: tuple[int, str] | None
 
 
 def lease_from_pool(
@@ -83,13 +85,14 @@ def lease_from_pool(
             names.write_lease(directory, name, file)
         say(f"{account.name} is {'lent' if link.created else 'held'} under the lease name {name}, lease {file.lease}")
         holder = holder_of(identity, account, file, name)
+        head = None
         if not is_published(holder, site):  # else it is recorded too
-            record(identity, holder, site, adopted=adopted)
+            head = record(identity, holder, site, adopted=adopted)
             publish(holder, site)
         if not linking.is_still(directory, name, link):
             raise linking.corrupt(directory, name, "was changed by another program while it was handed out")
         refuse_banned_since(identity, site, holder)
-    return Lease(*account, file.lease, name, identity.scheme, identity.subject, link.created, adopted)
+    return Lease(*account, file.lease, name, identity.scheme, identity.subject, link.created, adopted, head)
 
 
 def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users = pwd) -> Lease:
@@ -109,11 +112,11 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
         since=0,
         inode=0,
     )
-    record(identity, holder, site, adopted=False)
+    head = record(identity, holder, site, adopted=False)
     if not is_published(holder, site):
         publish(holder, site)
     refuse_banned_since(identity, site)
-    return Lease(*account, holder.lease, "", identity.scheme, identity.subject, created=False, adopted=False)
+    return Lease(*account, holder.lease, "", identity.scheme, identity.subject, False, False, head)  # noqa: FBT003 - fields
 
 
 def refuse_unready(site: SiteValues) -> None:
@@ -185,7 +188,7 @@ def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) 
     )
 
 
-def record(identity: Identity, holder: Holder, site: SiteValues, *, adopted: bool) -> None:
+def record(identity: Identity, holder: Holder, site: SiteValues, *, adopted: bool) -> tuple[int, str]:
     """Append the evidence that ``identity`` may use the account; raises EvidenceError."""
     fields: dict[str, str | int | None] = {
         "account": holder.account,
@@ -199,7 +202,7 @@ def record(identity: Identity, holder: Holder, site: SiteValues, *, adopted: boo
         "credential": identity.credential,
         "adopted": int(adopted),
     }
-    ledger.append(site.ledger, "lease", fields, node=site.node, cluster=site.cluster)
+    return ledger.append(site.ledger, "lease", fields, node=site.node, cluster=site.cluster)
 
 
 def publish(holder: Holder, site: SiteValues) -> None:

@@ -56,6 +56,8 @@ def map_proxy(
         fqans=" ".join(identity.fqans),
         credential=identity.credential,
         command=command,
+        seq=found.record and found.record[0],
+        head=found.record and found.record[1],
     )
     return found
 
@@ -131,26 +133,26 @@ def allowed(identity: Identity, site: SiteValues, say: Callable[[str], None]) ->
 
 def note_failure(error: GridwardenError, identity: Identity | None, site: SiteValues, command: str) -> None:
     """Record a refusal, and tell syslog of it or of the failure; an error of the ledger is told to syslog too."""
-    refusal = error if isinstance(error, Refused) else None
     who = {"scheme": identity.scheme, "subject": identity.subject, "vo": identity.vo} if identity else {}
-    outcome = "refused" if refusal else "failed"
-    reason, detail = (refusal.reason, refusal.detail) if refusal else (None, str(error))
-    syslog_line.decision("map", outcome, reason=reason, detail=detail, command=command, **who)
-    if refusal:
-        fields: dict[str, str | int | None] = {
-            "reason": refusal.reason,
-            "detail": refusal.detail,
-            "scheme": None,
-            "subject": None,
-            "vo": None,
-            **who,
-            "account": None,
-            "command": command,
-        }
-        try:
-            ledger.append(site.ledger, "refused", fields, node=site.node, cluster=site.cluster)
-        except GridwardenError as fault:
-            syslog_line.decision("map", "failed", detail=f"the refusal has no record: {fault}", command=command)
+    if not isinstance(error, Refused):
+        syslog_line.decision("map", "failed", detail=str(error), command=command, **who)
+        return
+    fields: dict[str, str | int | None] = {
+        "reason": error.reason,
+        "detail": error.detail,
+        "scheme": None,
+        "subject": None,
+        "vo": None,
+        **who,
+        "account": None,
+        "command": command,
+    }
+    seq = head = None
+    try:
+        seq, head = ledger.append(site.ledger, "refused", fields, node=site.node, cluster=site.cluster)
+    except GridwardenError as fault:
+        syslog_line.decision("map", "failed", detail=f"the refusal has no record: {fault}", command=command)
+    syslog_line.decision("map", "refused", seq=seq, head=head, **fields)
 
 
 def silent(_: str) -> None:

@@ -218,15 +218,20 @@ def test_the_list_says_why_and_whom(site, users):
 
 
 def test_administrators_who_ban_at_once_do_not_undo_each_other(site):
+    users = make_accounts(site, *(f"cms{number:03}" for number in range(8)))
+    people = [person(f"Eve {number}") for number in range(8)]
+    for identity in people:
+        asked(site, identity, users)
     children = []
-    for number in range(8):
+    for identity in people:
         child = os.fork()
         if not child:
             try:
-                ban_changes.add(f"/CN=Eve {number}", "incident", site, dry_run=False)
+                ban_changes.add(identity.subject, "incident", site, dry_run=False)
             finally:
                 os._exit(0)
         children.append(child)
     for child in children:
         os.waitpid(child, 0)
-    assert sorted(ban.pattern for ban in bans.read(site.bans)) == [f"/CN=Eve {number}" for number in range(8)]
+    assert sorted(ban.pattern for ban in bans.read(site.bans)) == sorted(identity.subject for identity in people)
+    assert set(verdicts(site).values()) == {"banned"}

@@ -88,7 +88,7 @@ def test_a_person_is_lent_a_free_account_and_keeps_it(site, users):
 
     assert first.created
     assert not first.adopted
-    assert again == first._replace(created=False)
+    assert again == first._replace(created=False, record=None)
     assert holders_of_accounts(site)[first.account] == [lease_name(person("Anna").subject)]
     assert (first.uid, first.gid) == (users.uids[first.account], 20000)
     assert [record["lease"] for record in bodies(site, "lease")] == [first.lease_id]
@@ -144,7 +144,7 @@ def test_a_lease_keeps_its_id_after_a_restart_of_the_machine(site, users):
     since = holders.read(site.holders, before.account).since
     holders.remove(site.holders, before.account)
     after = asked(site, person(), users)
-    assert after == before._replace(created=False)
+    assert after[:7] == before[:7]
     assert holders.read(site.holders, after.account).since == since
     assert [record["lease"] for record in bodies(site, "lease")] == [before.lease_id] * 2
 
@@ -152,7 +152,7 @@ def test_a_lease_keeps_its_id_after_a_restart_of_the_machine(site, users):
 def test_a_lease_keeps_its_id_when_only_the_holder_file_is_left(site, users):
     before = asked(site, person(), users)
     shutil.rmtree(site.gridmapdir / ".gridwarden" / "leases")
-    assert asked(site, person(), users) == before._replace(created=False)
+    assert asked(site, person(), users) == before._replace(created=False, record=None)
 
 
 def test_a_second_lease_of_the_same_person_does_not_pass_for_the_first(site, users):
@@ -170,7 +170,7 @@ def test_a_lease_that_lcmaps_made_is_followed_and_recorded_as_adopted(site, user
     found = asked(site, person("Anna"), users)
     assert (found.account, found.created, found.adopted) == ("cms002", False, True)
     assert [(record["account"], record["adopted"]) for record in bodies(site, "lease")] == [("cms002", 1)]
-    assert asked(site, person("Anna"), users) == found._replace(adopted=False)
+    assert asked(site, person("Anna"), users) == found._replace(adopted=False, record=None)
 
 
 def test_a_lease_that_another_program_moved_is_a_new_lease(site, users):
@@ -553,7 +553,7 @@ def test_a_kill_anywhere_leaves_nobody_in_another_persons_account(tmp_path):
         bela = asked(site, person("Bela"), users)
         anna = asked(site, person("Anna"), users)
         assert anna.account != bela.account
-        assert asked(site, person("Anna"), users) == anna._replace(created=False, adopted=False)
+        assert asked(site, person("Anna"), users) == anna._replace(created=False, adopted=False, record=None)
         assert sum(map(len, holders_of_accounts(site).values())) == 2
         assert {record["lease"] for record in bodies(site, "lease")} == {anna.lease_id, bela.lease_id}
         assert holders.read(site.holders, anna.account).lease == anna.lease_id
