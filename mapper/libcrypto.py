@@ -9,7 +9,10 @@ Pointers are plain integers and NULL is 0.  Names and meanings are those of Open
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+
+TYPE_CHECKING = False  # typing's own costs a verification 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POINTER = ctypes.c_size_t  # as a result c_void_p would turn NULL into None and every check into two
 _ADDRESS = ctypes.c_void_p

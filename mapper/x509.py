@@ -29,17 +29,12 @@ LIMITED = der.object_identifier("1.3.6.1.4.1.3536.1.1.1.9")  # Globus's, the gri
 PROXY_CERTIFICATE_INFORMATION = b"1.3.6.1.5.5.7.1.14"
 
 # <openssl/x509v3.h>, <openssl/x509_vfy.h>
-_PROXY = 0x400
-_CRL_CHECK, _CRL_CHECK_ALL, _ALLOW_PROXIES = 0x4, 0x8, 0x40
+_PROXY, _CRL_CHECK, _CRL_CHECK_ALL, _ALLOW_PROXIES = 0x400, 0x4, 0x8, 0x40
 _SECURITY_LEVEL = 1
 TLS_CLIENT = 1
-_CALLBACK_ACCEPTS, _CALLBACK_REFUSES = 1, 0
 _NO_ISSUER = frozenset({2, 18, 19, 20, 21})
-_NO_CRL = 3
-_BAD_SIGNATURE = 7
-_NOT_YET_VALID, _EXPIRED = 9, 10
-_CRL_NOT_YET_VALID, _CRL_EXPIRED = 11, 12
-_REVOKED = 23
+_NO_CRL, _CRL_NOT_YET_VALID, _CRL_EXPIRED = 3, 11, 12
+_BAD_SIGNATURE, _NOT_YET_VALID, _EXPIRED, _REVOKED = 7, 9, 10, 23
 
 
 class ChainFault(Exception):
@@ -111,9 +106,7 @@ def verify_chain(leaf: int, others: list[int], directory: str, *, proxies: bool,
         libcrypto.set_purpose(parameters, purpose)
 
     def judge(accepted: int, context: int) -> int:
-        if accepted or _without_revocation_list(context, directory):
-            return _CALLBACK_ACCEPTS
-        return _CALLBACK_REFUSES
+        return int(bool(accepted) or _without_revocation_list(context, directory))
 
     callback = libcrypto.VERIFY_CALLBACK(judge)  # named, so that it lives as long as it may be called
     libcrypto.set_callback(context, callback)

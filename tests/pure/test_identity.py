@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridwarden.mapper import identity, pem
+from gridwarden import reasons, tab_file
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper import identity, pem, verify
 from gridwarden.mapper.x509 import ambiguous
 
 ANSWER = {
@@ -132,3 +134,27 @@ def test_a_certificate_cut_short_is_not_read_as_another(text):
     if presented:
         with pytest.raises(ValueError, match="certificate 1"):
             pem.decode(presented)
+
+
+FIELDS = st.sampled_from([*ANSWER, "fault", "refused", "detail", "version", ""])
+LINES = st.lists(st.tuples(FIELDS, st.one_of(st.text(max_size=30), st.sampled_from([*reasons.SENTENCES, "yes", "1"]))))
+
+
+@given(
+    st.one_of(st.binary(max_size=300), LINES.map(tab_file.encode), LINES.map(lambda lines: tab_file.encode(lines)[:-3]))
+)
+def test_no_answer_of_a_verifier_taken_over_does_more_than_refuse_its_own_credential(answer):
+    try:
+        person = verify._judge(answer, "proxy.pem", limited_allowed=False)
+    except (Refused, ConfigurationError) as error:
+        said = str(error)
+    else:
+        said = person.subject + person.vo
+    assert said.isascii() and said.isprintable()
+
+
+def test_a_verifier_taken_over_cannot_speak_as_another_part():
+    answer = tab_file.encode([("refused", reasons.BANNED), ("detail", "x")])
+    with pytest.raises(Refused) as caught:
+        verify._judge(answer, "proxy.pem", limited_allowed=True)
+    assert caught.value.reason == reasons.CREDENTIAL_MALFORMED
