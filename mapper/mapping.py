@@ -152,7 +152,7 @@ def note_failure(error: GridwardenError, identity: Identity | None, site: SiteVa
         seq, head = ledger.append(site.ledger, "refused", fields, node=site.node, cluster=site.cluster)
     except GridwardenError as fault:
         syslog_line.decision("map", "failed", detail=f"the refusal has no record: {fault}", command=command)
-    syslog_line.decision("map", "refused", seq=seq, head=head, **fields)
+    syslog_line.decision("map", "refused", **fields, seq=seq, head=head)
 
 
 def silent(_: str) -> None:
