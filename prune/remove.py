@@ -91,7 +91,7 @@ def _remove_one(path: str, uid: int, deadline: float) -> str:
     return ""
 
 
-def _remove(parent: int, name: str, mount: str, deadline: float, depth: int) -> None:
+def _remove(parent: int, name: str, mount: bytes, deadline: float, depth: int) -> None:
     """Remove ``name`` below the descriptor ``parent``, with all below it; raises OSError."""
     if time.monotonic() > deadline:
         raise OSError(errno.ETIMEDOUT, "not removed in time")
@@ -110,7 +110,7 @@ def _remove(parent: int, name: str, mount: str, deadline: float, depth: int) -> 
     os.rmdir(name, dir_fd=parent)
 
 
-def _remove_below(directory: int, mount: str, deadline: float, depth: int) -> None:
+def _remove_below(directory: int, mount: bytes, deadline: float, depth: int) -> None:
     """Remove all that a directory holds; the first failure is raised when the rest is gone."""
     failure = None
     for name in os.listdir(directory):
@@ -136,7 +136,10 @@ def _open_own_directory(parent: int, name: str) -> int:
     return os.open(name, OPEN_DIRECTORY, dir_fd=parent)
 
 
-def _mount_of(descriptor: int) -> str:
-    """The kernel's number of the mount that a descriptor is on: bind mounts share st_dev, not this."""
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
-        return next((line for line in info if line.startswith("mnt_id:")), "")
+def _mount_of(descriptor: int) -> bytes:
+    """The kernel's number of the mount that a descriptor is on: bind mounts share st_dev, not this.
+
+    Read as bytes: a child that has become the account may not be able to load a codec any more.
+    """
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
+        return info.read(4096).partition(b"mnt_id:")[2].partition(b"\n")[0]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEASE_ID_LENGTH = 32
 HEX = frozenset("0123456789abcdef")
 PASS, FAIL = 0, 1
-ACCOUNT_BYTES = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+NAME_BYTES = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 def main(context: str) -> int:
@@ -43,9 +43,10 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
     except (ConfigurationError, OSError) as error:
         _complain(context, "unconfigured", str(error))
         return PASS
-    job = read_job(environment, site["cluster"][0])
-    if not batch_job.concerns(job.account, site):
+    account = environment.get("SLURM_JOB_USER", "")
+    if account and not (_is_name(account) and batch_job.concerns(account, site)):
         return PASS
+    job = read_job(environment, site["cluster"][0])
     act: Callable[[Job, Site], int] = prolog if context == "prolog" else epilog
     try:
         return act(job, site)
@@ -62,7 +63,7 @@ def read_job(environment: Mapping[str, str], cluster: str) -> Job:
     account = environment.get("SLURM_JOB_USER", "")
     node = environment.get("SLURMD_NODENAME", "")
     for name, value in (("SLURM_JOB_USER", account), ("SLURMD_NODENAME", node)):
-        if not value or value[0] in ".-" or not ACCOUNT_BYTES.issuperset(value):
+        if not _is_name(value):
             raise ConfigurationError(f"{name}: {escape(value)!r} is not a name")
     stamp = environment.get("SLURM_JOB_EXTRA", "")
     is_lease_id = len(stamp) == LEASE_ID_LENGTH and HEX.issuperset(stamp)
@@ -133,6 +134,11 @@ def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
     job.log("prolog", outcome, lease=lease, reason=reason)
     return PASS if done else FAIL
+
+
+def _is_name(value: str) -> bool:
+    """Whether a pool account, a fixed account or a node may be called so; other users are nobody of ours."""
+    return value != "" and value[0] not in ".-" and NAME_BYTES.issuperset(value)
 
 
 def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:

@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import subprocess
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons, syslog_line
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
     from gridwarden.mapper.lease import Lease
 
 SBATCH_SECONDS = 60.0
+POLL_SECONDS = 0.5
 LONGEST_VALUE = 1024
 UMASK = 0o022
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+,:=*/-]*")
-TEXT = re.compile(r"[^-\s][ -~]*")
+TEXT = re.compile(r"[!-,.-~][ -~]*")  # printable ASCII, no "-" first
 COUNT = re.compile(r"[0-9]{1,9}")
 RANGE = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?")
 TASKS = re.compile(r"[0-9][0-9,:%-]*")
 TIME = re.compile(r"[0-9][0-9:-]{0,31}")
 MEMORY = re.compile(r"[0-9]{1,12}[KMGT]?")
-FEATURES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._&|()\[\]*,:-]*")
+FEATURES = re.compile(r"[A-Za-z0-9_(\[][A-Za-z0-9._&|()\[\]*,:-]*")
 SIGNAL = re.compile(r"([RB]+:)?[A-Za-z0-9]+(@[0-9]{1,9})?")
 
 
@@ -128,12 +130,12 @@ def submit_as(lease: Lease, script: bytes, words: list[str], programs: Path) -> 
     try:
         write_all(file, script)
         os.lseek(file, 0, os.SEEK_SET)
-        answer = _run_as(user, command_line(programs, words, user.pw_dir), file)
+        fine, output, errors = _run_as(user, command_line(programs, words, user.pw_dir), file)
     finally:
         os.close(file)
-    job = answer.stdout.decode("ascii", "replace").partition("\n")[0].partition(";")[0]
-    if answer.returncode != 0 or not job.isdigit():
-        said = answer.stderr.decode("utf-8", "surrogateescape").strip() or "sbatch printed no job id"
+    job = output.decode("ascii", "replace").partition("\n")[0].partition(";")[0]
+    if not (fine and job.isdigit()):
+        said = errors.decode("utf-8", "surrogateescape").strip() or "sbatch printed no job id"
         first = escape(said.splitlines()[0].removeprefix("sbatch: error: "))
         raise Refused(reasons.SUBMIT_REJECTED, f"{first} (account {lease.account})")
     syslog_line.decision(
@@ -160,7 +162,12 @@ def environment_of(user: pwd.struct_passwd) -> dict[str, str]:
     }
 
 
-def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> subprocess.CompletedProcess[bytes]:
+def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> tuple[bool, bytes, bytes]:
+    """Whether sbatch succeeded, its standard output and its standard error; raises Unavailable.
+
+    A script may ask sbatch to wait for the job's end (``#SBATCH --wait``).  The job's id comes first in any
+    case, so that sbatch is not waited for any longer.
+    """
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
 
     def enter() -> None:
@@ -168,24 +175,36 @@ def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> subproc
         os.chdir(user.pw_dir)  # only now: root may not be allowed into a home that is on another machine
 
     try:
-        return subprocess.run(
+        sbatch = subprocess.Popen(
             command,
             stdin=script,
-            capture_output=True,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment_of(user),
             umask=UMASK,
-            timeout=SBATCH_SECONDS,
-            preexec_fn=enter,
+            preexec_fn=enter,  # noqa: PLW1509 - this command has no threads
         )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(
-            f"sbatch did not answer within {SBATCH_SECONDS:g} s",
-            f"the job may have been submitted: squeue --user {user.pw_name}",
-        ) from None
     except subprocess.SubprocessError as error:
         raise Unavailable(
             f"sbatch could not be started as {user.pw_name} in {user.pw_dir}", "does the home directory exist here?"
         ) from error
     except OSError as error:
         raise Unavailable(f"{command[0]}: {error.strerror}", "set slurm.programs in site.yaml") from error
+    deadline = time.monotonic() + SBATCH_SECONDS
+    with sbatch:
+        while True:
+            try:
+                output, errors = sbatch.communicate(timeout=POLL_SECONDS)
+            except subprocess.TimeoutExpired as waiting:
+                submitted = b"\n" in (waiting.stdout or b"")
+                if submitted or time.monotonic() > deadline:
+                    sbatch.kill()
+                if submitted:
+                    return True, waiting.stdout or b"", b""
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"sbatch did not answer within {SBATCH_SECONDS:g} s",
+                        f"the job may have been submitted: squeue --user {user.pw_name}",
+                    ) from None
+            else:
+                return sbatch.returncode == 0, output, errors

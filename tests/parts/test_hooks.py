@@ -1,0 +1,559 @@
+"""Prolog and epilog as real programs would run them, with real processes and files of spare uids."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gridwarden import chain, holders, node_file, proc, reasons, register, trusted
+from gridwarden.errors import ConfigurationError, EvidenceError, Refused
+from gridwarden.hooks import install, job
+from gridwarden.hooks.slurm import controller, node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+UID, OTHER_UID = 61001, 61002
+ACCOUNT = "gwtest01"
+LEASE = "0123456789abcdef0123456789abcdef"
+# What slurmd 24.11.5 gave a Prolog, and an Epilog where it adds something.
+EVENT = {
+    "SLURMD_NODENAME": "n1",
+    "SLURM_CLUSTER_NAME": "site",
+    "SLURM_CONF": "/etc/slurm/slurm.conf",
+    "SLURM_JOBID": "2",
+    "SLURM_JOB_CPUS_PER_NODE": "1",
+    "SLURM_JOB_DERIVED_EC": "0",
+    "SLURM_JOB_END_TIME": "1795300694",
+    "SLURM_JOB_EXIT_CODE": "0",
+    "SLURM_JOB_EXIT_CODE2": "0:0",
+    "SLURM_JOB_EXTRA": LEASE,
+    "SLURM_JOB_GID": str(UID),
+    "SLURM_JOB_ID": "2",
+    "SLURM_JOB_NODELIST": "n1",
+    "SLURM_JOB_NUM_NODES": "1",
+    "SLURM_JOB_OVERSUBSCRIBE": "OK",
+    "SLURM_JOB_PARTITION": "main",
+    "SLURM_JOB_RESTART_COUNT": "0",
+    "SLURM_JOB_START_TIME": "1795300691",
+    "SLURM_JOB_STDIN": "/dev/null",
+    "SLURM_JOB_UID": str(UID),
+    "SLURM_JOB_USER": ACCOUNT,
+    "SLURM_JOB_WORK_DIR": "/home/gwtest01",
+    "SLURM_SCRIPT_CONTEXT": "epilog_slurmd",
+    "SLURM_UID": str(UID),
+}
+
+
+class Machine:
+    """A node in a temporary directory: node file, ledger, holders, register, gridmapdir, spool, scratch."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        for name in ("holders", "jobs", "locks", "ledger", "gridmapdir", "spool/n1", "scratch", "programs"):
+            (base / name).mkdir(parents=True)
+        (base / "scratch").chmod(0o1777)
+        base.chmod(0o755)
+        (base / "gridmapdir" / ACCOUNT).touch()
+        os.link(base / "gridmapdir" / ACCOUNT, base / "gridmapdir" / "%2fcn%3danna")
+        self.holder()
+        self.configure()
+
+    def configure(self, **changed: str) -> None:
+        values = {
+            "site": "TEST",
+            "cluster": "site",
+            "pool": "gwtest",
+            "holders": f"{self.base}/holders",
+            "register": f"{self.base}/jobs",
+            "locks": f"{self.base}/locks",
+            "ledger": f"{self.base}/ledger",
+            "gridmapdir": f"{self.base}/gridmapdir",
+            "gridmapdir_local": "yes",
+            "scratch": f"{self.base}/scratch",
+            "slurm_programs": f"{self.base}/programs",
+            "slurm_spool": f"{self.base}/spool/%n",
+            "prolog_on_failure": "record-gap",
+            "epilog_on_failure": "record-gap",
+        }
+        node_file.write(self.base / "node", list((values | changed).items()))
+
+    def holder(self, **changed: object) -> None:
+        values: dict[str, Any] = {
+            "account": ACCOUNT,
+            "uid": UID,
+            "gid": UID,
+            "lease": LEASE,
+            "name": "%2fcn%3danna",
+            "scheme": "x509",
+            "subject": "/CN=Anna",
+            "vo": "cms",
+            "fqans": ("/cms",),
+            "since": 1,
+            "inode": (self.base / "gridmapdir" / ACCOUNT).stat().st_ino,
+        }
+        holders.publish(self.base / "holders", holders.Holder(**(values | changed)))
+
+    def program(self, name: str, text: str) -> None:
+        path = self.base / "programs" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def run(self, context: str, **changed: str) -> int:
+        return node.run(context, EVENT | changed, str(self.base / "node"))
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        return [line.body for line in chain.read(self.base / "ledger") if line.body["kind"] == kind]
+
+    def registered(self) -> list[str]:
+        return [entry.job for entry in register.jobs_of(self.base / "jobs", ACCOUNT)]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    for parent in (tmp_path, *tmp_path.parents):  # pytest keeps its directories to root
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            parent.chmod(0o755)
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        if name == "gwtest09":
+            raise KeyError(name)
+        return pwd.struct_passwd((name, "x", UID, UID, "", "/", "/bin/sh"))
+
+    monkeypatch.setattr(job, "pwd", SimpleNamespace(getpwnam=getpwnam))
+    return Machine(tmp_path)
+
+
+@contextmanager
+def running(*command: str, uid: int = UID) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, user=uid, group=uid, extra_groups=[], start_new_session=True, cwd="/")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def test_a_job_start_is_on_disk_with_its_holder_before_the_job_starts(machine: Machine) -> None:
+    before = (machine.base / "gridmapdir" / ACCOUNT).stat().st_mtime_ns
+    assert machine.run("prolog") == 0
+    (start,) = machine.records("job_start")
+    wanted = {"job": "2", "lease": LEASE, "stamp": LEASE, "evidence": "holder+link", "batch_start": 1795300691}
+    assert wanted.items() <= start.items()
+    (seen,) = machine.records("observation")
+    assert (seen["account"], seen["name"]) == (ACCOUNT, "%2fcn%3danna")
+    assert machine.registered() == ["2"]
+    assert (machine.base / "gridmapdir" / ACCOUNT).stat().st_mtime_ns > before, "the lease must stay fresh"
+
+
+def test_where_the_gridmapdir_is_remote_the_hook_never_touches_it(machine: Machine) -> None:
+    machine.configure(gridmapdir_local="no", gridmapdir="/nonexistent")
+    assert machine.run("prolog") == 0
+    assert machine.records("job_start")[0]["evidence"] == "holder"
+    assert not machine.records("observation")
+
+
+def test_users_who_are_not_of_the_grid_are_left_alone(machine: Machine) -> None:
+    for user in ("alice", "gwtest", "gwtestx1", "gwtest\u0661", "xgwtest01", "DOMAIN\\user", "../gwtest01"):
+        assert machine.run("prolog", SLURM_JOB_USER=user) == 0
+        assert machine.run("epilog", SLURM_JOB_USER=user) == 0
+    assert not os.listdir(machine.base / "jobs")
+    assert not os.listdir(machine.base / "ledger")
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "SLURM_JOB_UID", "SLURMD_NODENAME"])
+@pytest.mark.parametrize("value", ["", "../x", "1 2", "-1", "\n"])
+def test_variables_that_are_not_slurmds_name_no_file(machine: Machine, variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=variable):
+        machine.run("prolog", **{variable: value})
+
+
+def test_a_fault_of_ours_does_not_drain_the_node(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_file, "PATH", str(machine.base / "absent"))
+    assert node.main("prolog") == node.main("epilog") == 0
+
+
+def failure(machine: Machine, reason: str) -> None:
+    (gap,) = machine.records("gap")
+    assert gap["what"] == f"start of slurm job 2, account {ACCOUNT}"
+    assert gap["reason"].startswith(reason), gap
+    assert not machine.records("job_start")
+    assert machine.registered() == ["2"], "a job that may run must be in the register, or a clean-up would hit it"
+
+
+def test_a_job_of_an_account_that_nobody_holds_is_a_gap(machine: Machine) -> None:
+    holders.remove(machine.base / "holders", ACCOUNT)
+    assert machine.run("prolog") == 0
+    failure(machine, reasons.HOLDER_MISSING)
+
+
+def test_a_holder_file_for_another_uid_is_not_believed(machine: Machine) -> None:
+    machine.holder(uid=OTHER_UID)
+    assert machine.run("prolog") == 0
+    failure(machine, reasons.HOLDER_INVALID)
+
+
+def test_a_holder_file_that_others_could_write_is_not_believed(machine: Machine) -> None:
+    (machine.base / "holders" / ACCOUNT).chmod(0o666)
+    assert machine.run("prolog") == 0
+    failure(machine, reasons.HOLDER_INVALID)
+
+
+def test_a_job_submitted_under_another_lease_is_not_put_down_to_the_present_holder(machine: Machine) -> None:
+    assert machine.run("prolog", SLURM_JOB_EXTRA="f" * 32) == 0
+    failure(machine, reasons.STAMP_MISMATCH)
+
+
+def test_what_is_not_a_lease_id_is_not_taken_for_a_stamp(machine: Machine) -> None:
+    assert machine.run("prolog", SLURM_JOB_EXTRA="my own note") == 0
+    assert machine.records("job_start")[0]["stamp"] == ""
+
+
+@pytest.mark.parametrize("change", ["gone", "relinked", "third"])
+def test_a_lease_that_changed_behind_our_back_is_noticed(machine: Machine, change: str) -> None:
+    directory = machine.base / "gridmapdir"
+    if change == "third":
+        os.link(directory / ACCOUNT, directory / "%2fcn%3deve")
+    else:
+        (directory / "%2fcn%3danna").unlink()
+    if change == "relinked":
+        (directory / "gwtest02").touch()
+        os.link(directory / "gwtest02", directory / "%2fcn%3danna")
+    assert machine.run("prolog") == 0
+    failure(machine, reasons.HOLDER_NOT_LINKED)
+
+
+def test_an_account_without_a_passwd_entry_is_a_gap(machine: Machine) -> None:
+    assert machine.run("prolog", SLURM_JOB_USER="gwtest09") == 0
+    assert machine.records("gap")[0]["reason"].startswith(reasons.ACCOUNT_UNKNOWN)
+
+
+def test_a_banned_holders_job_is_cancelled(machine: Machine) -> None:
+    machine.holder(verdict=holders.BANNED, because="stolen key")
+    machine.program("scancel", f'echo "$0 $*" >> {machine.base}/called')
+    assert machine.run("prolog") == 0
+    assert (machine.base / "called").read_text() == f"{machine.base}/programs/scancel 2\n"
+    (cancel,) = machine.records("cancel")
+    assert (cancel["lease"], cancel["reason"]) == (LEASE, f"{reasons.BANNED}: stolen key")
+    assert not machine.records("job_start")
+
+
+@pytest.mark.parametrize("program", ["exit 1", "sleep 30", None])
+def test_a_banned_holders_job_does_not_run_when_the_controller_is_away(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, program: str | None
+) -> None:
+    monkeypatch.setattr(controller, "SECONDS", 0.3)
+    machine.holder(verdict=holders.BANNED, because="stolen key")
+    if program:
+        machine.program("scancel", program)
+    assert machine.run("prolog") == 1, "only a failed prolog keeps slurmd from starting the job"
+
+
+@pytest.mark.parametrize(
+    ("choice", "code", "called"),
+    [
+        ("record-gap", 0, None),
+        ("cancel", 0, "scancel 2"),
+        ("requeue-held", 0, "scontrol requeuehold 2"),
+        ("drain", 1, None),
+    ],
+)
+def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
+    machine: Machine, choice: str, code: int, called: str | None
+) -> None:
+    holders.remove(machine.base / "holders", ACCOUNT)
+    machine.configure(prolog_on_failure=choice)
+    for program in ("scancel", "scontrol"):
+        machine.program(program, f'echo "{program} $*" >> {machine.base}/called')
+    assert machine.run("prolog") == code
+    calls = machine.base / "called"
+    assert (calls.read_text().strip() if calls.exists() else None) == called
+    assert len(machine.records("gap")) == (called is None)
+    assert len(machine.records("cancel")) == (choice == "cancel")
+    assert len(machine.records("hold")) == (choice == "requeue-held")
+
+
+@pytest.mark.parametrize(("choice", "code"), [("record-gap", 0), ("drain", 1)])
+def test_an_epilog_that_cannot_do_its_work_does_what_the_site_chose(machine: Machine, choice: str, code: int) -> None:
+    machine.configure(epilog_on_failure=choice)
+    machine.run("prolog")
+    (machine.base / "ledger").chmod(0o777)
+    with running("sleep", "60") as process:
+        assert machine.run("epilog") == code
+        assert process.poll() is None, "nothing may be killed without a record"
+
+
+def test_a_full_disk_loses_no_job_silently(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    monkeypatch.setattr(job.syslog_line, "decision", lambda *words, **fields: said.append((words, fields)))
+    disk = machine.base / "ledger"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k,mode=0700", "tmpfs", str(disk)], check=True)
+    try:
+        (disk / "filling").write_bytes(b"x" * 8192)
+        assert machine.run("prolog") == 0
+        assert [words for words, _ in said] == [("prolog", "record-gap"), ("prolog", "unrecorded")]
+        assert said[0][1]["reason"] == EvidenceError.__name__
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert machine.registered() == ["2"]
+
+
+def test_what_is_left_of_an_account_dies_with_its_last_job(machine: Machine) -> None:
+    machine.run("prolog")
+    ignore = "trap '' HUP INT TERM; while :; do sleep 60; done"
+    with running("sleep", "60", uid=OTHER_UID) as other, running("sh", "-c", ignore) as stray:
+        assert machine.run("epilog") == 0
+        assert ended(stray)
+        assert other.poll() is None
+    (end,) = machine.records("job_end")
+    assert (end["lease"], end["exit_code"]) == (LEASE, "0:0")
+    assert stray.pid in [kill["pid"] for kill in machine.records("kill")]
+    assert {kill["lease"] for kill in machine.records("kill")} == {LEASE}
+    assert machine.registered() == []
+
+
+def test_processes_that_fork_faster_than_a_scan_reads_die_as_well(machine: Machine) -> None:
+    machine.run("prolog")
+    hops = mmap.mmap(-1, 8)
+    hopper = os.fork()
+    if hopper == 0:
+        os.setsid()
+        os.setresgid(UID, UID, UID)
+        os.setresuid(UID, UID, UID)
+        while True:
+            if os.fork():
+                os._exit(0)
+            hops[:8] = (int.from_bytes(hops[:8]) + 1).to_bytes(8)
+    os.waitpid(hopper, 0)
+    while not any(hops):
+        time.sleep(0.01)
+    assert machine.run("epilog") == 0
+    count = hops[:8]
+    time.sleep(0.3)
+    assert hops[:8] == count, "it hops on"
+
+
+def test_another_job_of_the_account_keeps_everything_of_it_alive(machine: Machine) -> None:
+    machine.run("prolog")
+    machine.run("prolog", SLURM_JOB_ID="3", SLURM_JOBID="3", SLURMD_NODENAME="n2")
+    (machine.base / "scratch" / "file").touch()
+    os.chown(machine.base / "scratch" / "file", UID, UID)
+    with running("sleep", "60") as process:
+        assert machine.run("epilog") == 0
+        assert process.poll() is None
+        assert machine.run("epilog", SLURM_JOB_ID="3", SLURMD_NODENAME="n2") == 0
+        assert ended(process)
+    assert not (machine.base / "scratch" / "file").exists()
+
+
+STEP = """\
+import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+if os.fork() == 0:
+    os.setresgid({uid}, {uid}, {uid})
+    os.setresuid({uid}, {uid}, {uid})
+    os.execvp("sleep", ["sleep", "60"])
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def step(machine: Machine, uid: int = UID) -> Iterator[list[proc.Process]]:
+    """A job step as Slurm runs it: a daemon of root that listens in the spool, with a process of the user."""
+    socket = machine.base / "spool" / "n1" / "n1_9.4294967291"
+    command = [sys.executable, "-c", STEP.format(uid=uid), str(socket)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as daemon:
+        daemon.stdout.readline()
+        try:
+            yield [process for process in proc.everyone() if process.parent == daemon.pid]
+        finally:
+            os.killpg(daemon.pid, 9)
+
+
+def test_a_live_step_that_the_register_does_not_know_is_not_killed(machine: Machine) -> None:
+    machine.run("prolog")
+    with step(machine) as processes, running("sleep", "60") as stray:
+        assert machine.run("epilog") == 0
+        assert proc.read(processes[0].pid)
+        assert stray.poll() is None
+    (gap,) = machine.records("gap")
+    assert gap["reason"] == "a job that is not in the register runs"
+
+
+def test_a_step_of_someone_else_does_not_keep_strays_alive(machine: Machine) -> None:
+    machine.run("prolog")
+    with step(machine, OTHER_UID) as processes, running("sleep", "60") as stray:
+        assert machine.run("epilog") == 0
+        assert ended(stray)
+        assert proc.read(processes[0].pid)
+
+
+def test_a_spool_that_cannot_be_read_means_that_nothing_is_killed(machine: Machine) -> None:
+    machine.configure(slurm_spool=f"{machine.base}/absent/%n")
+    machine.run("prolog")
+    with running("sleep", "60") as process:
+        assert machine.run("epilog") == 0
+        assert process.poll() is None
+    (gap,) = machine.records("gap")
+    assert gap["reason"] == "it cannot be told what runs here"
+
+
+def test_a_dead_steps_socket_does_not_keep_strays_alive(machine: Machine) -> None:
+    machine.run("prolog")
+    with step(machine):
+        pass
+    with running("sleep", "60") as process:
+        assert machine.run("epilog") == 0
+        assert ended(process)
+
+
+def test_the_next_job_waits_until_the_clean_up_is_over(machine: Machine) -> None:
+    machine.run("prolog")
+    with register.AccountLock(machine.base / "locks", ACCOUNT, 1):
+        event = {"SLURM_JOB_ID": "3"}
+        prolog = threading.Thread(target=machine.run, args=("prolog",), kwargs=event)
+        prolog.start()
+        prolog.join(0.2)
+        assert prolog.is_alive()
+        assert machine.registered() == ["2"]
+    prolog.join(10)
+    assert machine.registered() == ["2", "3"]
+
+
+def test_scratch_is_emptied_of_the_account_and_of_nothing_else(machine: Machine) -> None:
+    machine.run("prolog")
+    scratch = machine.base / "scratch"
+    innocent = machine.base / "innocent"
+    innocent.write_text("kept")
+    innocent.chmod(0o666)
+    script = f"""
+        cd {scratch}; umask 000; touch 'odd
+name' plain; mkdir -p deep/er/est; touch deep/er/est/file; chmod 0 deep/er; ln -s {innocent} link; mkfifo fifo
+        ln -s {machine.base} deep/up
+    """
+    with running("sh", "-c", script) as process:
+        process.wait()
+    (scratch / "of-root").touch()
+    (scratch / "mounted").mkdir()
+    os.chown(scratch / "mounted", UID, UID)
+    subprocess.run(["mount", "--bind", str(machine.base / "spool"), str(scratch / "mounted")], check=True)
+    try:
+        assert machine.run("epilog") == 0
+    finally:
+        subprocess.run(["umount", str(scratch / "mounted")], check=True)
+    assert sorted(os.listdir(scratch)) == ["mounted", "of-root"]
+    assert innocent.read_text() == "kept"
+    assert (machine.base / "spool" / "n1").is_dir()
+    paths = [removed["path"] for removed in machine.records("removed")]
+    assert paths == [f"{scratch}/{name}" for name in ("deep", "fifo", "link", "odd\nname", "plain")]
+
+
+def test_a_directory_too_deep_to_remove_is_reported(machine: Machine) -> None:
+    machine.run("prolog")
+    with running("sh", "-c", f"cd {machine.base}/scratch; for i in $(seq 300); do mkdir d; cd d; done") as process:
+        process.wait()
+    assert machine.run("epilog") == 0
+    (gap,) = machine.records("gap")
+    assert gap["what"].startswith(f"clean-up: {machine.base}/scratch/d")
+    assert gap["reason"] == "too many levels of directories"
+    assert not machine.records("removed")
+
+
+def test_the_programs_start_an_interpreter_that_only_root_decides_about(machine: Machine) -> None:
+    for file in install.plan(machine.base / "libexec", machine.base / "slurm"):
+        install.write([file])
+        assert stat.S_IMODE(file.path.stat().st_mode) == file.mode
+    prolog = machine.base / "libexec" / "slurm-prolog"
+    first = prolog.read_text().splitlines()[0]
+    assert first == f"#!{os.path.realpath(sys.executable)} -ISB"
+    done = subprocess.run([prolog], env={}, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_a_program_is_not_installed_over_code_that_others_can_change(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = machine.base / "library"
+    for part in ("hooks/slurm", "batch", "prune"):
+        (library / "gridwarden" / part).mkdir(parents=True)
+    (library / "gridwarden" / "hooks").chmod(0o777)
+    monkeypatch.setattr(install.gridwarden, "__path__", [str(library / "gridwarden")])
+    with pytest.raises(ConfigurationError, match="can be written by others"):
+        install.plan(machine.base / "libexec", machine.base / "slurm")
+
+
+CHEAP = {"_abc", "_codecs", "_collections_abc", "_frozen_importlib", "_frozen_importlib_external", "_imp", "_io"}
+CHEAP |= {"_json", "_sha2", "_sha256", "_signal", "_stat", "_thread", "_warnings", "_weakref", "__future__", "__main__"}
+CHEAP |= {"abc", "builtins", "codecs", "encodings", "encodings.aliases", "encodings.utf_8", "errno", "fcntl"}
+CHEAP |= {"genericpath", "io", "marshal", "os", "os.path", "posix", "posixpath", "pwd", "stat", "sys", "syslog"}
+CHEAP |= {"time", "winreg", "zipimport"}
+
+
+def test_a_prolog_loads_nothing_that_its_budget_cannot_pay(machine: Machine) -> None:
+    machine.configure(pool="gwtest")
+    library = os.path.dirname(os.path.dirname(trusted.__file__))
+    code = f"""
+import os, sys
+sys.path.append({library!r})
+from gridwarden.hooks.slurm import node
+from gridwarden.hooks import job
+job.pwd.getpwnam = lambda name: job.pwd.struct_passwd((name, "x", {UID}, {UID}, "", "/", "/bin/sh"))
+code = node.run("prolog", {EVENT!r}, {str(machine.base / "node")!r})
+print("\\n".join(sys.modules))
+"""
+    command = [os.path.realpath(sys.executable), "-ISB", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert machine.records("job_start")
+    loaded = {name for name in done.stdout.split() if not name.startswith("gridwarden")}
+    assert loaded <= CHEAP, f"too dear: {sorted(loaded - CHEAP)}"
+
+
+def test_five_hundred_prologs_at_once_all_leave_their_record(machine: Machine) -> None:
+    children = []
+    for number in range(1, 501):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = machine.run("prolog", SLURM_JOB_ID=str(number))
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert {os.waitpid(child, 0)[1] for child in children} == {0}
+    assert sorted(int(start["job"]) for start in machine.records("job_start")) == list(range(1, 501))
+    assert len(machine.registered()) == 500
+
+
+def test_nobody_becomes_root_by_a_holder_file(machine: Machine) -> None:
+    from gridwarden.become import become  # noqa: PLC0415 - only here
+
+    for uid, gid, groups in ((0, UID, []), (UID, 0, []), (UID, UID, [0])):
+        with pytest.raises(Refused, match=reasons.ACCOUNT_PRIVILEGED):
+            become(uid, gid, groups)
+    assert os.geteuid() == 0
+    assert machine.registered() == []
