@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gridwarden.holders import Holder
     from gridwarden.register import Entry
 
-# psutil knows a process's start to a clock tick, and only relative to the boot time, which NTP may move.
-START_BLUR = 2 * MICROSECONDS
+# The kernel knows a process's start to a clock tick after the boot, and NTP may move the wall clock since.
+START_BLUR = MICROSECONDS
 
 
 class Answer(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psutil
 
-from gridwarden.times import MICROSECONDS
+from gridwarden import proc
 
 
 class LiveProcess(NamedTuple):
@@ -28,12 +28,16 @@ def look(pid: int) -> LiveProcess | None:
     """
     try:
         process = psutil.Process(pid)
+        kernel = proc.read(pid)
+        if kernel is None:
+            return None
         found = LiveProcess(
             pid=pid,
-            uid=process.uids().real,
+            uid=kernel.real_uid,
             user=process.username(),
-            command=process.name(),
-            started=round(process.create_time() * MICROSECONDS),
+            command=kernel.command,
+            # psutil's own figure starts from a boot time in whole seconds; kill records use this one.
+            started=kernel.started(),
             ancestors=tuple(ancestor.pid for ancestor in process.parents()),
         )
     except psutil.NoSuchProcess:

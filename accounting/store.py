@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool, StaticPool
 
 from gridwarden.accounting import schema, store_file
 from gridwarden.errors import Unavailable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_SECONDS = 60
+_IN_MEMORY = "sqlite://"
 
 
 class Store:
@@ -54,7 +56,7 @@ def open_store(url: str, *, rehearse: bool = False) -> Store:
     """
     path = store_file.path_of(url)
     if rehearse and not path.exists():
-        store = Store(_engine("sqlite://", immediate=True), str(path))
+        store = Store(_engine(_IN_MEMORY, immediate=True), str(path))
     else:
         store_file.create(path)
         store = Store(_engine(f"sqlite:///{path}", immediate=True), str(path), rehearse=rehearse)
@@ -85,7 +87,9 @@ def _verify(connection: Connection, path: Path) -> None:
 
 
 def _engine(url: str, *, immediate: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+    # No pool: a store is closed between transactions. In memory there is nothing to come back to.
+    pool = StaticPool if url == _IN_MEMORY else NullPool
+    engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, poolclass=pool)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's own class

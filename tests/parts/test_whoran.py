@@ -1,0 +1,421 @@
+"""Who ran: real processes under other uids, a real register, holder files, ledger and store."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from gridwarden import holders, ledger, register
+from gridwarden.accounting import collect, evidence
+from gridwarden.accounting.past import Past
+from gridwarden.accounting.question import ask
+from gridwarden.accounting.store import open_store
+from gridwarden.accounting.whoran import Node, whoran
+from gridwarden.holders import Holder
+from gridwarden.register import Entry
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run processes as other users")
+
+ANNA, BELA = "/DC=org/DC=example/CN=Anna Example", "/DC=org/DC=example/CN=Bela Example"
+LEASE, OTHER_LEASE = "a" * 32, "b" * 32
+# Accounts of every Debian system that nobody logs in to; a holder file makes them accounts that are lent.
+LENT, GUEST = "games", "news"
+# A job step: it listens where slurmstepd does, and its grandchild runs as the job's user.
+STEP = """
+import os, socket, sys, time
+path, uid, leave = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "leave"
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+        os.setresuid(uid, uid, uid)
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    if leave:
+        os._exit(0)
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+class Machine:
+    """A node of its own below a temporary directory."""
+
+    def __init__(self, root: Path) -> None:
+        for name in ("spool", "ledger", "holders", "jobs"):
+            (root / name).mkdir(mode=0o700)
+        self.root = root
+        self.ledger = root / "ledger"
+        self.url = f"sqlite:///{root}/store.sqlite"
+        self.node = Node(root / "holders", root / "jobs", str(root / "spool"), ("cms",))
+        self.processes: list[int] = []
+        self.steps: list[subprocess.Popen[bytes]] = []
+
+    def hold(self, account: str = LENT, subject: str = ANNA, lease: str = LEASE, since: int = 1) -> None:
+        entry = pwd.getpwnam(account)
+        holder = Holder(
+            account=account, uid=entry.pw_uid, gid=entry.pw_gid, lease=lease, name="name", scheme="x509",
+            subject=subject, vo="cms", fqans=(), since=since, inode=1,
+        )  # fmt: skip
+        holders.publish(self.node.holders, holder)
+
+    def enter(self, job: str, account: str = LENT, lease: str = LEASE) -> Entry:
+        entry = Entry(
+            batch="slurm", cluster="site", node="n1", job=job, restart=0, account=account,
+            uid=pwd.getpwnam(account).pw_uid, lease=lease, start=now(), boot="boot",
+        )  # fmt: skip
+        register.enter(self.node.register, entry)
+        return entry
+
+    def step(self, job: str, account: str = LENT, *, leave: bool = False) -> int:
+        """Start a job step; the pid of the job's process, whose parents lead to the step unless it has left them."""
+        path = str(self.root / "spool" / f"n1_{job}.4294967291")
+        words = [sys.executable, "-c", STEP, path, str(pwd.getpwnam(account).pw_uid), "leave" if leave else "stay"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
+        pid = int(process.stdout.readline())
+        self.processes.append(pid)
+        self.steps.append(process)
+        if leave:
+            while parent_of(pid) != 1:
+                time.sleep(0.01)
+        return pid
+
+    def record(self, kind: str, **fields) -> None:
+        ledger.append(self.ledger, kind, fields, node="n1", cluster="site")
+
+    def lend(self, account: str = LENT, subject: str = ANNA, lease: str = LEASE) -> None:
+        self.record(
+            "lease", account=account, uid=1, lease=lease, name="name", scheme="x509", subject=subject, vo="cms",
+            fqans="", credential="", adopted=0,
+        )  # fmt: skip
+
+    def start(self, job: str, account: str = LENT, subject: str = ANNA, lease: str = LEASE) -> None:
+        self.record(
+            "job_start", batch="slurm", job=job, restart=0, account=account, uid=1, lease=lease, scheme="x509",
+            subject=subject, vo="cms", stamp=lease, evidence="holder+link", batch_start=None,
+        )  # fmt: skip
+
+    def end(self, job: str, account: str = LENT) -> None:
+        self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
+
+    def kill(self, pid: int, process_start: int, lease: str = LEASE) -> None:
+        self.record(
+            "kill", account=LENT, uid=1, lease=lease, pid=pid, process_start=process_start, command="stray",
+            signal=9, batch="slurm", job="7",
+        )  # fmt: skip
+
+    def collect(self) -> None:
+        collect.collect_ledger(open_store(self.url), self.ledger, now=now(), progress=lambda *_: None)
+
+    def collect_jobs(self, *lines: str) -> None:
+        collect.collect_slurm(open_store(self.url), lambda _: lines, "site", since=0, now=now(), progress=lambda *_: None)
+
+    def ask(self, text: str | None, **filters):
+        question = ask(text, now=now(), zone=UTC, **filters)
+        past = Past(self.url, self.ledger)
+        try:
+            return whoran(question, self.node, past)
+        finally:
+            past.close()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    yield machine
+    for pid in machine.processes:
+        os.kill(pid, signal.SIGKILL)
+    for step in machine.steps:
+        os.killpg(step.pid, signal.SIGKILL)
+        step.communicate()
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def only(found):
+    (answer,) = found[0]
+    return answer
+
+
+def test_a_grandchild_of_a_job_is_traced_to_its_owner(machine):
+    machine.hold()
+    entry = machine.enter("7")
+    pid = machine.step("7")
+    answer = only(machine.ask(str(pid)))
+    assert (answer.identity, answer.account, answer.job, answer.node, answer.since, answer.evidence) == (
+        ANNA, LENT, "7", "n1", entry.start, evidence.KERNEL_MEASURED,
+    )  # fmt: skip
+
+
+def test_a_process_is_not_given_to_who_holds_the_account_today(machine):
+    machine.lend()
+    machine.hold(subject=BELA, lease=OTHER_LEASE)
+    machine.enter("7")
+    answer = only(machine.ask(str(machine.step("7"))))
+    assert (answer.identity, answer.evidence) == (ANNA, evidence.BATCH)
+    assert "lent anew" in answer.because
+
+
+def test_a_daemonised_process_is_only_likely_its_accounts_job(machine):
+    machine.hold()
+    machine.enter("7")
+    pid = machine.step("7", leave=True)
+    answer = only(machine.ask(str(pid)))
+    assert (answer.identity, answer.job, answer.evidence) == (ANNA, "7", evidence.LEASE_HISTORY)
+    assert "likely" in answer.because
+
+
+def test_a_daemonised_process_of_two_jobs_has_two_candidates(machine):
+    machine.hold()
+    machine.enter("7")
+    machine.enter("8")
+    pid = machine.step("7", leave=True)
+    answers, _ = machine.ask(str(pid))
+    assert sorted(answer.job for answer in answers) == ["7", "8"]
+    assert {answer.evidence for answer in answers} == {evidence.AMBIGUOUS}
+
+
+def test_a_process_without_any_job_is_called_a_stray(machine):
+    machine.hold()
+    answer = only(machine.ask(str(machine.step("7", leave=True))))
+    assert (answer.identity, answer.job, answer.account) == (ANNA, "", LENT)
+    assert "stray" in answer.because
+
+
+def test_a_stray_of_an_earlier_holder_is_not_given_to_the_next(machine):
+    machine.lend()
+    time.sleep(0.05)  # more than the clock tick to which the kernel knows a process's start
+    pid = machine.step("7", leave=True)
+    machine.lend(subject=BELA, lease=OTHER_LEASE)
+    machine.hold(subject=BELA, lease=OTHER_LEASE, since=now())
+    answer = only(machine.ask(str(pid)))
+    assert (answer.identity, answer.evidence) == (ANNA, evidence.LEASE_HISTORY)
+
+
+def test_a_process_of_another_account_within_a_job_is_its_own_holders(machine):
+    machine.hold()
+    machine.hold(GUEST, BELA, OTHER_LEASE)
+    machine.enter("7")
+    answer = only(machine.ask(str(machine.step("7", GUEST))))
+    assert (answer.identity, answer.account, answer.job) == (BELA, GUEST, "7")
+    assert answer.evidence == evidence.LEASE_HISTORY
+
+
+def test_a_job_of_a_local_user_is_said_to_be_theirs(machine):
+    answer = only(machine.ask(str(machine.step("7"))))
+    assert (answer.scheme, answer.identity, answer.job) == ("local", LENT, "7")
+
+
+def test_a_process_outside_all_jobs_is_not_guessed_at(machine):
+    answers, notes = machine.ask(str(os.getpid()))
+    assert answers == []
+    assert any("no batch job" in note for note in notes)
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_a_pid_that_is_gone_is_known_by_its_kill(machine, collected):
+    machine.lend()
+    began = now()
+    machine.kill(4_194_303, began)
+    if collected:
+        machine.collect()
+    answer = only(machine.ask("4194303"))
+    assert (answer.identity, answer.pid, answer.since, answer.job) == (ANNA, 4_194_303, began, "7")
+    assert answer.evidence == evidence.LEASE_HISTORY
+
+
+def test_a_pid_used_twice_is_two_processes(machine):
+    machine.lend()
+    for began in (now() - 10, now()):
+        machine.kill(4_194_303, began)
+    answers, notes = machine.ask("4194303")
+    assert len(answers) == 2
+    assert "more than one process" in notes[0]
+
+
+@pytest.mark.parametrize("collected", ["nothing", "start", "all"])
+def test_a_moment_in_between_finds_the_jobs_that_ran(machine, collected):
+    before = now()
+    machine.start("7")
+    machine.start("8", GUEST, BELA, OTHER_LEASE)
+    if collected == "start":
+        machine.collect()
+    between = now()
+    machine.end("7")
+    if collected == "all":
+        machine.collect()
+    after = now()
+    assert machine.ask(f"@{before / 1e6:.6f}")[0] == []
+    assert [answer.identity for answer in machine.ask(f"@{between / 1e6:.6f}")[0]] == [ANNA, BELA]
+    answer = only(machine.ask(f"@{after / 1e6:.6f}"))
+    assert (answer.identity, answer.until, answer.evidence) == (BELA, None, evidence.BATCH)
+
+
+def test_filters_leave_the_others_out(machine):
+    machine.start("7")
+    machine.start("8", GUEST, BELA, OTHER_LEASE)
+    for filters in ({"account": GUEST}, {"job": "8"}, {"identity": "bela"}):
+        assert only(machine.ask("-1m..now", **filters)).identity == BELA
+    assert len(machine.ask("-1m..now", node="n1")[0]) == 2
+    assert machine.ask("-1m..now", node="n2")[0] == []
+    assert only(machine.ask(None, job="8")).identity == BELA
+
+
+def test_a_gap_in_the_records_is_said(machine):
+    machine.start("7")
+    machine.record("gap", what="job_start of slurm job 9", reason="holder-missing", bytes=None, sha256=None)
+    answers, _ = machine.ask("-1m..now")
+    assert [answer.evidence for answer in answers] == [evidence.BATCH, evidence.AMBIGUOUS]
+    assert "gap" in answers[1].because
+    assert answers[1].account == ""
+
+
+def row(**changes: str) -> str:
+    second = now() // 1_000_000
+    values = {
+        "JobIDRaw": "9", "Cluster": "site", "User": LENT, "UID": "5", "Submit": str(second), "Start": str(second),
+        "End": "Unknown", "State": "RUNNING", "ExitCode": "0:0", "Restarts": "0", "UserCPU": "00:00:00",
+        "SystemCPU": "00:00:00", "TotalCPU": "00:00:00", "NodeList": "n[1-2]", "AdminComment": "",
+    }  # fmt: skip
+    return "\x1f".join({**values, **changes}.values())
+
+
+def test_a_job_without_a_hooks_record_is_known_by_the_lease_history(machine):
+    machine.lend()
+    time.sleep(1.1)
+    machine.collect_jobs(row())
+    answer = only(machine.ask("-1s..now", node="n2"))
+    assert (answer.identity, answer.job, answer.evidence) == (ANNA, "9", evidence.LEASE_HISTORY)
+    assert "no hook" in answer.because
+
+
+def test_a_job_known_by_its_stamp_alone_is_only_declared(machine):
+    machine.collect_jobs(row(AdminComment=LEASE))
+    time.sleep(1.1)
+    machine.lend()
+    answer = only(machine.ask("-5s..now"))
+    assert (answer.identity, answer.evidence) == (ANNA, evidence.DECLARED)
+
+
+def test_a_job_of_nobody_known_is_said_to_be_ambiguous(machine):
+    machine.collect_jobs(row(AdminComment=LEASE))
+    answer = only(machine.ask("-5s..now"))
+    assert (answer.identity, answer.job, answer.evidence) == ("", "9", evidence.AMBIGUOUS)
+
+
+def test_the_batch_system_tells_the_end_that_a_hook_did_not(machine):
+    machine.start("9")
+    second = now() // 1_000_000
+    machine.collect_jobs(row(End=str(second), State="NODE_FAIL"))
+    answer = only(machine.ask(None, job="9"))
+    assert answer.until == second * 1_000_000
+    assert "batch system" in answer.because
+
+
+def test_an_account_that_was_idle_is_still_known_to_have_been_held(machine):
+    machine.lend()
+    answer = only(machine.ask("-1m..now", account=LENT))
+    assert (answer.identity, answer.job, answer.evidence) == (ANNA, "", evidence.LEASE_HISTORY)
+
+
+def test_a_broken_ledger_is_said_and_the_rest_still_answers(machine):
+    machine.start("7")
+    machine.start("8")
+    current = machine.ledger / "current.jsonl"
+    current.write_bytes(current.read_bytes().replace(b'"job":"7"', b'"job":"6"'))
+    answers, notes = machine.ask("-1m..now")
+    assert "8" in [answer.job for answer in answers]
+    assert "6" not in [answer.job for answer in answers]
+    assert any("altered" in note for note in notes)
+
+
+SITE = """
+site: EXAMPLE
+pools: [cms]
+policy: [{{fqan: "*", pool: cms}}]
+directories: {{state: {root}/state, runtime: {root}/run}}
+slurm: {{cluster: site, spool: {root}/spool}}
+store: sqlite:///{root}/store.sqlite
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    for name in ("state", "state/ledger", "run", "spool"):
+        (tmp_path / name).mkdir(mode=0o755)
+    (tmp_path / "site.yaml").write_text(SITE.format(root=tmp_path))
+
+    def run(*words: str, **options):
+        program = "import sys; from gridwarden.cli import whoran; sys.exit(whoran())"
+        words = [sys.executable, "-c", program, "--config", str(tmp_path / "site.yaml"), *words]
+        return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+
+    run.ledger = tmp_path / "state/ledger"
+    return run
+
+
+def test_the_exit_code_says_found_unknown_or_unclear(command):
+    assert command("4194303").returncode == 1
+    assert command("--", "-2h").returncode == 1
+    for words in (["25:00"], ["02/03/2026"], ["--nod", "n1"], [], ["-2x"]):
+        said = command(*words)
+        assert said.returncode == 2, words
+        assert "Traceback" not in said.stderr
+    fields = {"batch": "slurm", "job": "7", "restart": 0, "account": "cms001", "uid": 1, "lease": LEASE,
+              "scheme": "x509", "subject": ANNA, "vo": "cms", "stamp": "", "evidence": "holder",
+              "batch_start": None}  # fmt: skip
+    ledger.append(command.ledger, "job_start", fields, node="n1", cluster="site")
+    found = command("-2m..now", "--format", "json")
+    assert found.returncode == 0
+    (answer,) = json.loads(found.stdout)
+    assert (answer["identity"], answer["job"], answer["evidence"]) == (ANNA, "7", "batch")
+
+
+def test_each_question_of_root_is_recorded(command):
+    command("4194303", env={**os.environ, "SUDO_USER": "carla"})
+    last = (command.ledger / "current.jsonl").read_text().splitlines()[-1]
+    body = json.loads(last)["body"]
+    assert (body["kind"], body["who"], body["answered"]) == ("question", "carla", 0)
+    assert "4194303" in body["text"]
+
+
+AS_NOBODY = """
+import os, sys
+import gridwarden.accounting.commands, gridwarden.accounting.past, gridwarden.accounting.whoran
+from gridwarden.cli import whoran
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+sys.exit(whoran())
+"""
+
+
+def test_somebody_else_is_told_what_they_may_not_read(command, tmp_path):
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_mode & 0o055 != 0o055:
+            directory.chmod(0o755)
+    command.ledger.chmod(0o700)
+    open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    words = [sys.executable, "-c", AS_NOBODY, "--config", str(tmp_path / "site.yaml"), "-2h..now"]
+    said = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    assert "the ledger" in said.stderr
+    assert "the store" in said.stderr

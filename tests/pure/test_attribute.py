@@ -1,0 +1,116 @@
+"""The CPU time of a job goes to whoever used it, and always adds up."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gridwarden.accounting import evidence
+from gridwarden.accounting.attribute import CLOCK_SKEW, attribute
+from gridwarden.accounting.batch_records import Job, Step
+from gridwarden.accounting.job_runs import Run
+from gridwarden.accounting.lease_history import Sighting
+
+ANNA, BELA = "/DC=org/DC=example/CN=Anna", "/DC=org/DC=example/CN=Bela"
+SECOND = 1_000_000
+
+
+def job(**changes) -> Job:
+    values = {
+        "batch": "slurm", "cluster": "site", "job": "7", "submit": 1000 * SECOND, "restart": 0, "account": "cms001",
+        "uid": 2101, "start": 1001 * SECOND, "end": 1100 * SECOND, "state": "COMPLETED", "exit_code": "0:0",
+        "user_cpu": 0, "system_cpu": 0, "total_cpu": 90 * SECOND, "nodes": "n1", "stamp": "",
+    }  # fmt: skip
+    return Job(**{**values, **changes})
+
+
+def step(cpu: int, name: str = "batch") -> Step:
+    return Step("slurm", "site", "7", 1000 * SECOND, 0, name, None, None, "COMPLETED", 0, 0, cpu, "n1")
+
+
+def run(**changes) -> Run:
+    values = {
+        "ledger": "l", "seq": 1, "batch": "slurm", "cluster": "site", "node": "n1", "job": "7", "restart": 0,
+        "account": "cms001", "lease": "a" * 32, "scheme": "x509", "subject": ANNA, "vo": "cms", "stamp": "",
+        "evidence": "holder+link", "boot": "b", "start": 1001 * SECOND, "end": None, "ended_by": "",
+    }  # fmt: skip
+    return Run(**{**values, **changes})
+
+
+LEASE = Sighting(500 * SECOND, "cms001", "a" * 32, "x509", ANNA, "cms", begins=True)
+
+
+def owner(*args) -> str:
+    (part,) = attribute(*args).parts
+    return part.subject
+
+
+def test_the_holder_whom_a_hook_verified_gets_the_cpu_time():
+    found = attribute(job(), [step(60 * SECOND), step(29 * SECOND, "0")], [run()], {})
+    (part,) = found.parts
+    assert (part.subject, part.vo, part.account, part.cpu) == (ANNA, "cms", "cms001", 89 * SECOND)
+    assert part.evidence == evidence.BATCH
+    assert found.batch_discrepancy == SECOND
+
+
+def test_the_verified_holder_counts_more_than_the_stamp():
+    stamped = job(stamp="b" * 32)
+    leases = {"b" * 32: LEASE._replace(lease="b" * 32, subject=BELA)}
+    assert owner(stamped, [], [run()], leases) == ANNA
+
+
+def test_a_stamp_alone_is_only_declared():
+    (part,) = attribute(job(stamp=LEASE.lease), [step(SECOND)], [], {LEASE.lease: LEASE}).parts
+    assert (part.subject, part.evidence) == (ANNA, evidence.DECLARED)
+
+
+def test_a_stamp_of_another_accounts_lease_buys_nothing():
+    found = attribute(job(stamp=LEASE.lease, account="cms002"), [step(SECOND)], [], {LEASE.lease: LEASE})
+    assert (found.parts, found.unattributed) == ((), SECOND)
+    assert "another account" in found.because
+
+
+def test_nodes_that_disagree_about_the_holder_leave_it_unattributed():
+    found = attribute(job(), [step(SECOND)], [run(), run(node="n2", subject=BELA, lease="b" * 32)], {})
+    assert (found.parts, found.unattributed) == ((), SECOND)
+
+
+def test_two_nodes_that_agree_count_once():
+    found = attribute(job(), [step(SECOND)], [run(), run(node="n2", seq=2)], {})
+    assert [part.cpu for part in found.parts] == [SECOND]
+
+
+def test_a_job_number_used_again_does_not_get_an_earlier_holder():
+    earlier = run(start=job().submit - CLOCK_SKEW - 1)
+    later = run(start=job().end + CLOCK_SKEW + 1)
+    for other in (earlier, later, run(restart=1), run(cluster="other"), run(account="cms002"), run(job="8")):
+        assert attribute(job(), [step(SECOND)], [other], {}).parts == ()
+
+
+def test_a_job_without_steps_counts_as_a_whole():
+    found = attribute(job(), [], [run()], {})
+    assert (found.parts[0].cpu, found.batch_discrepancy) == (90 * SECOND, 0)
+
+
+def test_steps_above_the_jobs_total_show_as_a_negative_discrepancy():
+    assert attribute(job(total_cpu=0), [step(SECOND)], [run()], {}).batch_discrepancy == -SECOND
+
+
+CPU = st.integers(0, 10**15)
+
+
+@given(
+    total=CPU,
+    steps=st.lists(CPU, max_size=5),
+    subjects=st.lists(st.sampled_from([ANNA, BELA, ""]), max_size=3),
+    stamp=st.sampled_from(["", "a" * 32, "b" * 32]),
+    known=st.booleans(),
+)
+def test_the_parts_always_add_up_to_what_the_batch_system_says(total, steps, subjects, stamp, known):
+    runs = [run(seq=number, subject=subject, node=f"n{number}") for number, subject in enumerate(subjects)]
+    rows = [step(cpu, str(number)) for number, cpu in enumerate(steps)]
+    found = attribute(job(total_cpu=total, stamp=stamp), rows, runs, {LEASE.lease: LEASE} if known else {})
+    assert found.total == total
+    assert sum(part.cpu for part in found.parts) + found.unattributed + found.batch_discrepancy == total
+    assert all(part.cpu >= 0 for part in found.parts)
+    assert bool(found.parts) != bool(found.because)

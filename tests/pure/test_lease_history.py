@@ -1,0 +1,59 @@
+"""Who held an account at a moment, by what was recorded; nobody is named on a guess."""
+
+from __future__ import annotations
+
+from gridwarden.accounting.lease_history import Sighting, holders_at, holders_within, sighting
+
+ANNA = Sighting(100, "cms001", "a" * 32, "x509", "/CN=Anna", "cms", begins=True)
+BELA = Sighting(200, "cms001", "b" * 32, "x509", "/CN=Bela", "cms", begins=True)
+OTHER = Sighting(50, "cms002", "c" * 32, "x509", "/CN=Chen", "cms", begins=True)
+
+
+def seen(of: Sighting, time: int) -> Sighting:
+    return of._replace(time=time, begins=False)
+
+
+def subjects(sightings: list[Sighting], moment: int) -> list[str]:
+    return [each.subject for each in holders_at(sightings, "cms001", moment)]
+
+
+def test_an_account_lent_twice_is_never_todays_holders_yesterday():
+    history = [BELA, OTHER, ANNA]
+    assert subjects(history, 99) == []
+    assert subjects(history, 100) == ["/CN=Anna"]
+    assert subjects(history, 199) == ["/CN=Anna"]
+    assert subjects(history, 200) == ["/CN=Bela"]
+    assert subjects(history, 10_000) == ["/CN=Bela"]
+
+
+def test_a_change_that_was_not_recorded_gives_both_as_candidates():
+    history = [ANNA, seen(ANNA, 120), seen(BELA, 180)]
+    assert subjects(history, 119) == ["/CN=Anna"]
+    assert subjects(history, 150) == ["/CN=Anna", "/CN=Bela"]
+    assert subjects(history, 180) == ["/CN=Bela"]
+
+
+def test_a_sighting_without_a_name_takes_it_from_its_lease():
+    nameless = seen(ANNA, 300)._replace(subject="", scheme="", vo="")
+    (candidate,) = holders_at([ANNA, nameless], "cms001", 400)
+    assert (candidate.subject, candidate.vo, candidate.since) == ("/CN=Anna", "cms", 100)
+
+
+def test_a_lease_whose_lending_is_missing_is_said_to_be_incomplete():
+    (candidate,) = holders_at([seen(ANNA, 300)], "cms001", 200)
+    assert candidate.subject == "/CN=Anna"
+    assert candidate.since is None
+    assert "missing" in candidate.because
+
+
+def test_all_who_held_it_within_a_time_are_named_once():
+    history = [ANNA, seen(ANNA, 120), BELA, seen(BELA, 220)]
+    assert [each.subject for each in holders_within(history, "cms001", 110, 300)] == ["/CN=Anna", "/CN=Bela"]
+    assert [each.subject for each in holders_within(history, "cms001", 110, 190)] == ["/CN=Anna"]
+
+
+def test_a_shared_account_names_nobody_who_may_only_use_it():
+    record = {"kind": "lease", "time": 5, "account": "cmsprod", "lease": "d" * 32, "name": "", "scheme": "x509",
+              "subject": "/CN=Anna", "vo": "cms"}  # fmt: skip
+    assert sighting(record)[3:5] == ("local", "cmsprod")
+    assert sighting({**record, "name": "%2fcn%3danna"})[3:5] == ("x509", "/CN=Anna")

@@ -1,0 +1,50 @@
+"""What whoran takes for a pid, for a time, and for neither."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import pytest
+
+from gridwarden.accounting.question import ask
+from gridwarden.errors import BadQuestion
+
+NOW = 1_795_270_920_000_000
+
+
+def asked(text, **filters):
+    return ask(text, now=NOW, zone=UTC, **filters)
+
+
+def test_a_number_is_a_pid():
+    assert asked("12345").pid == 12345
+    assert asked("12345").within is None
+
+
+def test_a_time_is_the_moment_and_a_range_the_range():
+    assert asked("-2h").within == (NOW - 7200_000_000, NOW - 7200_000_000 + 1)
+    assert asked("-2h..now").within == (NOW - 7200_000_000, NOW)
+
+
+@pytest.mark.parametrize("text", ["0", "4194305", "1795270920", "9" * 30, "", "soon", None])
+def test_what_is_neither_is_refused_in_one_line(text):
+    with pytest.raises(BadQuestion) as caught:
+        asked(text)
+    assert "\n" not in f"{caught.value}{caught.value.hint}"
+    assert caught.value.exit_code == 2
+
+
+def test_an_empty_filter_is_not_taken_for_everyone():
+    with pytest.raises(BadQuestion, match="--account"):
+        asked("-2h", account="")
+
+
+def test_filters_alone_ask_about_all_times():
+    assert asked(None, job="7")[:2] == (None, None)
+
+
+def test_an_identity_is_found_by_a_part_of_it():
+    question = asked("-2h", identity="anna ex", node="n1")
+    assert question.lets_pass(nodes=["n1", "n2"], account="cms001", subject="/CN=Anna Example", job="7")
+    assert not question.lets_pass(nodes=["n2"], account="cms001", subject="/CN=Anna Example", job="7")
+    assert not question.lets_pass(nodes=["n1"], account="cms001", subject="/CN=Bela", job="7")
