@@ -11,7 +11,8 @@ from pydantic import AfterValidator
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
 POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
-OnFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
+OnPrologFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
+OnEpilogFailure = Literal["record-gap", "drain"]  # the job is over: there is nothing to cancel or requeue
 
 
 class FaultsError(ValueError):

@@ -18,7 +18,8 @@ from gridwarden.setting_types import (
     AbsolutePath,
     Account,
     FaultsError,
-    OnFailure,
+    OnEpilogFailure,
+    OnPrologFailure,
     Prefix,
     SpoolPath,
     StoreUrl,
@@ -154,10 +155,10 @@ class Slurm(Section):
         description="Largest job script that `gridwarden submit` takes; Slurm's own limit is max_script_size.",
         json_schema_extra={"unit": "bytes"},
     )
-    prolog_on_failure: OnFailure = Field(
+    prolog_on_failure: OnPrologFailure = Field(
         "record-gap", description="What the prolog does with a job when it cannot do its own work."
     )
-    epilog_on_failure: OnFailure = Field(
+    epilog_on_failure: OnEpilogFailure = Field(
         "record-gap", description="What the epilog does when it cannot do its own work."
     )
 

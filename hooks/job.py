@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     Site = dict[str, list[str]]
 
 LOCK_SECONDS = 60.0  # longer than the clean-up of the account's last job may take under this lock
-KILL_SECONDS = 10.0
-REMOVE_SECONDS = 20.0
-MOST_RECORDS = 1000  # of one kind in one clean-up; what is beyond is counted in a gap record
 
 
 class Job:
@@ -65,24 +62,27 @@ class Job:
         self.batch_start = batch_start
         self.exit_code = exit_code
 
-    def record(self, site: Site, kind: str, **fields: Value) -> None:
-        """Append a record that happened on this job's node; raises EvidenceError, ConfigurationError."""
-        self.record_all(site, [(kind, fields)])
+    def record(self, site: Site, kind: str, **fields: Value) -> tuple[int, str]:
+        """Append a record that happened on this job's node; its number and hash.
 
-    def record_all(self, site: Site, entries: list[tuple[str, dict[str, Value]]]) -> None:
-        """Append several; raises EvidenceError, ConfigurationError."""
-        ledger.append_all(site["ledger"][0], entries, node=self.node, cluster=self.cluster)
+        Raises EvidenceError, ConfigurationError.
+        """
+        return self.record_all(site, [(kind, fields)])
 
-    def gap(self, site: Site, what: str, reason: str) -> None:
+    def record_all(self, site: Site, entries: list[tuple[str, dict[str, Value]]]) -> tuple[int, str]:
+        """Append several; the number and hash of the last.  Raises EvidenceError, ConfigurationError."""
+        return ledger.append_all(site["ledger"][0], entries, node=self.node, cluster=self.cluster)
+
+    def gap(self, site: Site, what: str, reason: str) -> tuple[int, str]:
         """Record that evidence about this job is missing; raises EvidenceError, ConfigurationError."""
         name = f"{what} of {self.batch} job {self.job}, account {self.account}"
-        self.record(site, "gap", what=name, reason=reason, bytes=None, sha256=None)
+        return self.record(site, "gap", what=name, reason=reason, bytes=None, sha256=None)
 
-    def log(self, event: str, outcome: str, **fields: str | int | None) -> None:
-        """One syslog line about this job."""
-        syslog_line.decision(
-            event, outcome, batch=self.batch, job=self.job, account=self.account, node=self.node, **fields
-        )
+    def log(self, event: str, outcome: str, at: tuple[int, str] | None = None, **fields: str | int | None) -> None:
+        """One syslog line about this job; ``at`` is the number and hash of the record that says the same."""
+        about: dict[str, Value] = {"batch": self.batch, "job": self.job, "account": self.account, "node": self.node}
+        seq, head = at or (None, None)
+        syslog_line.decision(event, outcome, **about, **fields, seq=seq, head=head)
 
     def register_name(self) -> str:
         """The name of this job's entry in the local register."""
@@ -144,11 +144,12 @@ def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], b
         }
         running = runs_elsewhere(others)
         if running is False:
-            _clear(job, site, lease)
+            from gridwarden.hooks.clean_up import clear  # noqa: PLC0415 - a prolog has no use for it
+
+            clear(job, site, lease)
             return
         why = "a job that is not in the register runs" if running else "it cannot be told what runs here"
-        job.gap(site, "clean-up", why)
-        job.log("clean-up", "left", detail=why)
+        job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
 
 
 def _read_holder(job: Job, site: Site) -> Holder:
@@ -227,8 +228,8 @@ def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None
         "name": holder.name,
         "inode": holder.inode,
     }
-    job.record_all(site, [("job_start", started), ("observation", seen)] if linked else [("job_start", started)])
-    job.log("job-start", "started", lease=holder.lease, subject=holder.subject, vo=holder.vo)
+    at = job.record_all(site, [("job_start", started), ("observation", seen)] if linked else [("job_start", started)])
+    job.log("job-start", "started", at, lease=holder.lease, subject=holder.subject, vo=holder.vo)
 
 
 def _leave(job: Job, site: Site) -> str:
@@ -239,7 +240,7 @@ def _leave(job: Job, site: Site) -> str:
     )
     lease = entry.lease if entry else ""
     try:
-        job.record(
+        at = job.record(
             site,
             "job_end",
             batch=job.batch,
@@ -252,51 +253,5 @@ def _leave(job: Job, site: Site) -> str:
         )
     finally:
         register.leave(site["register"][0], job.account, name)
-    job.log("job-end", "ended", lease=lease, exit_code=job.exit_code)
+    job.log("job-end", "ended", at, lease=lease, exit_code=job.exit_code)
     return lease
-
-
-def _clear(job: Job, site: Site, lease: str) -> None:
-    """Kill and remove what the account left on this machine, and record each; the caller holds its lock."""
-    from gridwarden.prune import kill, remove  # noqa: PLC0415 - a prolog has no use for them
-
-    gid = pwd.getpwnam(job.account).pw_gid
-    killed, survivors = kill.empty_account(job.uid, gid, KILL_SECONDS)
-    alive = {(process.pid, process.start) for process in survivors}
-    _record_each(job, site, lease, "kill", [
-        {
-            "pid": process.pid,
-            "process_start": process.started(),
-            "command": process.command,
-            "signal": kill.SIGKILL,
-        }
-        for process in killed
-        if (process.pid, process.start) not in alive
-    ])  # fmt: skip
-    for process in survivors:
-        _report_left(job, site, f"process {process.pid} ({process.command})", f"survives, state {process.state}")
-    removed, left = remove.sweep(job.uid, gid, site.get("scratch", []), REMOVE_SECONDS)
-    _record_each(job, site, lease, "removed", [{"path": path} for path in removed])
-    for path, why in left[:MOST_RECORDS]:
-        _report_left(job, site, path, why)
-    if killed or removed:
-        job.log("clean-up", "removed", killed=len(killed) - len(alive), files=len(removed))
-
-
-def _record_each(job: Job, site: Site, lease: str, kind: str, facts: list[dict[str, Value]]) -> None:
-    about: dict[str, Value] = {
-        "account": job.account,
-        "uid": job.uid,
-        "lease": lease,
-        "batch": job.batch,
-        "job": job.job,
-    }
-    if facts:
-        job.record_all(site, [(kind, {**about, **fact}) for fact in facts[:MOST_RECORDS]])
-    if len(facts) > MOST_RECORDS:
-        job.gap(site, f"{kind} records", f"there are {len(facts) - MOST_RECORDS} more")
-
-
-def _report_left(job: Job, site: Site, what: str, why: str) -> None:
-    job.gap(site, f"clean-up: {what}", why)
-    job.log("clean-up", "left", detail=f"{what}: {why}")

@@ -103,13 +103,14 @@ def on_failure(context: str, job: Job, site: Site, error: Exception) -> int:
     """Do what the site chose for a hook that cannot do its work."""
     choice = site[f"{context}_on_failure"][0]
     reason = error.reason if isinstance(error, Refused) else type(error).__name__
-    job.log(context, choice, reason=reason, detail=str(error))
     if choice in ("cancel", "requeue-held") and context == "prolog":
         return stop(job, site, choice, "", str(error))
+    at = None
     try:
-        job.gap(site, f"{'start' if context == 'prolog' else 'end'}", str(error))
+        at = job.gap(site, "start" if context == "prolog" else "end", str(error))
     except (GridwardenError, OSError) as worse:
         job.log(context, "unrecorded", detail=str(worse))
+    job.log(context, choice, at, reason=reason, detail=str(error))
     return FAIL if choice == "drain" else PASS
 
 
@@ -121,18 +122,19 @@ def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     """
     from gridwarden.hooks.slurm import controller  # noqa: PLC0415 - rare, and not for the usual prolog to pay
 
+    at = None
     try:
         if choice == "cancel":
-            job.record(site, "cancel", batch="slurm", job=job.job, account=job.account, lease=lease, reason=reason)
+            at = job.record(site, "cancel", batch="slurm", job=job.job, account=job.account, lease=lease, reason=reason)
         else:
-            job.record(site, "hold", batch="slurm", job=job.job, account=job.account, reason=reason)
+            at = job.record(site, "hold", batch="slurm", job=job.job, account=job.account, reason=reason)
     except (GridwardenError, OSError) as error:
         job.log("prolog", "unrecorded", detail=str(error))
     programs = site["slurm_programs"][0]
     ask = controller.cancel if choice == "cancel" else controller.requeue_held
     done = ask(programs, job.job)
     outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
-    job.log("prolog", outcome, lease=lease, reason=reason)
+    job.log("prolog", outcome, at, lease=lease, reason=reason)
     return PASS if done else FAIL
 
 

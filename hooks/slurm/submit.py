@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SBATCH_SECONDS = 60.0
 POLL_SECONDS = 0.5
 LONGEST_VALUE = 1024
+LONGEST_ANSWER = 500
 UMASK = 0o022
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+,:=*/-]*")
@@ -135,9 +136,10 @@ def submit_as(lease: Lease, script: bytes, words: list[str], programs: Path) -> 
         os.close(file)
     job = output.decode("ascii", "replace").partition("\n")[0].partition(";")[0]
     if not (fine and job.isdigit()):
-        said = errors.decode("utf-8", "surrogateescape").strip() or "sbatch printed no job id"
-        first = escape(said.splitlines()[0].removeprefix("sbatch: error: "))
-        raise Refused(reasons.SUBMIT_REJECTED, f"{first} (account {lease.account})")
+        lines = errors.decode("utf-8", "surrogateescape").strip().split("\n")
+        said = "; ".join(escape(line.removeprefix("sbatch: ").removeprefix("error: ")) for line in lines)
+        why = said[:LONGEST_ANSWER] or "sbatch printed no job id"
+        raise Refused(reasons.SUBMIT_REJECTED, f"{why} (account {lease.account})")
     syslog_line.decision(
         "submit",
         "submitted",

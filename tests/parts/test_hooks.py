@@ -19,7 +19,7 @@ import pytest
 
 from gridwarden import chain, holders, node_file, proc, reasons, register, trusted
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused
-from gridwarden.hooks import install, job
+from gridwarden.hooks import clean_up, install, job
 from gridwarden.hooks.slurm import controller, node
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
             raise KeyError(name)
         return pwd.struct_passwd((name, "x", UID, UID, "", "/", "/bin/sh"))
 
-    monkeypatch.setattr(job, "pwd", SimpleNamespace(getpwnam=getpwnam))
+    for module in (job, clean_up):
+        monkeypatch.setattr(module, "pwd", SimpleNamespace(getpwnam=getpwnam))
     return Machine(tmp_path)
 
 
@@ -313,8 +314,8 @@ def test_a_full_disk_loses_no_job_silently(machine: Machine, monkeypatch: pytest
     try:
         (disk / "filling").write_bytes(b"x" * 8192)
         assert machine.run("prolog") == 0
-        assert [words for words, _ in said] == [("prolog", "record-gap"), ("prolog", "unrecorded")]
-        assert said[0][1]["reason"] == EvidenceError.__name__
+        assert [words for words, _ in said] == [("prolog", "unrecorded"), ("prolog", "record-gap")]
+        assert said[1][1]["reason"] == EvidenceError.__name__
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     assert machine.registered() == ["2"]
@@ -526,7 +527,8 @@ job.pwd.getpwnam = lambda name: job.pwd.struct_passwd((name, "x", {UID}, {UID}, 
 code = node.run("prolog", {EVENT!r}, {str(machine.base / "node")!r})
 print("\\n".join(sys.modules))
 """
-    command = [os.path.realpath(sys.executable), "-ISB", "-c", code]
+    (machine.base / "program").write_text(code)  # with -c, newer interpreters load linecache
+    command = [os.path.realpath(sys.executable), "-ISB", str(machine.base / "program")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert machine.records("job_start")
     loaded = {name for name in done.stdout.split() if not name.startswith("gridwarden")}

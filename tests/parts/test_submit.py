@@ -66,7 +66,7 @@ def test_what_sbatch_says_of_a_rejected_job_is_shown_and_cannot_move_a_terminal(
     with pytest.raises(Refused) as refusal:
         submit.submit_as(LEASE, b"#!/bin/sh\n", [], programs)
     assert refusal.value.reason == reasons.SUBMIT_REJECTED
-    assert refusal.value.detail == r"bad \x1b[2Jpartition (account daemon)"
+    assert refusal.value.detail == r"bad \x1b[2Jpartition; second (account daemon)"
 
 
 def test_an_sbatch_that_says_nothing_has_submitted_nothing(programs: Path) -> None:
