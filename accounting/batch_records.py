@@ -1,7 +1,8 @@
 """Slurm's own accounting: run sacct, and read what it prints.
 
 sacct -P escapes nothing, so the fields are separated by a control character (0x1f) that no user can put
-into an account name or a state.  Format of the fields: sacct(1) of Slurm 24.11.
+into an account name or a state.  Format of the fields: sacct(1) of Slurm 24.11, as seen there; Slurm adds a
+job's CPU time up from its steps, so with --allocations (-X) it would print 0 for every job.
 """
 
 from __future__ import annotations
