@@ -32,6 +32,7 @@ def _function(name: str, result: type | None, *arguments: type) -> Callable[...,
 
 
 d2i_x509 = _function("d2i_X509", POINTER, _ADDRESS, _ADDRESS, _LONG)
+d2i_private_key = _function("d2i_AutoPrivateKey", POINTER, _ADDRESS, _ADDRESS, _LONG)
 d2i_x509_name = _function("d2i_X509_NAME", POINTER, _ADDRESS, _ADDRESS, _LONG)
 d2i_asn1_time = _function("d2i_ASN1_TIME", POINTER, _ADDRESS, _ADDRESS, _LONG)
 i2d_asn1_integer = _function("i2d_ASN1_INTEGER", _INT, _ADDRESS, _ADDRESS)
@@ -62,6 +63,7 @@ extension_flags = _function("X509_get_extension_flags", ctypes.c_uint32, _ADDRES
 subject_name = _function("X509_get_subject_name", POINTER, _ADDRESS)
 issuer_name = _function("X509_get_issuer_name", POINTER, _ADDRESS)
 serial_number = _function("X509_get0_serialNumber", POINTER, _ADDRESS)
+check_private_key = _function("X509_check_private_key", _INT, _ADDRESS, _ADDRESS)
 public_key = _function("X509_get0_pubkey", POINTER, _ADDRESS)
 not_before = _function("X509_get0_notBefore", POINTER, _ADDRESS)
 not_after = _function("X509_get0_notAfter", POINTER, _ADDRESS)

@@ -1,12 +1,14 @@
-"""The certificates of a PEM file (RFC 7468), and nothing else of it: above all no private key."""
+"""The certificates and keys of a PEM file (RFC 7468), and nothing else of it."""
 
 from __future__ import annotations
 
 import binascii
+import re
 
 BEGIN = b"-----BEGIN CERTIFICATE-----"
 END = b"-----END CERTIFICATE-----"
 _BOUNDARY = b"-----"
+_KEY = re.compile(rb"-----BEGIN ((?:RSA |EC )?PRIVATE KEY)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
 
 
 def certificates_only(data: bytes) -> bytes:
@@ -16,6 +18,22 @@ def certificates_only(data: bytes) -> bytes:
         body, boundary, rest = part.partition(_BOUNDARY)
         blocks.append(BEGIN + body + (END + b"\n" if (boundary + rest).startswith(END) else b"\n"))
     return b"".join(blocks)
+
+
+def keys_only(data: bytes) -> bytes:
+    """The blocks of ``data`` that are unencrypted private keys (PKCS#8, PKCS#1, RFC 5915)."""
+    return b"".join(block.group() + b"\n" for block in _KEY.finditer(data))
+
+
+def decode_keys(pem: bytes) -> list[bytes]:
+    """The DER of each block of an unencrypted private key; one that is damaged is left out."""
+    keys = []
+    for block in _KEY.finditer(pem):
+        try:
+            keys.append(binascii.a2b_base64(b"".join(block[2].split()), strict_mode=True))
+        except binascii.Error:
+            continue
+    return keys
 
 
 def decode(pem: bytes) -> list[bytes]:

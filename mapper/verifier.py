@@ -1,4 +1,4 @@
-"""The process that understands a credential: certificates come in, who it is goes out.
+"""The process that understands a credential: certificates and key come in, who it is goes out.
 
 ``gridwarden.mapper.verify`` starts it for one credential.  It loads its code and libraries first, then gives
 up all rights, says so, and only then reads.  Its answer is a tab file with either
@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import sys
 
+from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import confine, libcrypto, voms, x509
+from gridwarden.mapper import confine, libcrypto, pem, voms, x509
 from gridwarden.tab_file import encode
 
 INPUT_LIMIT = 512 * 1024
@@ -24,7 +25,7 @@ READY = b"ready\n"
 
 
 def main() -> None:
-    """Answer on descriptor 1 about the certificates on descriptor 0.
+    """Answer on descriptor 1 about the credential on descriptor 0.
 
     Arguments: certificates directory, vomsdir, limit of processor seconds.
     """
@@ -40,16 +41,17 @@ def main() -> None:
     os.write(1, encode(answer))
 
 
-def who_is(pem: bytes, certificates: str, vomsdir: str) -> list[tuple[str, str]]:
+def who_is(presented: bytes, certificates: str, vomsdir: str) -> list[tuple[str, str]]:
     """The identity that a proxy proves, as pairs; raises Refused and ConfigurationError."""
     _require_authorities(certificates)
-    leaf, *others = x509.parse(pem)
+    leaf, *others = x509.parse(presented)
     x509.refuse_old_proxy(leaf)
     try:
         chain = x509.verify_chain(leaf, others, certificates, proxies=True, purpose=x509.TLS_CLIENT)
     except x509.ChainFault as fault:
         raise fault.refusal() from fault
     proxies, person = x509.person_of(chain)
+    _require_key(leaf, presented)
     limited = x509.is_limited(proxies)
     fqans, attributes_end = voms.attributes(proxies, person, certificates, vomsdir)
     ends = [x509.not_after(certificate) for certificate in chain]
@@ -63,6 +65,18 @@ def who_is(pem: bytes, certificates: str, vomsdir: str) -> list[tuple[str, str]]
         ("not_after", str(min(ends))),
         ("limited", "yes" if limited else "no"),
     ]
+
+
+def _require_key(leaf: int, presented: bytes) -> None:
+    """Raise Refused unless the proxy's own private key is there.
+
+    A chain without it proves nothing about who presents it: chains are sent in the clear.
+    """
+    for data in pem.decode_keys(presented):
+        key = libcrypto.decoded(libcrypto.d2i_private_key, data)
+        if key and libcrypto.check_private_key(leaf, key) == 1:
+            return
+    raise Refused(reasons.CREDENTIAL_MALFORMED, f"the private key of {x509.subject(leaf)} is not in it")
 
 
 def _require_authorities(directory: str) -> None:

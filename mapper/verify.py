@@ -49,14 +49,15 @@ def verify_proxy(
     ``seconds`` is how long verifying may take; ``caller_uid`` as in ``credential_file.read``.
     Raises Refused, ConfigurationError where the site's directories cannot be used, and Unavailable.
     """
-    presented = pem.certificates_only(credential_file.read(path, caller_uid))
+    data = credential_file.read(path, caller_uid)
+    presented = pem.certificates_only(data) + pem.keys_only(data)
     answer = _ask(presented, os.fspath(certificates), os.fspath(vomsdir), seconds, tab_file.escape(os.fspath(path)))
     return _judge(answer, tab_file.escape(os.fspath(path)), limited_allowed=limited_allowed)
 
 
 def _ask(presented: bytes, certificates: str, vomsdir: str, seconds: float, shown: str) -> bytes:
-    """What a verifier process says about the certificates ``presented``; raises Refused and Unavailable."""
-    source = os.memfd_create("certificates")
+    """What a verifier process says about the credential ``presented``; raises Refused and Unavailable."""
+    source = os.memfd_create("credential")
     reading, writing = os.pipe()
     try:
         os.write(source, presented)

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from gridwarden.mapper.verify import verify_proxy
 from tests import forge
 from tests.forge import HOUR, Holder, attribute_certificate, attributes, common_name, extended
 from tests.site.credentials import PEOPLE, Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.skipif(
     shutil.which("voms-proxy-fake") is None and os.environ.get("CI") != "true",
@@ -737,3 +741,36 @@ print("privileges", open("/proc/self/status").read().partition("NoNewPrivs:")[2]
         "memory no",
         "privileges 1",
     ]
+
+
+def key_of(path: Path) -> str:
+    return next("-----BEGIN " + block for block in path.read_text().split("-----BEGIN ") if "PRIVATE KEY" in block)
+
+
+def with_key(trust: Trust, key: Callable[[str], str]) -> Path:
+    """A proxy of anna whose key is replaced by what ``key`` makes of it."""
+    path = trust.directory / "proxy.pem"
+    trust.grid.proxy(ANNA, path)
+    path.write_text(path.read_text().replace(key_of(path), key(key_of(path))))
+    return path
+
+
+def test_a_chain_without_its_key_proves_nothing(trust):
+    path = with_key(trust, lambda _: "")
+    assert "the private key of" in trust.refusal(path, reasons.CREDENTIAL_MALFORMED)
+
+
+def test_a_chain_with_somebody_elses_key_proves_nothing(trust):
+    other = trust.directory / "other.pem"
+    trust.grid.proxy(BELA, other)
+    path = with_key(trust, lambda _: key_of(other))
+    assert "the private key of" in trust.refusal(path, reasons.CREDENTIAL_MALFORMED)
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(trust):
+    def encrypted(key: str) -> str:
+        command = ["openssl", "pkey", "-aes256", "-passout", "pass:secret"]
+        return subprocess.run(command, input=key, capture_output=True, check=True, text=True).stdout
+
+    path = with_key(trust, encrypted)
+    assert "the private key of" in trust.refusal(path, reasons.CREDENTIAL_MALFORMED)

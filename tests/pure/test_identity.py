@@ -118,13 +118,13 @@ def test_ordinary_names_are_not_taken_for_tricks(value):
         BODY + KEY,
     ],
 )
-def test_a_private_key_never_reaches_the_verifier(text):
+def test_a_private_key_is_never_read_as_a_certificate(text):
     kept = pem.certificates_only(text.encode())
     assert b"PRIVATE" not in kept and b"c2VjcmV0" not in kept
 
 
 @given(st.text(alphabet="-BEGINDCRTFAVKYPa\n ", max_size=60).map(lambda middle: BODY + middle + KEY + middle + BODY))
-def test_a_private_key_never_reaches_the_verifier_whatever_stands_around_it(text):
+def test_a_private_key_is_never_read_as_a_certificate_whatever_stands_around_it(text):
     assert b"c2VjcmV0" not in pem.certificates_only(text.encode())
 
 
