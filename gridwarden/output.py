@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,7 +38,7 @@ def format_option(function: Function) -> Function:
 def write(rows: Iterable[Mapping[str, object]], columns: Sequence[str], format: str) -> None:  # noqa: A002  named as the option
     """Print ``rows`` to standard output in ``format``, with ``columns`` in that order.
 
-    JSON is one list of objects whose keys are the columns; None is ``null``, and an empty cell elsewhere.
+    On a terminal too narrow for the table each row becomes a block of lines.  JSON is one list of objects whose keys are the columns; None is ``null``, and an empty cell elsewhere.
     """
     chosen = [[row.get(column) for column in columns] for row in rows]
     if format == "json":
@@ -45,6 +47,8 @@ def write(rows: Iterable[Mapping[str, object]], columns: Sequence[str], format: 
         text = as_csv(chosen, columns)
     else:
         text = as_table(chosen, columns)
+        if sys.stdout.isatty() and max(map(width, text.splitlines())) > shutil.get_terminal_size().columns:
+            text = as_blocks(chosen, columns)
     click.echo(text, nl=False)
 
 
@@ -75,6 +79,17 @@ def as_table(rows: list[list[object]], columns: Sequence[str]) -> str:
             cells.append(padding + text if right else text + padding)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def as_blocks(rows: list[list[object]], columns: Sequence[str]) -> str:
+    """Return each row as lines ``column  value``, without what is empty, and an empty line between rows."""
+    names = [column.replace("_", " ") for column in columns]
+    widest = max(map(len, names))
+    blocks = []
+    for row in rows:
+        cells = zip(names, map(cell_text, row), strict=True)
+        blocks.append("".join(f"{name:<{widest}}  {text}\n" for name, text in cells if text))
+    return "\n".join(blocks)
 
 
 def is_number(value: object) -> bool:

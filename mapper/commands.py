@@ -52,8 +52,8 @@ def map_command(path: Path, proxy: Path, explain: bool, dry_run: bool, format: s
     if format == "table":
         click.echo(lease.account)
         return
-    row = {**lease._asdict(), "lease": lease.lease_id, "identity": f"{lease.scheme} {lease.subject}"}
-    write([row], ["account", "uid", "gid", "lease", "identity"], format)
+    row = {**lease._asdict(), "lease": lease.lease_id}
+    write([row], ["account", "uid", "gid", "lease", "scheme", "subject"], format)
 
 
 @click.group("ban")

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from gridwarden.output import as_csv, as_table, escape, width, write
+from gridwarden.output import as_blocks, as_csv, as_table, escape, width, write
 
 
 def test_a_subject_cannot_move_the_cursor_or_turn_the_text_around() -> None:
@@ -43,6 +43,14 @@ def test_a_cell_that_is_not_known_is_empty_and_a_truth_is_spelled_as_in_yaml() -
 
 def test_no_answer_is_still_a_table_with_its_heading() -> None:
     assert as_table([], ["a", "b"]) == "A  B\n"
+
+
+def test_a_row_too_wide_for_the_terminal_is_read_line_by_line() -> None:
+    text = as_blocks([["cms001", "/CN=a\nb", None], ["cms002", "/CN=c", 5]], ["account", "subject", "cpu_seconds"])
+
+    assert text == (
+        "account      cms001\nsubject      /CN=a\\x0ab\n\naccount      cms002\nsubject      /CN=c\ncpu seconds  5\n"
+    )
 
 
 def test_csv_comes_back_as_it_went_in() -> None:

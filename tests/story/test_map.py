@@ -62,7 +62,7 @@ def test_the_account_is_printed_and_exists_and_is_the_same_the_next_time(cell, p
     row = json.loads(gridwarden(cell, "map", "--proxy", people.anna.proxy, "--format", "json").stdout)[0]
     user = pwd.getpwnam(account)
     assert (row["account"], row["uid"], row["gid"]) == (account, user.pw_uid, user.pw_gid)
-    assert row["identity"] == f"x509 {people.anna.subject}"
+    assert (row["scheme"], row["subject"]) == ("x509", people.anna.subject)
     assert len(row["lease"]) == 32
 
 
