@@ -46,7 +46,7 @@ def _act(parser: argparse.ArgumentParser, words: argparse.Namespace) -> int:
         return 0
     if words.action == "status":
         print(host.why_no_site() or f"the site's root: {recipe.root_directory()}")
-        return 1 if host.lacks_for_building() else 0
+        return 1 if host.lacks() else 0
     if words.action == "shell":
         return up.run(["bash"])
     command = words.command[1:] if words.command[:1] == ["--"] else words.command

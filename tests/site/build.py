@@ -36,8 +36,9 @@ def build() -> Path:
 def hold() -> tuple[Path, int]:
     """The same, and a descriptor that keeps other builds from removing the root while it is open anywhere."""
     root = recipe.root_directory()
-    if not root.is_dir() and (lacks := host.lacks_for_building()):
-        raise host.SiteError("the site's root cannot be built; missing are " + "; ".join(lacks))
+    missing = host.lacks()
+    if missing:
+        raise host.SiteError("there can be no site here; missing are " + "; ".join(missing))
     cache = recipe.cache_directory()
     # The root holds setuid programs that get no updates: nobody but root may reach them.
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +77,8 @@ def _build_into(root: Path, cache: Path) -> None:
         status = subprocess.run(command, cwd=recipe.CHECKOUT, stdout=output, check=False).returncode
     if status != 0:
         tail = "".join(f"    {line}\n" for line in log.read_text(errors="replace").splitlines()[-15:])
-        message = f"building the site's root failed (exit {status}); the end of {log}:\n{tail}"
+        needs = "it takes a network with Debian's and Python's packages"
+        message = f"building the site's root failed (exit {status}; {needs}); the end of {log}:\n{tail}"
         raise host.SiteError(message)
     work.rename(root)
     _say(f"root ready after {time.monotonic() - started:.0f} s: {root}")
@@ -100,7 +102,7 @@ def _remove_others(cache: Path, *, keep: Path) -> None:
 def _make(root: Path) -> None:
     """The build itself, in namespaces of its own."""
     _say(f"debootstrap {recipe.SUITE} (1 of 4) …")
-    _run("debootstrap", "--variant=minbase", recipe.SUITE, str(root))
+    _run("debootstrap", "--variant=minbase", "--force-check-gpg", recipe.SUITE, str(root))
     _run("mount", "-t", "proc", "proc", str(root / "proc"))
     _run("mount", "--rbind", "/dev", str(root / "dev"))
     (root / "etc/resolv.conf").write_bytes(Path("/etc/resolv.conf").read_bytes())

@@ -21,28 +21,24 @@ class SiteError(Exception):
     """The site cannot be built or brought up; the message says why and what to do."""
 
 
-def lacks_for_running() -> list[str]:
-    """What is missing for a site with a cached root, one sentence each; empty if nothing is."""
-    lacks = _missing(RUN_PROGRAMS)
+def lacks() -> list[str]:
+    """What is missing for bringing a site up, its root included, one sentence each; empty if nothing is."""
     if os.geteuid() != 0:
-        lacks.append("root: namespaces and mounts need it; run the same command with sudo")
-    return lacks
-
-
-def lacks_for_building() -> list[str]:
-    lacks = lacks_for_running() + _missing(BUILD_PROGRAMS)
+        return [*_missing(RUN_PROGRAMS), "root: namespaces and mounts need it; run the same command with sudo"]
+    if recipe.root_directory().is_dir():
+        return _missing(RUN_PROGRAMS)
+    missing = _missing(RUN_PROGRAMS | BUILD_PROGRAMS)
     if importlib.util.find_spec("pip") is None:
-        lacks.append("pip: run with .venv/bin/python (`make venv` makes it)")
-    return lacks
+        missing.append("pip: run with .venv/bin/python (`make site` makes it)")
+    return missing
 
 
 def why_no_site() -> str | None:
     """Why no site can come up at once, for a skip or a failure; None if one can."""
-    built = recipe.root_directory().is_dir()
-    lacks = lacks_for_running() if built else lacks_for_building()
-    if lacks:
-        return "no test site; missing are " + "; ".join(lacks)
-    return None if built else "no test site yet; as root: make site"
+    missing = lacks()
+    if missing:
+        return "no test site; missing are " + "; ".join(missing)
+    return None if recipe.root_directory().is_dir() else "no test site yet; as root: make site"
 
 
 def lock(path: Path, *, exclusive: bool, wait: bool = True) -> int:
