@@ -1,4 +1,4 @@
-"""Slurm's own accounting: run sacct, and read what it prints.
+"""Slurm's own accounting, out of the lines that sacct prints.  Pure; ``sacct`` runs it.
 
 sacct -P escapes nothing, so the fields are separated by a control character (0x1f) that no user can put
 into an account name or a state.  Format of the fields: sacct(1) of Slurm 24.11, as seen there; Slurm adds a
@@ -8,17 +8,10 @@ job's CPU time up from its steps, so with --allocations (-X) it would print 0 fo
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
-import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from gridwarden.errors import Unavailable
 from gridwarden.times import MICROSECONDS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BATCH = "slurm"
 SEPARATOR = "\x1f"
@@ -39,9 +32,6 @@ FIELDS = (
     "NodeList",
     "AdminComment",
 )
-SECONDS = 900
-# Slurm takes no instant before this one ("uts" of less than seven digits is refused).
-EARLIEST = 1_000_000 * MICROSECONDS
 
 _ID = re.compile(r"(?P<job>\d+)(?:\+\d+)?(?:\.(?P<step>[A-Za-z0-9_+-]+))?", re.ASCII)
 _CPU = re.compile(r"(?:(?:(\d{1,6})-)?(\d{1,2}):)?(\d{1,2}):(\d{2})(?:\.(\d{1,6}))?", re.ASCII)
@@ -97,65 +87,6 @@ class OddRow(NamedTuple):
 
     line: str
     reason: str
-
-
-def run_sacct(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
-    """Yield the lines of sacct about every job that existed at or after ``since`` (microseconds).
-
-    Raises Unavailable when sacct cannot be run, fails, or has not finished after ``seconds``; lines that
-    were yielded before are then not all there are.
-    """
-    program = str(programs / "sacct")
-    command = [
-        program,
-        "--allusers",
-        "--duplicates",
-        "--parsable2",
-        "--noheader",
-        f"--delimiter={SEPARATOR}",
-        f"--starttime=uts{max(since, EARLIEST) // MICROSECONDS}",
-        f"--format={','.join(FIELDS)}",
-    ]
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
-    try:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="surrogateescape",
-        )
-    except OSError as error:
-        message = f"{program}: {(error.strerror or str(error)).lower()}"
-        raise Unavailable(message, "set slurm.programs in site.yaml to the directory of sacct") from error
-    complaints: list[str] = []
-    with process:
-        assert process.stdout is not None  # noqa: S101  both are pipes
-        assert process.stderr is not None  # noqa: S101  both are pipes
-        watchdog = threading.Timer(seconds, process.kill)
-        listener = threading.Thread(target=complaints.extend, args=(process.stderr,), daemon=True)
-        watchdog.start()
-        listener.start()
-        read_to_the_end = False
-        try:
-            for line in process.stdout:
-                yield line.removesuffix("\n")
-            read_to_the_end = True
-            process.wait()
-        finally:
-            watchdog.cancel()
-            if not read_to_the_end:
-                process.kill()
-            listener.join()
-    if process.returncode == -signal.SIGKILL:
-        message = f"{program}: did not finish within {seconds} s"
-        raise Unavailable(message, "see sdiag and the log of slurmdbd; gridwarden collect can be repeated")
-    if process.returncode:
-        said = complaints[-1].strip() if complaints else "it said nothing"
-        message = f"{program}: exit code {process.returncode}: {said}"
-        raise Unavailable(message, "gridwarden collect can be repeated when sacct works again")
 
 
 def parse(lines: Iterable[str]) -> Iterator[Job | Step | OddRow]:

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import batch_records, schema
+from gridwarden.accounting import batch_records, sacct, schema
 from gridwarden.accounting.batch_records import Job, OddRow, Step
 from gridwarden.accounting.job_runs import OpenRuns, Run
-from gridwarden.chain import Line
+from gridwarden.accounting.ledger_lines import NOWHERE, Position, lines_after
 from gridwarden.errors import EvidenceError, GridwardenError
 from gridwarden.times import MICROSECONDS
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gridwarden.accounting.store import Store
+    from gridwarden.chain import Line
     from gridwarden.settings import Settings
 
 BATCH_ROWS = 2000
@@ -35,16 +36,6 @@ OVERLAP = 86_400 * MICROSECONDS
 
 Progress = Callable[[str, int], None]
 Item = TypeVar("Item")
-
-
-class Position(NamedTuple):
-    """How far a source has been collected: a sequence number or an instant, and the last line's hash."""
-
-    at: int
-    head: str
-
-
-NOWHERE = Position(0, "")
 
 
 class Collected(NamedTuple):
@@ -75,7 +66,7 @@ def collect(
     except GridwardenError as error:
         failed.append(error)
     try:
-        lines = partial(batch_records.run_sacct, settings.slurm.programs)
+        lines = partial(sacct.run, settings.slurm.programs)
         collected.append(collect_slurm(store, lines, settings.slurm.cluster, since=since, now=now, progress=progress))
     except GridwardenError as error:
         failed.append(error)
@@ -95,7 +86,7 @@ def collect_ledger(store: Store, directory: Path, *, now: int, progress: Progres
         position = _position(connection, source)
     fresh: list[str] = []
     rows = 0
-    for lines in _batches(_lines_after(directory, position), BATCH_ROWS):
+    for lines in _batches(lines_after(directory, position), BATCH_ROWS):
         with store.transaction() as connection:
             rows += _store_lines(connection, identifier, lines)
             fresh += _store_faults(connection, source, lines, now)
@@ -137,39 +128,10 @@ def collect_slurm(
     with store.transaction() as connection:
         last = _position(connection, source).at
         # An asked-for window that leaves a hole after the last collection must not hide the hole.
-        if begin <= max(last, batch_records.EARLIEST):
+        if begin <= max(last, sacct.EARLIEST):
             _set_position(connection, source, Position(max(last, now), ""))
         known = _count_faults(connection, source)
     return Collected(source, rows, fresh, known)
-
-
-def _lines_after(directory: Path, position: Position) -> Iterator[Line]:
-    """Yield the lines after a position, first a fault when the ledger does not continue what was collected.
-
-    A torn last line is left for later: the next record that is written explains it.
-    """
-    continued = position.at == 0
-    held: Line | None = None
-    for line in chain.read(directory, after=max(position.at - 1, 0)):
-        if held is not None:
-            yield held
-            held = None
-        if line.seq == 0:
-            held = line
-            continue
-        if not continued:
-            continued = True
-            if (line.seq, line.hash) != position:
-                yield _rewritten(position, line.where)
-        if line.seq > position.at:
-            yield line
-    if not continued:
-        yield _rewritten(position, str(directory))
-
-
-def _rewritten(position: Position, where: str) -> Line:
-    what = f"line {position.at}, which the store holds, is gone or is another: the ledger was rewritten"
-    return Line(0, "", {}, where, what)
 
 
 def _store_lines(connection: Connection, identifier: str, lines: list[Line]) -> int:
@@ -221,7 +183,7 @@ def _storable(line: str) -> str:
 def _begin_of_jobs(connection: Connection, source: str, cluster: str) -> int:
     position = _position(connection, source).at
     if not position:
-        return batch_records.EARLIEST
+        return sacct.EARLIEST
     jobs = schema.batch_jobs.c
     unfinished = connection.scalar(select(func.min(jobs.submit)).where(jobs.end.is_(None), jobs.cluster == cluster))
     return min(position - OVERLAP, unfinished or position)

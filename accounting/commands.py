@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -13,14 +14,11 @@ from typing import TYPE_CHECKING
 import click
 
 from gridwarden import ledger, load_settings, output, syslog_line, times
+from gridwarden.accounting import show
 from gridwarden.errors import BadQuestion, EvidenceError, GridwardenError
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-
-    from gridwarden.accounting.answers import Answer
     from gridwarden.accounting.collect import Collected
-    from gridwarden.accounting.report import Report
     from gridwarden.settings import Settings
 
 # SQLAlchemy takes longer to load than whoran to answer, so each command imports its own part.
@@ -100,6 +98,7 @@ def report_command(
       gridwarden report --since -2h --chart
       gridwarden report --since 2026-10-01 --until 2026-11-01 --by vo --format csv
     """
+    from gridwarden.accounting.chart import draw
     from gridwarden.accounting.report import BY, report
     from gridwarden.accounting.store import open_to_read
 
@@ -114,19 +113,21 @@ def report_command(
     )
     names = (by,) if by else BY
     found = report(open_to_read(settings.store), within, names)
-    _tell_report(found, within, zone)
+    for note in show.report_notes(found, within, zone):
+        _note("gridwarden", note)
     if chart:
-        _draw(found, names)
+        plain = not (sys.stdout.encoding or "").lower().startswith("utf")
+        click.echo("\n".join(draw(show.bars(found, names), shutil.get_terminal_size().columns, plain=plain)))
         return
-    rows = [{**row._asdict(), "cpu_microseconds": row.cpu, "cpu": cpu_text(row.cpu)} for row in found.rows]
+    rows = [{**row._asdict(), "cpu_microseconds": row.cpu, "cpu": show.cpu_text(row.cpu)} for row in found.rows]
     measure = "cpu" if format == "table" else "cpu_microseconds"
     output.write(rows, ("row", *names, "jobs", measure, "evidence"), format)
 
 
 @click.command("whoran", context_settings={"ignore_unknown_options": True})
 @click.argument("question", required=False, metavar="[PID|TIME|FROM..TO]", type=click.UNPROCESSED)
-@click.option("--node", help="Only this node.")
-@click.option("--account", help="Only this account.")
+@click.option("--node", metavar="PATTERN", help="Only this node, or those that match: 'wn0*'.")
+@click.option("--account", metavar="PATTERN", help="Only this account, or those that match: 'cms*'.")
 @click.option("--identity", metavar="TEXT", help="Only identities that contain this, in any case.")
 @click.option("--job", metavar="ID", help="Only this job.")
 @output.format_option
@@ -172,21 +173,15 @@ def whoran_command(
     here = Node(settings.holders_directory, settings.register_directory, settings.slurm.spool, settings.pools)
     past = Past(settings.store, settings.ledger_directory)
     answers, notes = whoran(asked, here, past)
-    output.write([_shown(answer, zone) for answer in answers], ANSWER_COLUMNS, format)
-    notes += _record_question(settings, " ".join(sys.argv[1:]), len(answers))
+    if answers or format != "table":
+        output.write([show.answer_cells(answer, zone) for answer in answers], ANSWER_COLUMNS, format)
+    notes += _record_question(settings, shlex.join(sys.argv[1:]), len(answers))
     for note in notes:
         _note("whoran", note)
     if not any(answer.account for answer in answers):
         if not answers:
             _note("whoran", "nothing is known of that")
         raise click.exceptions.Exit(1)
-
-
-def cpu_text(microseconds: int) -> str:
-    """Return a CPU time as ``[-]HOURS:MM:SS.mmm``, rounded to the nearest millisecond."""
-    sign = "-" if microseconds < 0 else ""
-    seconds, milliseconds = divmod((abs(microseconds) + 500) // 1000, 1000)
-    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
 
 
 class _Progress:
@@ -213,46 +208,22 @@ def _tell_collected(source: Collected, *, dry_run: bool) -> None:
         syslog_line.decision("collect", outcome, source=source.source, rows=source.rows, faults=faults)
 
 
-def _tell_report(found: Report, within: times.Range, zone: tzinfo) -> None:
-    begin, end = (times.format_instant(instant, zone) for instant in within)
-    _note("gridwarden", f"jobs that ended from {begin} to before {end}")
-    if found.unfinished:
-        _note("gridwarden", f"{found.unfinished} jobs had not ended when they were last collected, and are not counted")
-    for reason, count in found.reasons.items():
-        _note("gridwarden", f"{count} jobs unattributed: {reason}")
-
-
-def _draw(found: Report, names: tuple[str, ...]) -> None:
-    from gridwarden.accounting.chart import draw
-
-    bars = []
-    for row in found.rows:
-        label = " ".join(filter(None, (getattr(row, name) for name in names))) or row.row
-        bars.append((label, row.cpu, cpu_text(row.cpu)))
-    plain = not (sys.stdout.encoding or "").lower().startswith("utf")
-    for line in draw(bars, shutil.get_terminal_size().columns, plain=plain):
-        click.echo(line)
-
-
-def _shown(answer: Answer, zone: tzinfo) -> dict[str, object]:
-    shown = answer._asdict()
-    for name in ("since", "until"):
-        instant = shown[name]
-        shown[name] = None if instant is None else times.format_instant(instant, zone)
-    return shown
-
-
 def _record_question(settings: Settings, text: str, answered: int) -> list[str]:
-    """Record who asked what, where the asker is root; return a note when that could not be done."""
+    """Record who asked what, where the asker is root; return a note when that could not be done.
+
+    Nobody else can write evidence; who asks without being root sees only what anybody may read.
+    """
     if os.geteuid() != 0 or not settings.ledger_directory.exists():
         return []
     who = os.environ.get("SUDO_USER") or getpass.getuser()
     fields: dict[str, str | int | None] = {"who": who[:64], "text": text[:1024], "answered": answered}
-    node = os.uname().nodename
     try:
-        ledger.append(settings.ledger_directory, "question", fields, node=node, cluster=settings.slurm.cluster)
+        seq, head = ledger.append(
+            settings.ledger_directory, "question", fields, node=os.uname().nodename, cluster=settings.slurm.cluster
+        )
     except GridwardenError as error:
         return [f"this question was not recorded: {error}"]
+    syslog_line.decision("question", "answered", **fields, seq=seq, head=head)
     return []
 
 

@@ -54,20 +54,12 @@ class Past:
             self._store.close()
 
     def runs(self, question: Question) -> list[Run]:
-        """Return the runs of jobs that overlap the question's time, by its filters on columns."""
+        """Return the runs of jobs that overlap the question's time; its filters are not all applied here."""
         since, until = _bounds(question)
         stored = [Run(*row) for row in self._select(_RUNS, _OVERLAP, question, ("node", "account", "job"))]
         found = {(run.ledger, run.seq): run for run in stored}
         found.update(self._runs)  # what the ledger says since then is newer
-        return [
-            run
-            for run in found.values()
-            if run.start < until
-            and (run.end is None or run.end >= since)
-            and question.node in (None, run.node)
-            and question.account in (None, run.account)
-            and question.job in (None, run.job)
-        ]
+        return [run for run in found.values() if run.start < until and (run.end is None or run.end >= since)]
 
     def jobs(self, question: Question) -> list[Job]:
         """Return the batch system's own records of jobs that ran within the question's time."""
@@ -147,7 +139,7 @@ class Past:
     ) -> list[Body]:
         """Return records, stored and new; ``filters`` name columns that must equal what the question says."""
         stored = self._select("SELECT body FROM records", condition, question, filters)
-        wanted = {name: value for name in filters if (value := getattr(question, name)) is not None}
+        wanted = {name: value for name in filters if (value := question.exact(name)) is not None}
         new = (body for body in self._of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))
         return [*(json.loads(body) for (body,) in stored), *new]
 
@@ -155,7 +147,7 @@ class Past:
         self, select: str, condition: str, question: Question, filters: tuple[str, ...]
     ) -> list[tuple[Any, ...]]:
         since, until = _bounds(question)
-        values = {name: value for name in filters if (value := getattr(question, name)) is not None}
+        values = {name: value for name in filters if (value := question.exact(name)) is not None}
         where = " AND ".join([condition, *(f"{name} = :{name}" for name in values)])
         return self._query(f"{select} WHERE {where}", {"since": since, "until": until, **values})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import times
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
 LARGEST_PID = 4_194_304  # PID_MAX_LIMIT of 64-bit Linux
 HINT = f"ask for a pid, or for a time: {times.GRAMMAR}"
 
+_PATTERN = set("*?[")
+
 
 class Question(NamedTuple):
     """One question: about ``pid``, or about the time in ``within``, or (both None) about all times.
 
-    A filter that is None lets everything pass.  ``identity`` is a part of a subject, in any case.
+    A filter that is None lets everything pass.  ``node`` and ``account`` may be patterns (``cms*``);
+    ``identity`` is a part of a subject, in any case.
     """
 
     pid: int | None
@@ -27,11 +31,16 @@ class Question(NamedTuple):
     identity: str | None = None
     job: str | None = None
 
+    def exact(self, name: str) -> str | int | None:
+        """Return the one value that pid, node, account or job must have, None where more than one may pass."""
+        value: str | int | None = getattr(self, name)
+        return None if isinstance(value, str) and not _PATTERN.isdisjoint(value) else value
+
     def lets_pass(self, *, nodes: list[str], account: str, subject: str, job: str) -> bool:
         """Say whether the filters let an answer with these values pass."""
         return (
-            (self.node is None or self.node in nodes)
-            and self.account in (None, account)
+            (self.node is None or any(fnmatchcase(node, self.node) for node in nodes))
+            and (self.account is None or fnmatchcase(account, self.account))
             and self.job in (None, job)
             and (self.identity is None or self.identity.casefold() in subject.casefold())
         )

@@ -105,10 +105,10 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
         if not any(is_of(run, job) for run in runs):
             found += _recorded_by_batch(job, node, past)
     found += _killed(question, past)
-    if question.account is not None and not found:
-        sightings = past.sightings(question.account)
-        holding = lease_history.holders_within(sightings, question.account, since, until)
-        found += answers.of_holding(question.account, holding)
+    account = question.exact("account")
+    if isinstance(account, str) and not any(answer.account == account for answer in found):
+        holding = lease_history.holders_within(past.sightings(account), account, since, until)
+        found += answers.of_holding(account, holding)
     if question.within is not None:
         found += [answers.of_gap(gap) for gap in past.gaps(question)]
     return found

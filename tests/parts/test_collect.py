@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import stat
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import collect, store_file
+from gridwarden.accounting import collect, sacct, store_file
 from gridwarden.accounting.batch_records import FIELDS, SEPARATOR
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.store import open_store, open_to_read
@@ -257,7 +256,7 @@ def test_sacct_failing_half_way_does_not_move_the_position(url):
         from_sacct(url, failing)
     asked = []
     from_sacct(url, lambda begin: asked.append(begin) or [])
-    assert asked == [collect.batch_records.EARLIEST]
+    assert asked == [sacct.EARLIEST]
 
 
 def test_the_report_adds_up_to_sacct(url):
@@ -319,9 +318,9 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(directory, tmp_path):
 
 
 def programs(tmp_path, script: str) -> Path:
-    sacct = tmp_path / "sacct"
-    sacct.write_text(f"#!/bin/sh\n{script}\n")
-    sacct.chmod(0o755)
+    program = tmp_path / "sacct"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
     return tmp_path
 
 
@@ -329,7 +328,7 @@ def test_sacct_is_asked_in_plain_words_and_a_clean_environment(tmp_path, monkeyp
     monkeypatch.setenv("SACCT_FORMAT", "all")
     monkeypatch.setenv("TZ", "Europe/Berlin")
     where = programs(tmp_path, 'for word in "$@"; do echo "$word"; done; env | sort')
-    lines = list(collect.batch_records.run_sacct(where, 1_795_301_542_000_000))
+    lines = list(sacct.run(where, 1_795_301_542_000_000))
     assert "--starttime=uts1795301542" in lines
     assert "--duplicates" in lines
     assert "SLURM_TIME_FORMAT=%s" in lines
@@ -338,7 +337,7 @@ def test_sacct_is_asked_in_plain_words_and_a_clean_environment(tmp_path, monkeyp
 
 
 def test_sacct_that_fails_or_is_missing_or_hangs_is_said_in_one_line(tmp_path):
-    run = collect.batch_records.run_sacct
+    run = sacct.run
     with pytest.raises(Unavailable, match="no such file"):
         list(run(tmp_path, 0))
     with pytest.raises(Unavailable, match="slurmdbd is down"):
@@ -350,8 +349,7 @@ def test_sacct_that_fails_or_is_missing_or_hangs_is_said_in_one_line(tmp_path):
 
 
 def test_leaving_sacct_half_read_leaves_no_process(tmp_path):
-    lines = collect.batch_records.run_sacct(programs(tmp_path, "echo $$; exec sleep 600"), 0)
+    lines = sacct.run(programs(tmp_path, "echo $$; exec sleep 600"), 0)
     pid = int(next(lines))
     lines.close()
     assert not Path(f"/proc/{pid}").exists()
-    assert shutil.which("sleep")

@@ -48,3 +48,10 @@ def test_an_identity_is_found_by_a_part_of_it():
     assert question.lets_pass(nodes=["n1", "n2"], account="cms001", subject="/CN=Anna Example", job="7")
     assert not question.lets_pass(nodes=["n2"], account="cms001", subject="/CN=Anna Example", job="7")
     assert not question.lets_pass(nodes=["n1"], account="cms001", subject="/CN=Bela", job="7")
+
+
+def test_a_pattern_filters_without_being_taken_for_a_name():
+    question = asked("-2h", account="cms*", node="n1")
+    assert question.lets_pass(nodes=["n1"], account="cms001", subject="", job="")
+    assert not question.lets_pass(nodes=["n1"], account="atlas001", subject="", job="")
+    assert (question.exact("account"), question.exact("node"), question.exact("job")) == (None, "n1", None)
