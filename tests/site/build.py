@@ -59,20 +59,7 @@ def _build_into(root: Path, cache: Path) -> None:
     _remove_others(cache, keep=root)
     work = cache / f"building-{os.getpid()}"
     log = cache / "build.log"
-    step = [sys.executable, "-m", "tests.site.build", str(work)]
-    command = [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child=KILL",
-        "--propagation",
-        "private",
-        *step,
-    ]
+    command = [*host.unshared("mount", "pid"), sys.executable, "-m", "tests.site.build", str(work)]
     with log.open("wb") as output:
         status = subprocess.run(command, cwd=recipe.CHECKOUT, stdout=output, check=False).returncode
     if status != 0:

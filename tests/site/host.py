@@ -41,6 +41,12 @@ def why_no_site() -> str | None:
     return None if recipe.root_directory().is_dir() else "no test site yet; as root: make site"
 
 
+def unshared(*namespaces: str) -> list[str]:
+    """How to begin a command line so that it runs in namespaces of its own and dies, all of it, with the caller."""
+    unshare = ["unshare", "--fork", "--kill-child=KILL", "--propagation", "private"]
+    return ["setpriv", "--pdeathsig", "KILL", *unshare, *(f"--{namespace}" for namespace in namespaces)]
+
+
 def lock(path: Path, *, exclusive: bool, wait: bool = True) -> int:
     """Flock PATH, creating it; the descriptor. Raises BlockingIOError if it is taken and `wait` is false."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.site import recipe
+from tests.site import host, recipe
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 ENVIRONMENT = {
@@ -32,9 +32,8 @@ PASSED_ON = ("CI", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 def command(root: Path, words: list[str]) -> list[str]:
     """The command line that runs WORDS in a new site on ROOT; it dies with the caller, and the site with it."""
-    unshare = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child=KILL"]
     enter = [sys.executable, "-m", "tests.site.namespace", str(root), *words]
-    return ["setpriv", "--pdeathsig", "KILL", *unshare, "--propagation", "private", *enter]
+    return [*host.unshared("mount", "pid", "net", "ipc", "uts"), *enter]
 
 
 def enter(root: Path, words: list[str]) -> None:
