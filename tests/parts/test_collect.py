@@ -259,6 +259,14 @@ def test_sacct_failing_half_way_does_not_move_the_position(url):
     assert asked == [sacct.EARLIEST]
 
 
+def test_a_first_collect_of_recent_jobs_does_not_hide_the_older_ones(url):
+    asked = []
+    from_sacct(url, lambda _: [], since=NOW - 3600_000_000)
+    from_sacct(url, lambda begin: asked.append(begin) or [])
+    from_sacct(url, lambda begin: asked.append(begin) or [])
+    assert asked == [sacct.EARLIEST, NOW - collect.OVERLAP]
+
+
 def test_the_report_adds_up_to_sacct(url):
     from_sacct(url, lambda _: RECORDED.read_text().splitlines())
     found = report(open_to_read(url), Range(0, NOW), BY)
