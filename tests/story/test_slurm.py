@@ -91,6 +91,20 @@ def alive(account: str, command: str) -> list[proc.Process]:
     return [process for process in proc.owned_by(uid) if process.command == command]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left_running(slurm: ModuleType) -> Iterator[None]:
+    yield
+    if jobs("--states", "pending,running,completing"):
+        subprocess.run(["scancel", *jobs("--states", "pending,running")], check=False, capture_output=True)
+        slurm.until("the test's jobs to be gone", lambda: not jobs("--states", "pending,running,completing"))
+    slurm.until("the epilogs", lambda: not register.everything(REGISTER))
+
+
+def jobs(*which: str) -> list[str]:
+    command = ["squeue", "--noheader", "--format=%i", *(which or ("--states", "all"))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_a_job_runs_as_its_owner_and_with_nothing_of_the_caller(
     slurm: ModuleType, people: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,13 +292,13 @@ def test_a_stray_dies_with_the_last_job_of_its_account_and_no_job_with_it(
 ) -> None:
     account = account_of(people.dora)
     long = ce_submit(people.dora, "exec sleep 301", "--nodelist", "n2")
+    slurm.until("the long job to sleep", lambda: alive(account, "sleep"))
     short = ce_submit(people.dora, "setsid sleep 302 & sleep 0.2", "--nodelist", "n1")
     bystander = slurm.submit("alice", "exec sleep 303", "--nodelist", "n1")
-    slurm.wait(long, {"RUNNING"})
     slurm.wait(short)
     slurm.until("the first epilog", lambda: records("job_end", job=str(short)))
     assert len(alive(account, "sleep")) == 2, "a job of the account still runs, so nothing of it may be touched"
-    slurm.wait(bystander, {"RUNNING"})
+    slurm.until("the bystander to run", lambda: alive("alice", "sleep"))
     (stray,) = [p for p in alive(account, "sleep") if b"302" in Path(f"/proc/{p.pid}/cmdline").read_bytes()]
     slurm.cancel(long)
     slurm.until("the stray to die", lambda: proc.read(stray.pid) is None)
@@ -300,7 +314,6 @@ def test_a_job_that_the_register_does_not_know_keeps_everything_alive(
 ) -> None:
     account = account_of(people.dora)
     lost = ce_submit(people.dora, "exec sleep 304", "--nodelist", "n2")
-    slurm.wait(lost, {"RUNNING"})
     slurm.until("the job to run", lambda: alive(account, "sleep"))
     register.leave(REGISTER, account, f"slurm.site.n2.{lost}")
     other = ce_submit(people.dora, "true", "--nodelist", "n1")
@@ -335,7 +348,7 @@ def test_what_a_job_leaves_in_scratch_goes_and_nothing_else(slurm: ModuleType, p
 def test_forty_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: ModuleType, people: SimpleNamespace) -> None:
     account = account_of(people.anna)
     job = ce_submit(people.anna, "sleep 0.3 && sleep 0.1", "--array", "1-40", "--time", "1")
-    slurm.until("the array to end", lambda: not queued(account), 120)
+    slurm.until("the array to end", lambda: not jobs("--user", account), 120)
     states = subprocess.run(
         ["squeue", "-h", "-a", "-t", "all", "-j", str(job), "-o", "%T", "-r"],
         capture_output=True,
@@ -348,14 +361,8 @@ def test_forty_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: Module
     assert len(last) == 40
 
 
-def queued(account: str) -> str:
-    return subprocess.run(
-        ["squeue", "-h", "-u", account, "-o", "%i"], capture_output=True, text=True, check=True
-    ).stdout
-
-
 def test_a_refused_submission_submits_and_lends_nothing(slurm: ModuleType, people: SimpleNamespace) -> None:
-    before = subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout
+    before = jobs()
     leases = len(records("lease"))
     command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy)]
     script = b"#!/bin/sh\n"
@@ -375,13 +382,13 @@ def test_a_refused_submission_submits_and_lends_nothing(slurm: ModuleType, peopl
     limited = [*command[:-1], str(people.anna.limited)]
     done = subprocess.run(limited, input=script, capture_output=True, check=False)
     assert done.stderr.startswith(f"gridwarden: {reasons.CREDENTIAL_LIMITED}".encode())
-    assert subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout == before
+    assert jobs() == before
     assert len(records("lease")) == leases
 
 
 def test_a_dry_run_says_what_it_would_do_and_submits_nothing(slurm: ModuleType, people: SimpleNamespace) -> None:
-    before = subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout
+    before = jobs()
     command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy), "--time", "5", "--dry-run"]
     done = subprocess.run(command, input="#!/bin/sh\n", capture_output=True, text=True, check=True)
     assert "/usr/bin/sbatch --time=5 --parsable" in done.stdout
-    assert subprocess.run(["squeue", "-h", "-a", "-t", "all"], capture_output=True, check=True).stdout == before
+    assert jobs() == before

@@ -1,0 +1,64 @@
+"""What the two acting modules do without a hook around them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gridwarden.prune import kill, remove
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+UID = 61003
+
+
+def test_a_dry_run_says_what_would_go_and_touches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", UID, UID)
+    with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as process:
+        try:
+            seen, left = kill.empty_account(UID, UID, 1, dry_run=True)
+            assert [found.pid for found in seen] == [found.pid for found in left] == [process.pid]
+            assert remove.sweep(UID, UID, [str(tmp_path)], 1, dry_run=True) == ([f"{tmp_path}/file"], [])
+            assert process.poll() is None
+        finally:
+            process.kill()
+    assert (tmp_path / "file").exists()
+
+
+def test_an_account_with_nothing_is_empty_already(tmp_path: Path) -> None:
+    assert kill.empty_account(UID, UID, 5) == ([], [])
+    assert remove.sweep(UID, UID, [str(tmp_path), str(tmp_path / "absent")], 5) == ([], [])
+
+
+def test_a_scratch_directory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").touch()
+    os.chown(tmp_path / "real" / "file", UID, UID)
+    (tmp_path / "link").symlink_to("real")
+    removed, left = remove.sweep(UID, UID, [str(tmp_path / "link")], 5)
+    assert removed == []
+    assert [path for path, _ in left] == [str(tmp_path / "link")]
+    assert (tmp_path / "real" / "file").exists()
+
+
+def test_a_directory_with_another_users_file_in_it_is_reported(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents):  # pytest keeps its directories to root
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            parent.chmod(0o755)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    scratch.chmod(0o1777)
+    (scratch / "shared" / "of-root").mkdir(parents=True)
+    (scratch / "shared" / "of-root" / "file").touch()
+    (scratch / "shared" / "own").touch()
+    os.chown(scratch / "shared", UID, UID)
+    os.chown(scratch / "shared" / "own", UID, UID)
+    removed, left = remove.sweep(UID, UID, [str(scratch)], 5)
+    assert removed == []
+    assert left == [(f"{scratch}/shared", "Operation not permitted")]
+    assert not (scratch / "shared" / "own").exists()
+    assert (scratch / "shared" / "of-root" / "file").exists()
