@@ -16,8 +16,9 @@ ACKNOWLEDGED = "acknowledged"
 class Line(NamedTuple):
     """One line of a ledger.
 
-    ``fault`` is empty, or says what is wrong: the body was altered or erased, the chain broken before this
-    line, or (``body`` is then empty and ``seq`` 0) the line cannot be read and no gap record explains it.
+    ``fault`` is empty, or says what is wrong: the body was altered, the chain broken before this line, or
+    (``body`` is then empty and ``seq`` 0) the line cannot be read and no gap record explains it, or lines
+    that a store holds are gone from the end.
     """
 
     seq: int
@@ -32,11 +33,12 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
 
     What is appended after the call began is not read.  Raises ConfigurationError, OSError.
     """
+    stored = acknowledged(directory)  # before the lines, of which a collector may store more meanwhile
     previous: Line | None = None
     pending: Line | None = None  # a line that cannot be read, until the next shows whether it explains it
     pending_bytes = b""
     for where, raw in _raw_lines(directory):
-        line = _parse(raw, where, previous)
+        line = _parse(raw, where, previous, stored)
         if pending:
             if not _explains(line, pending_bytes):
                 yield pending
@@ -49,6 +51,11 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
             yield line
     if pending:
         yield pending
+    last = previous.seq if previous else 0
+    if last < stored:
+        yield Line(
+            0, "", {}, os.fspath(directory), f"it ends with {last}, but a store holds {stored}: its end was removed"
+        )
 
 
 def faults(directory: str | os.PathLike[str]) -> list[str]:
@@ -99,7 +106,7 @@ def _open(root: int, name: str) -> int | None:
         return None
 
 
-def _parse(raw: bytes, where: str, previous: Line | None) -> Line:
+def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
     parts = ledger.split_line(raw)
     if parts is None:
         return Line(0, "", {}, where, f"{len(raw)} bytes that are no record and that no gap record explains")
@@ -108,10 +115,12 @@ def _parse(raw: bytes, where: str, previous: Line | None) -> Line:
     fault = ""
     if claimed != expected and (previous or seq == 1):
         fault = "the chain is broken before this line: a line was removed, added or altered"
-    elif seq != (previous.seq if previous else 0) + 1 and previous:
+    elif previous and seq != previous.seq + 1:
         fault = f"the record after {previous.seq} is numbered {seq}"
+    elif not previous and seq > stored + 1:  # only what a store holds may be gone
+        fault = f"it is the first, but is numbered {seq}: what stood before it was removed"
     values: dict[str, records.Value] = {}
-    if body == b"null":
+    if body == ledger.ERASED:
         pass  # erased for privacy: its digest still holds its place in the chain
     elif ledger.digest_of(body) != digest:
         fault = fault or "the record was altered"

@@ -32,6 +32,7 @@ else:  # hashlib would load OpenSSL, at a hook's cost; these are CPython's own, 
 
 FIRST = "0" * 64
 CURRENT = "current.jsonl"
+ERASED = b"null"
 LONGEST_LINE = 64 * 1024
 ROTATE_AT = 16 * 1024 * 1024
 FILE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -163,7 +164,8 @@ def _append_locked(ledger: int, bodies: list[bytes], common: dict[str, records.V
         data = b""
         if torn:
             line, seq, previous = _line(previous, seq + 1, _gap(torn, common))
-            data = (b"" if torn.endswith(b"\n") else b"\n") + line
+            # What a file that has just been closed ends with stays there: the new one begins with the gap.
+            data = (b"" if torn.endswith(b"\n") or size == 0 else b"\n") + line
         for body in bodies:
             line, seq, previous = _line(previous, seq + 1, body)
             data += line
@@ -242,7 +244,7 @@ def _last_whole(descriptor: int, size: int) -> tuple[int, str, bytes]:
     while (newline := tail.rfind(b"\n", 0, end)) != -1:
         line_start = tail.rfind(b"\n", 0, newline) + 1
         parts = split_line(tail[line_start:newline])
-        if parts and digest_of(parts[3]) == parts[2]:
+        if parts and (parts[3] == ERASED or digest_of(parts[3]) == parts[2]):
             return parts[0], parts[1], tail[newline + 1 :]
         end = newline
     return 0, FIRST, tail

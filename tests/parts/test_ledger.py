@@ -153,6 +153,46 @@ def test_a_body_can_be_erased_for_privacy_and_the_chain_still_verifies(directory
     assert jobs(directory) == ["job1", "job2", "job4", "job5"]
 
 
+def test_the_last_body_can_be_erased_and_the_chain_goes_on_behind_it(directory: Path) -> None:
+    lines = _lines(directory)
+    lines[-1] = lines[-1][: lines[-1].index(b'"body":')] + b'"body":null}\n'
+    (directory / "current.jsonl").write_bytes(b"".join(lines))
+    assert hold(directory, "next")[0] == 6
+    assert chain.faults(directory) == []
+    assert jobs(directory) == ["job1", "job2", "job3", "job4", "next"]
+
+
+def test_the_first_records_cannot_be_removed_unseen_unless_a_store_has_them(directory: Path) -> None:
+    lines = _lines(directory)
+    (directory / "current.jsonl").write_bytes(b"".join(lines[2:]))
+    (fault,) = chain.faults(directory)
+    assert fault == "current.jsonl:1: it is the first, but is numbered 3: what stood before it was removed"
+    chain.acknowledge(directory, 2)
+    assert chain.faults(directory) == []
+
+
+def test_the_last_records_cannot_be_removed_unseen_once_a_store_has_them(directory: Path) -> None:
+    lines = _lines(directory)
+    chain.acknowledge(directory, 5)
+    assert chain.faults(directory) == []
+    (directory / "current.jsonl").write_bytes(b"".join(lines[:3]))
+    (fault,) = chain.faults(directory)
+    assert fault == f"{directory}: it ends with 3, but a store holds 5: its end was removed"
+
+
+def test_what_a_crash_tore_just_before_rotation_is_explained_in_the_next_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lines(directory)
+    with (directory / "current.jsonl").open("ab") as file:
+        file.write(b'{"seq":6,"ha')
+    monkeypatch.setattr(ledger, "ROTATE_AT", 100)
+    hold(directory, "next")
+    assert chain.faults(directory) == []
+    assert jobs(directory) == ["job1", "job2", "job3", "job4", "job5", "next"]
+    assert [line.body["kind"] for line in chain.read(directory)][5:] == ["gap", "hold"]
+
+
 def test_rotation_keeps_one_chain_over_all_files(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "ROTATE_AT", 2000)
     for number in range(30):
