@@ -12,6 +12,22 @@ from gridwarden.tab_file import escape
 
 IDENT = "gridwarden"
 LONGEST_VALUE = 1024
+SUCCESSES = frozenset(
+    [
+        "leased",
+        "followed",
+        "adopted",
+        "mapped",
+        "started",
+        "ended",
+        "submitted",
+        "killed",
+        "removed",
+        "answered",
+        "added",
+        "collected",
+    ]
+)
 
 
 def decision(event: str, outcome: str, **fields: str | int | None) -> None:
@@ -22,10 +38,6 @@ def decision(event: str, outcome: str, **fields: str | int | None) -> None:
     level = syslog.LOG_NOTICE if outcome in SUCCESSES else syslog.LOG_WARNING
     syslog.openlog(IDENT, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     syslog.syslog(level, line(event, outcome, **fields))
-
-
-SUCCESSES = ("leased", "followed", "adopted", "mapped", "started", "ended", "submitted", "killed", "removed",
-             "answered", "added", "collected")  # fmt: skip
 
 
 def line(event: str, outcome: str, **fields: str | int | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from gridwarden import cli, errors
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
+
+PARTS = ("mapper", "hooks", "prune", "accounting")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -58,3 +62,16 @@ def test_every_option_says_what_it_is_for() -> None:
 def test_every_exit_code_is_documented_and_no_other() -> None:
     rows = [line.split("|")[1].strip() for line in (DOCS / "exit-codes.md").read_text().splitlines() if "|" in line]
     assert {int(cell) for cell in rows if cell.isdigit()} == exit_codes()
+
+
+def test_every_syslog_event_and_its_literal_outcomes_are_documented() -> None:
+    page = (DOCS / "syslog.md").read_text()
+    root = DOCS.parent
+    said = set()
+    for path in [*root.glob("gridwarden/*.py"), *(p for part in PARTS for p in (root / part).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("decision", "log"):
+                said |= {word.value for word in node.args[:2] if isinstance(word, ast.Constant)}
+    said |= set(re.findall(r"(?:event|outcome)=([a-z-]+)", (root / "hooks/slurm/job_submit.lua").read_text()))
+    assert len(said) > 10, said
+    assert {word for word in said if f"`{word}`" not in page and f"event={word}`" not in page} == set()
