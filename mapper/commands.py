@@ -18,7 +18,10 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 
 @click.command("map")
 @click.option(
-    "--proxy", required=True, type=click.Path(path_type=Path), help="PEM file with the proxy, its key and its chain."
+    "--proxy",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="PEM file with the proxy, its key and its chain; under sudo it is read as whoever ran sudo.",
 )
 @click.option("--explain", is_flag=True, help="Say each step of the decision on standard error.")
 @dry_run_option

@@ -37,6 +37,15 @@ def read(path: str | os.PathLike[str], caller_uid: int | None = None) -> bytes:
     return _read_here(name)
 
 
+def caller_uid() -> int | None:
+    """The uid of who had sudo make this process root; None when nobody did.
+
+    sudo itself sets SUDO_UID, whatever its caller has set; anything but a number raises ValueError.
+    """
+    uid = os.environ.get("SUDO_UID")
+    return int(uid) if uid else None
+
+
 def _read_here(path: str) -> bytes:
     shown = escape(path)
     try:
@@ -99,7 +108,7 @@ def _read_as(uid: int, path: str) -> bytes:
     reason, _, detail = message[1:].decode("utf-8", "replace").partition("\t")
     if message[:1] != _REFUSED or reason not in reasons.SENTENCES:
         raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: cannot be read as uid {uid}")
-    raise Refused(reason, detail)
+    raise Refused(reason, detail, f"it was read as uid {uid}, who ran sudo, and not as root")
 
 
 def _read_and_exit(uid: int, path: str, writing: int) -> None:

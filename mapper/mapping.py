@@ -28,7 +28,6 @@ def map_proxy(
     path: str | os.PathLike[str],
     site: SiteValues,
     *,
-    caller_uid: int | None = None,
     command: str = "map",
     explain: list[str] | None = None,
 ) -> Lease:
@@ -40,7 +39,7 @@ def map_proxy(
     say = explain.append if explain is not None else silent
     identity: Identity | None = None
     try:
-        identity = verified(path, site, caller_uid, say)
+        identity = verified(path, site, say)
         found = map_identity(identity, site, say)
     except GridwardenError as error:
         note_failure(error, identity, site, command)
@@ -75,7 +74,7 @@ def foresee(path: str | os.PathLike[str], site: SiteValues, say: Callable[[str],
 
     Raises as ``map_proxy`` would, where that can be foreseen.
     """
-    identity = verified(path, site, None, say)
+    identity = verified(path, site, say)
     return foresee_identity(identity, site, say), identity.subject
 
 
@@ -104,10 +103,9 @@ def foresee_identity(identity: Identity, site: SiteValues, say: Callable[[str], 
     return ""
 
 
-def verified(
-    path: str | os.PathLike[str], site: SiteValues, caller_uid: int | None, say: Callable[[str], None]
-) -> Identity:
-    """Whose the proxy is; raises Refused."""
+def verified(path: str | os.PathLike[str], site: SiteValues, say: Callable[[str], None]) -> Identity:
+    """Whose the proxy is, read as the person who ran sudo if that is how we became root; raises Refused."""
+    from gridwarden.mapper.credential_file import caller_uid  # noqa: PLC0415 - as verify
     from gridwarden.mapper.verify import verify_proxy  # noqa: PLC0415 - loads libcrypto
 
     identity = verify_proxy(
@@ -116,7 +114,7 @@ def verified(
         vomsdir=site.vomsdir,
         limited_allowed=site.limited_proxies,
         seconds=site.verify_seconds,
-        caller_uid=caller_uid,
+        caller_uid=caller_uid(),
     )
     say(f"{path} is a credential of {identity.subject} with {' '.join(identity.fqans) or 'no FQAN'}")
     return identity

@@ -15,6 +15,7 @@ import yaml
 
 from gridwarden import chain
 from tests.gridmap import holders_of_accounts
+from tests.site.slurm import run_as
 
 
 @pytest.fixture
@@ -71,6 +72,44 @@ def test_a_proxy_with_the_production_role_runs_as_the_fixed_account(cell, grid, 
     grid.proxy(people.anna, proxy, fqans=("/cms/Role=production", "/cms"))
     assert gridwarden(cell, "map", "--proxy", proxy).stdout == "cmsprod\n"
     assert "subject\tcmsprod\n" in (cell.holders / "cmsprod").read_text()
+
+
+@pytest.fixture
+def sudo_rule():
+    """What a site gives the user that its CE runs as."""
+    rule = Path("/etc/sudoers.d/ce")
+    rule.write_text("alice ALL=(root) NOPASSWD: /usr/local/bin/gridwarden\n")
+    rule.chmod(0o440)
+    yield
+    rule.unlink()
+
+
+@pytest.mark.parametrize("command", [["map"], ["map", "--dry-run"], ["submit", "slurm", "--dry-run"]])
+def test_who_calls_by_sudo_uses_their_own_proxies_and_nobody_elses(cell, people, sudo_rule, command):
+    own = Path("/home/alice/proxy.pem")
+    shutil.copyfile(people.anna.proxy, own)
+    own.chmod(0o600)
+    shutil.chown(own, "alice", "alice")
+
+    def as_alice(proxy):
+        words = [
+            "sudo",
+            "-n",
+            "/usr/local/bin/gridwarden",
+            "--config",
+            str(cell.config),
+            *command,
+            "--proxy",
+            str(proxy),
+        ]
+        return run_as("alice", *words, text="#!/bin/sh\n")
+
+    done = as_alice(people.bela.proxy)
+    assert done.returncode == 77
+    assert f"credential-unreadable: {people.bela.proxy}: " in done.stderr
+    assert f"read as uid {pwd.getpwnam('alice').pw_uid}" in done.stderr
+    assert os.listdir(cell.holders) == []
+    assert as_alice(own).returncode == 0
 
 
 def test_explain_says_why_and_leaves_the_answer_alone(cell, people):
