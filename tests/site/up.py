@@ -21,7 +21,7 @@ from tests.site.daemons import LOGS, Daemon, answers
 CREDENTIALS = Path("/srv/credentials")
 GRIDMAPDIR = Path("/etc/grid-security/gridmapdir")
 # What a Ctrl-C leaves the command for its last words before the site goes.
-LAST_WORDS = 5.0
+LAST_WORDS = 3.0
 
 
 class SetupError(Exception):
