@@ -79,14 +79,17 @@ def leave(directory: str | os.PathLike[str], account: str, name: str) -> Entry |
     return entry
 
 
-def jobs_of(directory: str | os.PathLike[str], account: str) -> list[Entry]:
-    """The jobs of ``account`` on this machine; raises ConfigurationError for an entry that is not whole."""
-    path = os.path.join(directory, account)
+def names_of(directory: str | os.PathLike[str], account: str) -> list[str]:
+    """The names of the entries of ``account``, whole or not."""
     try:
-        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+        return sorted(name for name in os.listdir(os.path.join(directory, account)) if not name.startswith("."))
     except FileNotFoundError:
         return []
-    return [_read(os.path.join(path, name)) for name in names]
+
+
+def jobs_of(directory: str | os.PathLike[str], account: str) -> list[Entry]:
+    """The jobs of ``account`` on this machine; raises ConfigurationError for an entry that is not whole."""
+    return [_read(os.path.join(directory, account, name)) for name in names_of(directory, account)]
 
 
 def everything(directory: str | os.PathLike[str]) -> list[Entry]:

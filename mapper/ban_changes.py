@@ -35,17 +35,22 @@ class Marked(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a ban or its end did, or would do: whether the file changed, whom it hit, holders nobody can read."""
+    """What a ban or its end did, or would do: whether the file changed, and whom it hit.
+
+    ``unreadable`` are accounts whose holder file cannot be trusted; ``unwritten`` says which could not be marked.
+    """
 
     changed: bool
     marked: list[Marked]
     unreadable: list[str]
+    unwritten: list[str]
 
 
 def add(pattern: str, because: str, site: SiteValues, *, dry_run: bool) -> Change:
     """Ban whom ``pattern`` matches; raises BadQuestion for a pattern that the file could not hold.
 
-    Raises EvidenceError if the ban could not be recorded: it stands all the same.
+    Raises EvidenceError if the ban could not be recorded, Unavailable if it could not be published to the
+    hooks: it stands all the same.
     """
     line = ban_line(pattern)
     if not because.strip() or not because.isprintable():
@@ -112,9 +117,10 @@ def ban_line(pattern: str) -> str:
     return line
 
 
-def mark(known: list[bans.Ban], site: SiteValues, *, dry_run: bool) -> tuple[list[Marked], list[str]]:
-    """Give every holder the verdict that the bans say; the holders that changed, and files nobody can read."""
+def mark(known: list[bans.Ban], site: SiteValues, *, dry_run: bool) -> tuple[list[Marked], list[str], list[str]]:
+    """Give every holder the verdict that the bans say: those marked, files nobody can read, those not written."""
     marked: list[Marked] = []
+    unwritten: list[str] = []
     held, unreadable = readable_holders(site)
     for holder in held:
         ban = bans.banned(holder.subject, holder.fqans, known)
@@ -126,13 +132,14 @@ def mark(known: list[bans.Ban], site: SiteValues, *, dry_run: bool) -> tuple[lis
             try:
                 holders.publish(site.holders, holder, site.holders_group)
             except OSError as error:
-                raise Unavailable(f"{site.holders}/{holder.account}: cannot be written: {error.strerror}") from error
-        marked.append(Marked(holder, len(register.jobs_of(site.register, holder.account))))
-    return marked, unreadable
+                unwritten.append(f"{site.holders}/{holder.account}: cannot be written: {error.strerror}")
+                continue
+        marked.append(Marked(holder, len(register.names_of(site.register, holder.account))))
+    return marked, unreadable, unwritten
 
 
 def record(action: str, pattern: str, because: str, change: Change, site: SiteValues, *, dry_run: bool) -> Change:
-    """Record a change of the bans; raises EvidenceError."""
+    """Record a change of the bans; raises EvidenceError, and Unavailable if not every holder could be marked."""
     if change.changed and not dry_run:
         fields: dict[str, str | int | None] = {
             "action": action, "pattern": pattern, "because": because, "who": who(),
@@ -144,6 +151,8 @@ def record(action: str, pattern: str, because: str, change: Change, site: SiteVa
             outcome = "added" if action == "add" else "removed"
             counted: dict[str, str | int | None] = {"holders": len(change.marked), "seq": seq, "head": head}
             syslog_line.decision("ban", outcome, pattern=pattern, because=because, who=who(), **counted)
+    if change.unwritten:
+        raise Unavailable("\n".join(change.unwritten), "the ban file says it; any gridwarden ban marks them later")
     return change
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
 from gridwarden import holders, reasons, register
-from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, Refused
+from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, Refused, Unavailable
 from gridwarden.mapper import ban_changes, bans
 from gridwarden.mapper.mapping import map_identity, silent
 from tests.gridmap import bodies, holders_of_accounts, make_accounts, make_site, person, state
+from tests.parts.test_lease import in_private_mounts, needs_root
 
 ANNA = "/DC=org/DC=example/CN=Anna"
 
@@ -205,6 +207,34 @@ def test_one_spoilt_holder_file_does_not_shield_the_others(site, users):
     change = ban_changes.add(ANNA, "stolen key", site, dry_run=False)
     assert [marked.holder.account for marked in change.marked] == [held.account]
     assert change.unreadable == ["cms999"]
+
+
+def test_a_spoilt_register_entry_does_not_shield_anybody(site, users):
+    people = [asked(site, person(name), users) for name in ("Anna", "Bela", "Chen")]
+    (site.register / people[0].account).mkdir()
+    (site.register / people[0].account / "slurm.site.n1.7").write_text("nonsense")
+    change = ban_changes.add("/DC=org/*", "incident", site, dry_run=False)
+    assert {marked.holder.account: marked.jobs for marked in change.marked}[people[0].account] == 1
+    assert set(verdicts(site).values()) == {"banned"}
+    assert len(bodies(site, "ban")) == 1
+
+
+@needs_root
+def test_one_holder_file_that_cannot_be_written_does_not_shield_the_others(site, users):
+    for name in ("Anna", "Bela", "Chen"):
+        asked(site, person(name), users)
+    stuck = site.holders / "cms001"
+
+    def work():
+        subprocess.run(["mount", "--bind", stuck, stuck], check=True)
+        with pytest.raises(Unavailable, match=f"^{stuck}: cannot be written: "):
+            ban_changes.add("/DC=org/*", "incident", site, dry_run=False)
+
+    in_private_mounts(work)
+    assert sorted(verdicts(site).values()) == ["banned", "banned", "ok"]
+    assert len(bodies(site, "ban")) == 1
+    ban_changes.add("/DC=org/*", "incident", site, dry_run=False)
+    assert set(verdicts(site).values()) == {"banned"}
 
 
 def test_the_list_says_why_and_whom(site, users):
