@@ -2,7 +2,7 @@
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 SITE = .venv/bin/python -m tests.site
 
-.PHONY: help demo test check site host docs
+.PHONY: help demo test test-here test-on-site check site host docs
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -10,9 +10,14 @@ help:  ## this list
 demo: site  ## the main job on a real Slurm, from a credential to the CPU table
 	$(SITE) run -- /opt/gridwarden/bin/python -m tests.site.demo
 
-test: host check  ## every test: parts on this Python, then everything on the site's Slurm and Python
+test: host check  ## every test: on this Python, and beside it on the site's Slurm and Python
 	-@$(SITE) build
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-here test-on-site
+
+test-here:
 	.venv/bin/python -m pytest -q tests/parts tests/site
+
+test-on-site:
 	@if $(SITE) status || [ "$$CI" = true ]; then \
 		$(SITE) run -- pytest -q tests/pure tests/parts tests/story; \
 	else \
