@@ -105,7 +105,7 @@ def listing(site: SiteValues) -> list[dict[str, object]]:
 
 def ban_line(pattern: str) -> str:
     """The line of a ban file that holds ``pattern``; raises BadQuestion when it would be read as another."""
-    if pattern[:1] not in ("/", "*", "?", "["):
+    if not pattern.startswith(bans.BEGINNINGS):
         raise BadQuestion(f"{pattern} matches nobody: a DN or FQAN begins with '/'", "ban '*' followed by a part of it")
     line = f'"{pattern}"'
     try:

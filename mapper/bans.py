@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import map_files
+from gridwarden.mapper.identity import without_null
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
 READ_LIMIT = 16 * 1024 * 1024
+BEGINNINGS = ("/", "*", "?", "[")  # of a pattern that can match a DN or FQAN
 
 
 class Ban(NamedTuple):
@@ -53,6 +55,8 @@ def parse(data: bytes, name: str) -> list[Ban]:
     for line in map_files.parse(data, name):
         if line.rest and not line.quoted:  # LCMAPS would ban what stands before the blank, which is nobody
             faults.append(f"{name}:{line.number}: text after the pattern; quote a pattern that holds blanks")
+        if not line.key.startswith(BEGINNINGS):
+            faults.append(f"{name}:{line.number}: it matches nobody: a DN or FQAN begins with '/'")
         bans.append(Ban(line.key, name, line.number))
     if faults:
         raise ConfigurationError(faults, "until it is corrected, everybody is refused")
@@ -67,4 +71,4 @@ def banned(subject: str, fqans: Iterable[str], bans: Sequence[Ban]) -> Ban | Non
 
 def ban_matches(pattern: str, name: str) -> bool:
     """Whether a pattern matches; one that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without."""
-    return map_files.matches(pattern.removesuffix("/Capability=NULL").removesuffix("/Role=NULL"), name)
+    return map_files.matches(without_null(pattern), name)

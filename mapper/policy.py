@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
+from gridwarden.mapper.identity import without_null
 from gridwarden.mapper.map_files import SPECIAL, matches
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 class Rule(NamedTuple):
     """Patterns for the subject and for any one of the FQANs, and what becomes of who matches.
+
+    An FQAN pattern that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without, as in ban files.
 
     Exactly one of ``pool``, ``account`` and ``refuse`` (a sentence) is given; a rule with both patterns
     needs both to match.
@@ -59,7 +62,7 @@ def rule_matches(rule: Rule, identity: Identity) -> bool:
     if rule.dn is None and rule.fqan is None:
         return False
     return (rule.dn is None or matches(rule.dn, identity.subject)) and (
-        rule.fqan is None or any(matches(rule.fqan, fqan) for fqan in identity.fqans)
+        rule.fqan is None or any(matches(without_null(rule.fqan), fqan) for fqan in identity.fqans)
     )
 
 

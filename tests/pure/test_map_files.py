@@ -48,6 +48,12 @@ def test_a_ban_of_a_name_with_blanks_that_lacks_its_quotes_is_not_lost():
         bans.parse(b"/DC=org/CN=Eve Example\n", "bans")
 
 
+@pytest.mark.parametrize("line", ["DC=org,DC=example,CN=Eve", '"CN=Eve"', "cms/Role=pilot", "\ufeff/DC=org/CN=Eve"])
+def test_a_ban_that_could_never_match_is_not_taken_for_a_ban(line):
+    with pytest.raises(ConfigurationError, match="bans:1: it matches nobody"):
+        bans.parse(f"{line}\n".encode(), "bans")
+
+
 @pytest.mark.parametrize(
     ("pattern", "text", "expected"),
     [

@@ -45,6 +45,12 @@ def test_who_matches_no_rule_is_refused_by_name_and_fqans(fqans):
     assert (" ".join(fqans) or "no FQAN") in refusal.value.detail
 
 
+@pytest.mark.parametrize("pattern", ["/cms/Role=NULL", "/cms/Role=NULL/Capability=NULL", "/cms/Capability=NULL"])
+def test_a_rule_that_spells_out_no_role_refuses_members_without_one(pattern):
+    with pytest.raises(Refused, match="no role, no job"):
+        decide(person("Chen", ("/cms",)), [Rule(fqan=pattern, refuse="no role, no job"), *RULES])
+
+
 def test_a_rule_without_a_pattern_lets_nobody_in():
     with pytest.raises(Refused):
         decide(person(), [Rule(pool="cms")])
