@@ -97,8 +97,8 @@ def identifier(directory: str | os.PathLike[str]) -> str:
         try:
             descriptor = os.open("id", trusted.OPEN_FLAGS, dir_fd=ledger)
         except FileNotFoundError:
-            temporary = f".id.{os.getpid()}"
-            descriptor = os.open(temporary, FILE_FLAGS | os.O_TRUNC, 0o600, dir_fd=ledger)
+            temporary = f".id.{os.urandom(8).hex()}"
+            descriptor = os.open(temporary, trusted.CREATE_FLAGS, 0o600, dir_fd=ledger)
             trusted.write_all(descriptor, os.urandom(16).hex().encode())
             os.fsync(descriptor)
             os.close(descriptor)

@@ -89,13 +89,9 @@ def replace_file(path: str | os.PathLike[str], data: bytes, mode: int, group: in
     """
     directory, name = os.path.split(os.path.normpath(os.fspath(path)))
     parent = open_directory(directory)
-    temporary = f".{name[:200]}.{os.getpid()}"
+    temporary = f".{name[:200]}.{os.urandom(8).hex()}"  # not the pid: another container has the same ones
     try:
-        try:
-            descriptor = os.open(temporary, CREATE_FLAGS, 0o600, dir_fd=parent)
-        except FileExistsError:  # left by a process of the same number that was killed
-            os.unlink(temporary, dir_fd=parent)
-            descriptor = os.open(temporary, CREATE_FLAGS, 0o600, dir_fd=parent)
+        descriptor = os.open(temporary, CREATE_FLAGS, 0o600, dir_fd=parent)
         try:
             write_all(descriptor, data)
             if group != -1:

@@ -1,6 +1,8 @@
 """A file that decides something must not have been written, or be replaceable, by anyone but root."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,16 @@ def test_a_replaced_file_is_whole_and_a_failed_replacement_leaves_the_old_one(fi
     with pytest.raises(IsADirectoryError):
         trusted.replace_file(file.parent / "full", b"deny\n", 0o640)
     assert sorted(path.name for path in file.parent.iterdir()) == ["full", "policy"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes pid namespaces: needs root")
+def test_two_containers_that_replace_one_file_do_not_spoil_each_others(file: Path) -> None:
+    code = (
+        "import sys; from gridwarden import trusted\n"
+        "for _ in range(200): trusted.replace_file(sys.argv[1], sys.argv[2].encode() * 100_000, 0o644)"
+    )
+    container = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", code, file]
+    writers = [subprocess.Popen([*container, letter], stderr=subprocess.PIPE, text=True) for letter in "ab"]
+    assert [writer.communicate()[1] for writer in writers] == ["", ""]
+    assert file.read_bytes() in (b"a" * 100_000, b"b" * 100_000)
+    assert os.listdir(file.parent) == [file.name]
