@@ -30,13 +30,13 @@ def open_directory(path: str | os.PathLike[str]) -> int:
     descriptor = os.open("/", OPEN_FLAGS | os.O_DIRECTORY)
     seen = ""
     try:
-        _refuse_writable(descriptor, "/", sticky_allowed=True)
+        refuse_writable(descriptor, "/", sticky_allowed=True)
         for component in filter(None, name.split("/")):
             seen += "/" + component
             below = _open_below(descriptor, component, os.O_DIRECTORY, seen)
             os.close(descriptor)
             descriptor = below
-            _refuse_writable(descriptor, seen, sticky_allowed=True)
+            refuse_writable(descriptor, seen, sticky_allowed=True)
     except BaseException:
         os.close(descriptor)
         raise
@@ -54,7 +54,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ConfigurationError(f"{path}: is not a regular file")
-        _refuse_writable(descriptor, os.fspath(path), sticky_allowed=False)
+        refuse_writable(descriptor, os.fspath(path), sticky_allowed=False)
     except BaseException:
         os.close(descriptor)
         raise
@@ -132,7 +132,8 @@ def _is_link(parent: int, name: str) -> bool:
         return False
 
 
-def _refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> None:
+def refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> None:
+    """Raise ConfigurationError when others could change the open file or directory that messages call ``shown``."""
     status = os.fstat(descriptor)
     if status.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(

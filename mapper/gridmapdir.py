@@ -149,9 +149,15 @@ class Gridmapdir:
 
     @contextmanager
     def _own_directory(self, kind: str) -> Iterator[int]:
-        directory = os.open(f"{OWN}/{kind}", DIRECTORY_FLAGS, dir_fd=self._descriptor)
-        with _closing(directory):
+        with self._checked(self._descriptor, OWN) as own, self._checked(own, kind, f"{OWN}/") as directory:
             yield directory
+
+    @contextmanager
+    def _checked(self, parent: int, name: str, above: str = "") -> Iterator[int]:
+        descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
+        with _closing(descriptor):
+            trusted.refuse_writable(descriptor, f"gridmapdir {self.path}/{above}{name}", sticky_allowed=False)
+            yield descriptor
 
     @contextmanager
     def _saying(self, what: str, *expected: type[OSError]) -> Iterator[None]:

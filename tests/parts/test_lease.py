@@ -403,6 +403,14 @@ def test_nobody_is_leased_anything_that_could_not_be_recorded_or_published(site,
     assert not any(holders_of_accounts(site).values())
 
 
+@pytest.mark.parametrize("name", ["", "names", "leases"])
+def test_what_others_could_have_written_about_leases_decides_nothing(site, users, name):
+    asked(site, person(), users)
+    (site.gridmapdir / ".gridwarden" / name).chmod(0o777)
+    with pytest.raises(ConfigurationError, match=rf"^gridmapdir .*/\.gridwarden.*{name}: can be written by others"):
+        asked(site, person(), users)
+
+
 @needs_root
 def test_a_read_only_gridmapdir_is_named_and_nothing_changes(site, users):
     def work():
