@@ -83,6 +83,7 @@ name_hash = _function("X509_NAME_hash_ex", ctypes.c_ulong, _ADDRESS, _ADDRESS, _
 name_size = _function("X509_NAME_entry_count", _INT, _ADDRESS)
 name_entry = _function("X509_NAME_get_entry", POINTER, _ADDRESS, _INT)
 entry_value = _function("X509_NAME_ENTRY_get_data", POINTER, _ADDRESS)
+entry_part = _function("X509_NAME_ENTRY_set", _INT, _ADDRESS)
 
 digest_by_name = _function("EVP_get_digestbyname", POINTER, _TEXT)
 digest_context_new = _function("EVP_MD_CTX_new", POINTER)

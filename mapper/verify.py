@@ -10,7 +10,7 @@ import os
 import sys
 
 import gridwarden
-from gridwarden import reasons, tab_file
+from gridwarden import reasons, tab_file, trusted
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
 from gridwarden.mapper import credential_file, identity, pem
 from gridwarden.mapper.child import end, read_until_end
@@ -47,8 +47,11 @@ def verify_proxy(
 
     ``certificates`` and ``vomsdir`` are the site's directories, which everybody must be able to read;
     ``seconds`` is how long verifying may take; ``caller_uid`` as in ``credential_file.read``.
-    Raises Refused, ConfigurationError where the site's directories cannot be used, and Unavailable.
+    Raises Refused, ConfigurationError where the site's directories cannot be used or others could write there,
+    and Unavailable.
     """
+    for directory in (certificates, vomsdir):  # what they hold decides whom to believe
+        os.close(trusted.open_directory(directory))
     data = credential_file.read(path, caller_uid)
     presented = pem.certificates_only(data) + pem.keys_only(data)
     answer = _ask(presented, os.fspath(certificates), os.fspath(vomsdir), seconds, tab_file.escape(os.fspath(path)))

@@ -174,10 +174,11 @@ def subject(certificate: int) -> str:
     """The subject in slash form, as LCMAPS has it; raises Refused when that form could be another name's."""
     name = libcrypto.subject_name(certificate)
     slashed = libcrypto.oneline(name)
-    for place in range(libcrypto.name_size(name)):
-        value = libcrypto.string_bytes(libcrypto.entry_value(libcrypto.name_entry(name, place)))
-        if ambiguous(value):
-            raise Refused(reasons.CREDENTIAL_MALFORMED, f"a part of the name {slashed} could be mistaken for another")
+    entries = [libcrypto.name_entry(name, place) for place in range(libcrypto.name_size(name))]
+    # Two values of one part (CN=a+CN=b) are written as two parts are.
+    several = len({libcrypto.entry_part(entry) for entry in entries}) < len(entries)
+    if several or any(ambiguous(libcrypto.string_bytes(libcrypto.entry_value(entry))) for entry in entries):
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"a part of the name {slashed} could be mistaken for another")
     return slashed
 
 

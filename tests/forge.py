@@ -57,9 +57,9 @@ def moment(seconds: float) -> bytes:
     return tlv(der.GENERALIZED_TIME, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)).encode())
 
 
-def common_name(value: bytes, tag: int = UTF8) -> bytes:
-    """One more part for a name."""
-    return tlv(der.SET, sequence(oid(COMMON_NAME), tlv(tag, value)))
+def common_name(*values: bytes, tag: int = UTF8) -> bytes:
+    """One more part for a name; several values make one part of several."""
+    return tlv(der.SET, *(sequence(oid(COMMON_NAME), tlv(tag, value)) for value in values))
 
 
 class Holder(NamedTuple):

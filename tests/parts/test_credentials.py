@@ -290,9 +290,9 @@ def test_a_proxy_with_its_kind_stated_twice_is_refused(trust):
         trust.verify(trust.write(forge.certificate(trust.anna, trust.key, subject, both), trust.anna))
 
 
-@pytest.mark.parametrize("value", [b"Anna/CN=Bela", b"a\\xE4", b"Bela\0", b"Bela\n"])
-def test_a_name_that_could_be_read_as_another_is_refused(trust, value):
-    person = forge.certificate(trust.authority, trust.key, extended(trust.anna.subject, common_name(value)))
+@pytest.mark.parametrize("values", [(b"Anna/CN=Bela",), (b"a\\xE4",), (b"Bela\0",), (b"Bela\n",), (b"Anna", b"Bela")])
+def test_a_name_that_could_be_read_as_another_is_refused(trust, values):
+    person = forge.certificate(trust.authority, trust.key, extended(trust.anna.subject, common_name(*values)))
     path = trust.write(forge.proxy(person, trust.key), person)
     detail = trust.refusal(path, reasons.CREDENTIAL_MALFORMED)
     assert detail.isprintable()
@@ -654,6 +654,15 @@ def test_a_missing_authorities_directory_is_named_and_not_blamed_on_the_person(t
     trust.certificates = trust.directory / "nowhere"
     path = trust.write(forge.proxy(trust.anna, trust.key), trust.anna)
     with pytest.raises(ConfigurationError, match=str(trust.certificates)):
+        trust.verify(path)
+
+
+@pytest.mark.parametrize("name", ["certificates", "vomsdir"])
+def test_nobody_is_believed_by_a_directory_that_others_can_write(trust, name):
+    path = trust.write(forge.proxy(trust.anna, trust.key), trust.anna)
+    directory = {"certificates": trust.own_certificates, "vomsdir": trust.own_vomsdir}[name]()
+    directory.chmod(0o777)
+    with pytest.raises(ConfigurationError, match=rf"/{name}: can be written by others \(mode 0777\)"):
         trust.verify(path)
 
 
