@@ -28,8 +28,10 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
         raise Refused(reasons.ACCOUNT_PRIVILEGED, f"this process did not become uid {uid}: it is {now}")
 
 
-def as_account(uid: int, gid: int, work: Callable[[int], None], seconds: float) -> tuple[bytes, bool]:
-    """Run ``work`` in a child that has become the account, without supplementary groups.
+def as_account(
+    uid: int, gid: int, groups: list[int], work: Callable[[int], None], seconds: float
+) -> tuple[bytes, bool]:
+    """Run ``work`` in a child that has become the account, with no supplementary groups but ``groups``.
 
     ``work`` gets a descriptor to write its report to.  Returns what it wrote, and whether it ended by itself
     and in time: the account's other processes may kill the child, so False is an answer to expect.
@@ -40,7 +42,7 @@ def as_account(uid: int, gid: int, work: Callable[[int], None], seconds: float) 
     reading, writing = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _child(uid, gid, work, writing)
+        _child(uid, gid, groups, work, writing)
     os.close(writing)
     report = b""
     finished = False
@@ -62,9 +64,9 @@ def as_account(uid: int, gid: int, work: Callable[[int], None], seconds: float) 
     return report, finished and pid == child and status == 0
 
 
-def _child(uid: int, gid: int, work: Callable[[int], None], writing: int) -> None:
+def _child(uid: int, gid: int, groups: list[int], work: Callable[[int], None], writing: int) -> None:
     try:
-        become(uid, gid, [])
+        become(uid, gid, groups)
         work(writing)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - the parent's code must never run on in the child

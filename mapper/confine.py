@@ -9,6 +9,8 @@ import ctypes
 import os
 import resource
 
+from gridwarden.become import become
+
 NOBODY = 65534
 MEMORY = 512 * 1024 * 1024  # of addresses, not of pages: the interpreter alone maps more than a tenth of it
 DESCRIPTORS = 32
@@ -28,9 +30,7 @@ def confine(processor_seconds: int) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0:
         library.unshare(_CLONE_NEWNET)
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        become(NOBODY, NOBODY, [])
     for limit, value in (
         (resource.RLIMIT_CPU, processor_seconds),
         (resource.RLIMIT_AS, MEMORY),

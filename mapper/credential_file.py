@@ -12,9 +12,10 @@ import pwd
 import stat
 
 from gridwarden import reasons
+from gridwarden.become import as_account
 from gridwarden.errors import Refused
-from gridwarden.mapper.child import end, read_until_end
 from gridwarden.tab_file import escape
+from gridwarden.trusted import write_all
 
 MAXIMUM_BYTES = 256 * 1024
 READ_SECONDS = 2.0
@@ -89,49 +90,27 @@ def _contents(descriptor: int, shown: str) -> bytes:
 
 
 def _read_as(uid: int, path: str) -> bytes:
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _read_and_exit(uid, path, writing)
-    os.close(writing)
-    milliseconds = 0
-    try:
-        message = read_until_end(reading, MAXIMUM_BYTES + 1024, READ_SECONDS)
-        milliseconds = 100
-    except (TimeoutError, ValueError) as error:
-        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: not read within {READ_SECONDS} s") from error
-    finally:
-        os.close(reading)
-        end(pid, milliseconds)
-    if message[:1] == _CONTENTS:
-        return message[1:]
-    reason, _, detail = message[1:].decode("utf-8", "replace").partition("\t")
-    if message[:1] != _REFUSED or reason not in reasons.SENTENCES:
-        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: cannot be read as uid {uid}")
-    raise Refused(reason, detail, f"it was read as uid {uid}, who ran sudo, and not as root")
-
-
-def _read_and_exit(uid: int, path: str, writing: int) -> None:
-    """The reading child: become the person, read, tell, and never return."""
-    try:
-        _become(uid)
+    def tell(report: int) -> None:
         try:
             message = _CONTENTS + _read_here(path)
         except Refused as refusal:
             message = _REFUSED + f"{refusal.reason}\t{refusal.detail}".encode()
-        view = memoryview(message)
-        while view:
-            view = view[os.write(writing, view) :]
-    finally:
-        os._exit(0)
+        write_all(report, message)
+
+    message, finished = as_account(uid, *_groups_of(uid), tell, READ_SECONDS)
+    if not finished:
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: not read within {READ_SECONDS} s as uid {uid}")
+    if message[:1] == _CONTENTS:
+        return message[1:]
+    reason, _, detail = message[1:].decode("utf-8", "replace").partition("\t")
+    raise Refused(reason, detail, f"it was read as uid {uid}, who ran sudo, and not as root")
 
 
-def _become(uid: int) -> None:
+def _groups_of(uid: int) -> tuple[int, list[int]]:
+    """The person's primary and other groups, without root's: what only that opens is not theirs to show."""
     try:
-        entry = pwd.getpwuid(uid)
-        groups, group = os.getgrouplist(entry.pw_name, entry.pw_gid), entry.pw_gid
+        user = pwd.getpwuid(uid)
     except KeyError:
-        groups, group = [], NOGROUP
-    os.setgroups(groups)
-    os.setresgid(group, group, group)
-    os.setresuid(uid, uid, uid)
+        return NOGROUP, []
+    groups = [group for group in os.getgrouplist(user.pw_name, user.pw_gid) if group != 0]
+    return user.pw_gid or NOGROUP, groups

@@ -1,21 +1,24 @@
 """Kill every process of an account: the only module of the hooks that sends a signal to a user's process.
 
-A scan of /proc loses to processes that fork and exit faster than it reads, so nothing here kills by
-pid: a child becomes the account and signals everything that the kernel lets it, in one system call
-(kill(2), pid -1).  Callers hold the account's lock and know that no live job of the account is here.
+A scan of /proc loses to processes that fork and exit faster than it reads, so a child becomes the account
+and signals everything that the kernel lets it, in one system call (kill(2), pid -1).  What the account runs
+may stop or kill that child first, and an identity borrowed from another account's set-uid program is out of
+its reach, so before that root signals one by one what a scan does see.  Callers hold the account's lock and
+know that no live job of the account is here.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from _signal import pidfd_send_signal  # signal itself would load enum
 
 from gridwarden import proc
 from gridwarden.become import as_account
 
-SIGKILL = 9  # signal.SIGKILL, whose module would load enum
+SIGKILL = 9
 PAUSE_SECONDS = 0.01
-CHILD_SECONDS = 5
+CHILD_SECONDS = 1  # a child that has been stopped costs no more
 
 
 def empty_account(
@@ -29,13 +32,32 @@ def empty_account(
     if dry_run:
         return list(seen.values()), list(seen.values())
     deadline = time.monotonic() + seconds
+    left = list(seen.values())
     while True:
-        _, sent = as_account(uid, gid, _kill_all, CHILD_SECONDS)
+        for process in left:
+            _kill_one(process, uid)
+        _, sent = as_account(uid, gid, [], _kill_all, CHILD_SECONDS)
         left = _processes(uid)
         seen.update({(process.pid, process.start): process for process in left})
         if (sent and not left) or time.monotonic() > deadline:
             return list(seen.values()), left
         time.sleep(PAUSE_SECONDS)
+
+
+def _kill_one(judged: proc.Process, uid: int) -> None:
+    """Signal the process that was judged, if it is still that one and the account's."""
+    try:
+        descriptor = os.pidfd_open(judged.pid)
+    except OSError:
+        return  # gone
+    try:
+        now = proc.read(judged.pid)
+        if now and now.start == judged.start and _acts_as(uid, now):
+            pidfd_send_signal(descriptor, SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _kill_all(_report: int) -> None:
@@ -44,5 +66,9 @@ def _kill_all(_report: int) -> None:
 
 
 def _processes(uid: int) -> list[proc.Process]:
-    """The account's processes; a daemon of root that acts for the account at the moment is not one."""
-    return [process for process in proc.owned_by(uid) if process.real_uid != 0]
+    return [process for process in proc.owned_by(uid) if _acts_as(uid, process)]
+
+
+def _acts_as(uid: int, process: proc.Process) -> bool:
+    """Whether a process is the account's; a daemon of root that acts for the account at the moment is not."""
+    return uid in (process.real_uid, process.effective_uid) and process.real_uid != 0

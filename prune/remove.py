@@ -24,17 +24,17 @@ def sweep(
 
     Entries are those directly in a directory, each with all that is below it.  At most ``seconds``.
     """
-    found, left = _entries_of(uid, directories)
+    deadline = time.monotonic() + seconds
+    found, left = _entries_of(uid, directories, deadline)
     if dry_run or not found:
         return found, left
-    deadline = time.monotonic() + seconds
 
     def remove_all(report: int) -> None:
         for path in found:
             why = _remove_one(path, uid, deadline)
             os.write(report, os.fsencode(path) + b"\0" + why.encode("utf-8", "replace") + b"\0")
 
-    report, _ = as_account(uid, gid, remove_all, seconds + 1)
+    report, _ = as_account(uid, gid, [], remove_all, seconds + 1)
     parts = report.split(b"\0")
     outcome = dict(zip(map(os.fsdecode, parts[0:-1:2]), (why.decode() for why in parts[1::2]), strict=False))
     removed = [path for path in found if outcome.get(path) == ""]
@@ -42,7 +42,7 @@ def sweep(
     return removed, left
 
 
-def _entries_of(uid: int, directories: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def _entries_of(uid: int, directories: list[str], deadline: float) -> tuple[list[str], list[tuple[str, str]]]:
     found = []
     left = []
     seen = set()
@@ -60,7 +60,12 @@ def _entries_of(uid: int, directories: list[str]) -> tuple[list[str], list[tuple
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(descriptor) as entries:
-                found += [f"{directory}/{entry.name}" for entry in entries if _owner(entry) == uid]
+                for entry in entries:
+                    if time.monotonic() > deadline:
+                        left.append((directory, "not listed in time"))
+                        break
+                    if _owner(entry) == uid:
+                        found.append(f"{directory}/{entry.name}")
         finally:
             os.close(descriptor)
     return sorted(found), left
