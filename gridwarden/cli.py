@@ -87,6 +87,7 @@ def run(command: click.Command, name: str, arguments: list[str]) -> int:  # noqa
 
     Whatever can go wrong becomes text here and nowhere else.
     """
+    open_missing_streams()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a subject no locale can print
     variable = f"_{name.upper()}_COMPLETE"
     if instruction := os.environ.get(variable):
@@ -121,6 +122,16 @@ def run(command: click.Command, name: str, arguments: list[str]) -> int:  # noqa
         )
         return UNEXPECTED
     return 0
+
+
+def open_missing_streams() -> None:
+    """Send to /dev/null what the caller closed (``>&-``), or the next file opened would get our output."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115  lives on
 
 
 def complain(name: str, message: str, hint: str = "") -> None:

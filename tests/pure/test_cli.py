@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
 import click
 import pytest
 
 from gridwarden import errors, reasons
 from gridwarden.cli import COMMANDS, gridwarden, load_command, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def outcome(error: BaseException | None, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -83,6 +90,17 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
         assert "Examples:" in (command.help or ""), command.name
         if isinstance(command, click.Group):
             pending += command.commands.values()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_neither_a_failure_nor_the_next_file_opened(closed: str, tmp_path: Path) -> None:
+    code = "import os, sys; from gridwarden import cli; code = cli.main(); print(code); sys.exit(code)"
+    command = f'exec "$0" -c "$1" --version {closed}; exit 99'
+
+    done = subprocess.run(["sh", "-c", command, sys.executable, code], cwd=tmp_path, check=False, capture_output=True)
+
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stdout + done.stderr
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
