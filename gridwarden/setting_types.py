@@ -6,13 +6,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
 POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 OnPrologFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
 OnEpilogFailure = Literal["record-gap", "drain"]  # the job is over: there is nothing to cancel or requeue
+
+
+class Section(BaseModel):
+    """What all sections share: no unknown key, no change after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FaultsError(ValueError):
@@ -62,6 +69,13 @@ def pool_prefix(name: str) -> str:
     return name
 
 
+def node_name(name: str) -> str:
+    """Return ``name``, which must be able to name a file, too."""
+    if not NODE.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a node")
+    return name
+
+
 def store_url(url: str) -> str:
     """Return ``url``, a database that every command finds from wherever it is started."""
     printable(url)
@@ -74,5 +88,6 @@ Text = Annotated[str, AfterValidator(printable)]
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 Account = Annotated[str, AfterValidator(account_name)]
 Prefix = Annotated[str, AfterValidator(pool_prefix)]
+NodeName = Annotated[str, AfterValidator(node_name)]
 SpoolPath = Annotated[str, AfterValidator(node_name_only)]
 StoreUrl = Annotated[str, AfterValidator(store_url)]

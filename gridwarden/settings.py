@@ -11,9 +11,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from gridwarden.errors import ConfigurationError
+from gridwarden.lease_settings import Leases
 from gridwarden.setting_types import (
     AbsolutePath,
     Account,
@@ -21,6 +22,7 @@ from gridwarden.setting_types import (
     OnEpilogFailure,
     OnPrologFailure,
     Prefix,
+    Section,
     SpoolPath,
     StoreUrl,
     Text,
@@ -34,12 +36,6 @@ def declared_pools(info: ValidationInfo) -> list[object]:
     """Return what the site gives as ``pools``, faulty or not."""
     pools = (info.context or {}).get("pools")
     return pools if isinstance(pools, list) else []
-
-
-class Section(BaseModel):
-    """What all sections share: no unknown key, no change after reading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Rule(Section):
@@ -192,6 +188,7 @@ class Settings(Section):
         description="Ban files in LCMAPS's grammar: a subject or FQAN pattern a line. Read anew at each decision; "
         "`gridwarden ban add` writes the first.",
     )
+    leases: Leases = Field(Leases(), description="How accounts are lent, and when they are lent to somebody else.")
     credentials: Credentials = Field(Credentials(), description="Where trust in credentials comes from.")
     directories: Directories = Field(Directories(), description="Where gridwarden keeps its own files.")
     holders_group: Account = Field(

@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from gridwarden.settings import Settings
 
 
+class LeaseValues(NamedTuple):
+    """The section ``leases`` of site.yaml, whose meaning gridwarden/lease_settings.py declares."""
+
+    name: str = "dn"
+    groupmapfile: Path | None = None
+    slots: int = 0
+    warn_at_percent: int = 90
+    idle_days: int = 30
+    cooling_hours: int = 24
+    nodes: tuple[str, ...] = ()
+    answer_hours: int = 2
+    homes: str = "rebuild"
+    skeleton: Path | None = None
+
+
 class SiteValues(NamedTuple):
     """The site as the mapper sees it; ``holders_group`` is a gid, ``node`` the name of this machine."""
 
@@ -30,6 +45,7 @@ class SiteValues(NamedTuple):
     holders_group: int
     register: Path
     ledger: Path
+    leases: LeaseValues = LeaseValues()
 
 
 def from_settings(settings: Settings) -> SiteValues:
@@ -49,4 +65,5 @@ def from_settings(settings: Settings) -> SiteValues:
         holders_group=settings.holders_gid(),
         register=settings.register_directory,
         ledger=settings.ledger_directory,
+        leases=LeaseValues(**dict(settings.leases)),
     )

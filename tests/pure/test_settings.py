@@ -152,3 +152,16 @@ def test_the_sample_with_everything_uncommented_says_the_same() -> None:
 
 def test_every_key_has_a_description() -> None:
     assert "None" not in reference()
+
+
+def test_lease_names_with_groups_need_the_file_that_says_which() -> None:
+    assert "is needed for name: dn-and-groups" in faults(leases={"name": "dn-and-groups"})
+    leases = Settings.of(site(leases={"name": "dn-and-groups", "groupmapfile": "/etc/grid-security/groupmapfile"}))
+    assert leases.leases.cooling_hours == 24
+
+
+@pytest.mark.parametrize(
+    "leases", [{"cooling_hours": 0}, {"warn_at_percent": 101}, {"slots": 10_000}, {"nodes": ["../n1"]}]
+)
+def test_no_setting_frees_an_account_at_once_or_names_what_cannot_be(leases: dict[str, Any]) -> None:
+    assert faults(leases=leases)

@@ -1,0 +1,88 @@
+"""The declaration of the section ``leases``: how accounts are lent, and when they go to somebody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from gridwarden.setting_types import AbsolutePath, FaultsError, NodeName, Section
+
+LeaseName = Literal["dn", "dn-and-groups"]
+Homes = Literal["rebuild", "quota", "keep"]
+
+
+class Leases(Section):
+    """How accounts of the pools are lent, and when one is lent to somebody else."""
+
+    name: LeaseName = Field(
+        "dn",
+        description="What a lease is named after: the subject alone, or the subject and the groups of its FQANs, "
+        "so that a person has an account for each set of groups. LCMAPS and Argus on the same gridmapdir "
+        "must be configured for the same.",
+    )
+    groupmapfile: AbsolutePath | None = Field(
+        None,
+        description="The groupmapfile that LCMAPS or Argus reads: which group each FQAN gives. "
+        "Needed for `name: dn-and-groups`.",
+        examples=["/etc/grid-security/groupmapfile"],
+    )
+    slots: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=9999,
+        description="How many accounts one identity may have for jobs beside each other, as LCMAPS's mapcounter: "
+        "`gridwarden map --slot K` takes the Kth. 0: one account an identity, without a slot in the lease's name.",
+    )
+    warn_at_percent: int = Field(
+        90,
+        strict=True,
+        ge=1,
+        le=100,
+        description="How full a pool may be before each new lease warns in syslog.",
+        json_schema_extra={"unit": "percent"},
+    )
+    idle_days: int = Field(
+        30,
+        strict=True,
+        ge=1,
+        description="How long nobody must have used a lease before `gridwarden lease recycle` takes it.",
+        json_schema_extra={"unit": "days"},
+    )
+    cooling_hours: int = Field(
+        24,
+        strict=True,
+        ge=1,
+        description="How long a released account stays taken before everything is asked again and it is lent anew.",
+        json_schema_extra={"unit": "hours"},
+    )
+    nodes: tuple[NodeName, ...] = Field(
+        (),
+        description="Nodes that must say that nothing of an account is left on them before it is lent anew. "
+        "Empty: this machine alone.",
+        examples=[["wn001", "wn002"]],
+    )
+    answer_hours: int = Field(
+        2,
+        strict=True,
+        ge=1,
+        description="How old such an answer may be.",
+        json_schema_extra={"unit": "hours"},
+    )
+    homes: Homes = Field(
+        "rebuild",
+        description="What becomes of an account's home before the account is lent anew: emptied and rebuilt from "
+        "`skeleton`; not touched, but its quota must show it empty; or kept, the site's own affair.",
+    )
+    skeleton: AbsolutePath = Field(
+        Path("/etc/skel"), description="Directory, root's own, of which a rebuilt home is a copy."
+    )
+
+    @model_validator(mode="after")
+    def groups_are_known(self) -> Self:
+        """Refuse names made of groups where nothing says which groups."""
+        if self.name == "dn-and-groups" and self.groupmapfile is None:
+            raise FaultsError([(("groupmapfile",), "is needed for name: dn-and-groups")])
+        return self
