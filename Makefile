@@ -42,5 +42,5 @@ docs: .venv/.made  ## the generated pages: configuration, commands, reasons, exi
 .venv/.made: pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --editable . --group dev
 	touch $@

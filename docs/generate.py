@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click_man.man import ManPage
 
-from gridwarden import reasons, records
+from gridwarden import __version__, reasons, records
 from gridwarden.cli import WHORAN, gridwarden, load_command
 from gridwarden.describe_settings import reference, sample
 
@@ -48,7 +50,6 @@ WHAT_TO_DO = {
     reasons.HOLDER_MISSING: "Map the identity again: the runtime directory is empty after a restart.",
     reasons.HOLDER_INVALID: "Look at the owner and mode of the holder file, then map the identity again.",
     reasons.HOLDER_NOT_LINKED: "The lease changed hands or was removed by another program; look before any job runs.",
-    reasons.STAMP_MISMATCH: "The account changed hands while the job waited, or the job has a stamp of its own making.",
     reasons.STAMP_MISMATCH: "The account changed hands while the job waited, or the stamp was forged; submit anew.",
     reasons.STAMP_PROTECTED: "A user tried to change `admin_comment` or `extra` of a stamped job.",
 }
@@ -57,6 +58,7 @@ WHAT_TO_DO = {
 def main() -> None:
     """Write every generated page."""
     for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path.relative_to(DOCS.parent)}")
 
@@ -68,6 +70,7 @@ def pages() -> dict[Path, str]:
         DOCS / "configuration.md": configuration_page(),
         DOCS / "files.md": files_page(),
         DOCS / "reasons.md": reasons_page(),
+        **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
     }
 
 
@@ -126,11 +129,35 @@ def files_page() -> str:
 def commands_page() -> str:
     """Return the page of every command: its own help."""
     sections = []
-    for name, command in [*walk(gridwarden, "gridwarden"), ("whoran", load_command(WHORAN))]:
+    for name, command in every_command():
         with click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH) as context:
             text = command.get_help(context)
         sections.append(f"## {name}\n\n```text\n{text}\n```\n")
     return f"{NOTICE}\n# Commands\n\nExit codes: [exit-codes.md](exit-codes.md).\n\n" + "\n".join(sections)
+
+
+def man_page(name: str, command: click.Command) -> str:
+    """Return the manual page of one command, in roff."""
+    page = ManPage(name.replace(" ", "-"))
+    page.version, page.date = f"gridwarden {__version__}", ""
+    description = inspect.cleandoc(command.help or "")
+    page.short_help = description.partition(".\n")[0].partition(". ")[0].replace("\n", " ")
+    page.description = description
+    with click.Context(command, info_name=name) as context:
+        page.synopsis = " ".join(command.collect_usage_pieces(context))
+        options = (option for option in command.params if isinstance(option, click.Option))
+        page.options = [found for option in options if (found := option.get_help_record(context))]
+        if isinstance(command, click.Group):
+            inner = ((below, command.get_command(context, below)) for below in command.list_commands(context))
+            page.commands = [(below, found.get_short_help_str(80)) for below, found in inner if found]
+    hyphenated = name.replace(" ", "\\-")
+    return str(page).replace(f".B {hyphenated}\n", f".B {name}\n") + "\n"
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that is installed, with its full name."""
+    yield from walk(gridwarden, "gridwarden")
+    yield "whoran", load_command(WHORAN)
 
 
 def walk(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:

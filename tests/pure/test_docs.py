@@ -36,6 +36,12 @@ def exit_codes() -> set[int]:
     return codes | {own.UNEXPECTED, own.OPERATING_SYSTEM, own.INTERRUPTED, own.PIPE_CLOSED}
 
 
+@pytest.mark.parametrize("name", [name for name, _ in GENERATE["every_command"]()])
+def test_every_command_has_a_manual_page_that_says_what_its_help_says(name: str) -> None:
+    path = DOCS / "man" / f"{name.replace(' ', '-')}.1"
+    assert path.read_text() == GENERATE["pages"]()[path], f"{path.name} is out of date: make docs"
+
+
 @pytest.mark.parametrize("page", ["commands_page", "configuration_page", "files_page", "reasons_page"])
 def test_generated_pages_are_what_the_code_says(page: str) -> None:
     path = DOCS / (page.removesuffix("_page") + ".md")

@@ -33,7 +33,7 @@ PACKAGES = (
     "sudo",
     "voms-clients",
 )
-TEST_REQUIREMENTS = ("hypothesis", "pytest")
+TEST_REQUIREMENTS = ("click-man", "hypothesis", "pytest")
 
 POOLS = {"cms": 2100, "atlas": 2200}
 POOL_SIZE = 20
