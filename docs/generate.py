@@ -150,8 +150,7 @@ def man_page(name: str, command: click.Command) -> str:
         if isinstance(command, click.Group):
             inner = ((below, command.get_command(context, below)) for below in command.list_commands(context))
             page.commands = [(below, found.get_short_help_str(80)) for below, found in inner if found]
-    hyphenated = name.replace(" ", "\\-")
-    return str(page).replace(f".B {hyphenated}\n", f".B {name}\n") + "\n"
+    return str(page).replace(f".B {name.replace(' ', '-')}\n", f".B {name}\n") + "\n"
 
 
 def every_command() -> Iterator[tuple[str, click.Command]]:
