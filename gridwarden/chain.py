@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gridwarden import ledger, records, trusted
+from gridwarden.errors import ConfigurationError
 
 ACKNOWLEDGED = "acknowledged"
 
@@ -31,14 +32,15 @@ class Line(NamedTuple):
 def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
     """The lines of the ledger with ``seq`` above ``after``, in order, each verified against its predecessor.
 
+    Closed files wholly at or below ``after`` are not opened again: the line ``after`` holds their hashes.
     What is appended after the call began is not read.  Raises ConfigurationError, OSError.
     """
     stored = acknowledged(directory)  # before the lines, of which a collector may store more meanwhile
     previous: Line | None = None
     pending: Line | None = None  # a line that cannot be read, until the next shows whether it explains it
     pending_bytes = b""
-    for where, raw in _raw_lines(directory):
-        line = _parse(raw, where, previous, stored)
+    for where, raw in _raw_lines(directory, after):
+        line = _parse(raw, where, previous, max(stored, after))
         if pending:
             if not _explains(line, pending_bytes):
                 yield pending
@@ -69,13 +71,17 @@ def acknowledge(directory: str | os.PathLike[str], seq: int) -> None:
 
 
 def acknowledged(directory: str | os.PathLike[str]) -> int:
-    """The last sequence number that a store is known to hold, 0 when there is none."""
+    """The last sequence number that a store is known to hold, 0 when there is none; raises ConfigurationError."""
     path = os.path.join(directory, ACKNOWLEDGED)
-    return int(trusted.read_file(path, 32)) if os.path.exists(path) else 0
+    try:
+        return int(trusted.read_file(path, 32)) if os.path.exists(path) else 0
+    except ValueError:
+        message = f"{path}: is not the number of a record"
+        raise ConfigurationError(message, "keep it for whoever looks into it, and move it away") from None
 
 
-def _raw_lines(directory: str | os.PathLike[str]) -> Iterator[tuple[str, bytes]]:
-    """(file:line, bytes without the newline) of all files as they stood at one moment.
+def _raw_lines(directory: str | os.PathLike[str], after: int) -> Iterator[tuple[str, bytes]]:
+    """(file:line, bytes without the newline) of the files with lines above ``after``, as they stood at one moment.
 
     The lock is held only while the files are opened, so that a rotation cannot fall between them.
     """
@@ -91,6 +97,9 @@ def _raw_lines(directory: str | os.PathLike[str]) -> Iterator[tuple[str, bytes]]
             os.close(lock)
     finally:
         os.close(root)
+    while len(files) > 1 and 0 < _first_seq(files[1][1]) <= after:
+        os.close(files.pop(0)[1])
+        sizes.pop(0)
     for (name, descriptor), size in zip(files, sizes, strict=True):
         with open(descriptor, "rb") as file:
             number = 0
@@ -104,6 +113,12 @@ def _open(root: int, name: str) -> int | None:
         return os.open(name, trusted.OPEN_FLAGS, dir_fd=root)
     except FileNotFoundError:
         return None
+
+
+def _first_seq(descriptor: int) -> int:
+    """The number of a file's first line, 0 when that cannot be read."""
+    parts = ledger.split_line(os.pread(descriptor, ledger.LONGEST_LINE, 0).partition(b"\n")[0])
+    return parts[0] if parts else 0
 
 
 def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
@@ -124,9 +139,26 @@ def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
         pass  # erased for privacy: its digest still holds its place in the chain
     elif ledger.digest_of(body) != digest:
         fault = fault or "the record was altered"
+    elif (record := _record(body)) is None:
+        fault = fault or "it is sealed like a record, but holds none: gridwarden did not write it"
     else:
-        values = json.loads(body)
+        values = record
     return Line(seq, claimed, values, where, fault)
+
+
+def _record(body: bytes) -> dict[str, records.Value] | None:
+    """The flat object that a body is; None for any other, and for integers that no field and no store holds."""
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not all(map(_is_value, values.values())):
+        return None
+    return values
+
+
+def _is_value(value: object) -> bool:
+    return value is None or type(value) is str or (type(value) is int and -(2**63) <= value < 2**63)
 
 
 def _explains(line: Line, torn: bytes) -> bool:

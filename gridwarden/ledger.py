@@ -133,12 +133,13 @@ def split_line(line: bytes) -> tuple[int, str, str, bytes] | None:
     Only the form is judged here; ``gridwarden.chain`` compares hashes.
     """
     head, found, rest = line.partition(b',"hash":"')
-    if not (found and head.startswith(b'{"seq":') and head[7:].isdigit() and line.endswith(b"}")):
+    number = head[7:]
+    if not (found and head.startswith(b'{"seq":') and number.isdigit() and len(number) < 19 and line.endswith(b"}")):
         return None
     if rest[64:76] != b'","digest":"' or rest[140:149] != b'","body":':
         return None
     claimed, digest = rest[:64].decode("ascii", "replace"), rest[76:140].decode("ascii", "replace")
-    return int(head[7:]), claimed, digest, rest[149:-1]
+    return int(number), claimed, digest, rest[149:-1]
 
 
 def closed_files(ledger: int) -> list[str]:

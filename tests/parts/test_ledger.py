@@ -203,6 +203,50 @@ def test_rotation_keeps_one_chain_over_all_files(directory: Path, monkeypatch: p
     assert [line.seq for line in chain.read(directory, after=28)] == [29, 30]
 
 
+def test_what_a_store_holds_is_not_read_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROTATE_AT", 900)
+    for number in range(1, 9):
+        hold(directory, str(number))
+    whole = [(line.seq, line.hash) for line in chain.read(directory)]
+    first = directory / "00000001.jsonl"
+    second = int(json.loads((directory / "00000002.jsonl").read_bytes().splitlines()[0])["seq"])
+    first.write_bytes(b"")
+    for after in range(second, 9):
+        lines = list(chain.read(directory, after))
+        assert [(line.seq, line.hash) for line in lines] == whole[after:]
+        assert not any(line.fault for line in lines)
+    assert any("removed" in line.fault for line in chain.read(directory))
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"[1]", b'{"kind":[1]}', b'{"kind":"hold","time":1e400}', b"9" * 5000])
+def test_a_forged_line_with_the_right_seal_is_shown_and_hides_no_other(directory: Path, body: bytes) -> None:
+    _, head = hold(directory, "1")
+    line, _, _ = ledger._line(head, 2, body)
+    with (directory / "current.jsonl").open("ab") as file:
+        file.write(line)
+    hold(directory, "3")
+    assert [bool(line.fault) for line in chain.read(directory)] == [False, True, False]
+    assert jobs(directory) == ["1", "3"]
+
+
+def test_a_number_that_no_ledger_reaches_is_no_record(directory: Path) -> None:
+    hold(directory, "1")
+    line = (directory / "current.jsonl").read_bytes().replace(b'"seq":1,', b'"seq":' + b"9" * 5000 + b",")
+    with (directory / "current.jsonl").open("ab") as file:
+        file.write(line)
+    hold(directory, "3")
+    assert jobs(directory) == ["1", "3"]
+    assert [line.body["kind"] for line in chain.read(directory)] == ["hold", "gap", "hold"]
+
+
+def test_a_spoilt_note_of_what_is_stored_is_said_in_one_line(directory: Path) -> None:
+    hold(directory, "1")
+    (directory / "acknowledged").write_bytes(b"x\n")
+    (directory / "acknowledged").chmod(0o600)
+    with pytest.raises(ConfigurationError, match="not the number of a record"):
+        list(chain.read(directory))
+
+
 def test_a_full_disk_is_said_and_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
     """On a real file system of 64 KiB, in a mount namespace that ends with the process."""
     code = (
