@@ -133,7 +133,7 @@ def _calendar(text: str, now: int, zone: tzinfo, *, date_alone: bool) -> int:
         return _from_wall_clock(datetime.combine(day, _clock(match, text)), zone, text)
     if match := _ISO.fullmatch(text):
         if match["hour"] is None and not date_alone:
-            raise _day_or_midnight(text, zone)
+            raise _day_or_midnight(text, now, zone)
         day = _date(match["date"], text)
         wall = datetime.combine(day, _clock(match, text) if match["hour"] else time())
         if match["offset"] is None:
@@ -201,11 +201,11 @@ def _still_to_come(text: str, instant: int, now: int, zone: tzinfo) -> BadQuesti
     return BadQuestion(message, f"for the day before, write {reading} or 'yesterday {text}'")
 
 
-def _day_or_midnight(text: str, zone: tzinfo) -> BadQuestion:
+def _day_or_midnight(text: str, now: int, zone: tzinfo) -> BadQuestion:
     day = _date(text, text)
-    following = day + timedelta(days=1) if day < date.max else day
+    end = "now" if day == _aware(now, zone).date() else str(day + timedelta(days=1) if day < date.max else day)
     first = format_instant(_instant(datetime.combine(day, time(), zone)), zone)
-    message = f"{text!r} is the whole day {day}..{following} or the instant {first}"
+    message = f"{text!r} is the whole day {day}..{end} or the instant {first}"
     return BadQuestion(message, "write one of them, or add a time")
 
 
@@ -220,6 +220,8 @@ def _day_or_month_first(text: str, match: re.Match[str], zone: tzinfo) -> BadQue
             continue
     if not readings:
         return BadQuestion(f"{text!r} is not a day of the calendar", GRAMMAR)
+    if len(readings) == 1:
+        return BadQuestion(f"{text!r} is not written year-month-day", f"write '{readings[0][:10]}{match[5]}'")
     message = f"{text!r} is written day first or month first: {' or '.join(readings)}"
     return BadQuestion(message, "write the date as year-month-day")
 
@@ -239,7 +241,11 @@ def _refuse_unsaid_day(start: int, first: str, last: str, now: int, zone: tzinfo
 
 
 def _aware(instant: int, zone: tzinfo) -> datetime:
-    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone)
+    moment = _EPOCH + timedelta(microseconds=instant)
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:  # the calendar's last hours, which have no date east of Greenwich
+        return moment
 
 
 def _instant(moment: datetime) -> int:

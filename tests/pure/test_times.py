@@ -91,6 +91,18 @@ def test_a_time_with_two_readings_is_refused_with_both(text, zone, readings):
         assert reading in told
 
 
+def test_the_readings_of_today_can_be_asked_today():
+    assert "2026-11-21..now" in refusal("2026-11-21")
+
+
+def test_a_date_that_can_only_be_read_one_way_is_written_out_with_its_time():
+    assert "'2026-11-20 14:00'" in refusal("20.11.2026 14:00")
+
+
+def test_the_last_hours_of_the_calendar_are_refused_like_any_other_future():
+    assert "still to come" in refusal("9999-12-31T23:30Z", BERLIN)
+
+
 def test_the_hour_that_comes_twice_is_refused_when_asked_within_it():
     now = instant("2026-10-25T02:45:00+01:00")
     told = refusal("02:30", now=now)
