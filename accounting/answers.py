@@ -74,9 +74,9 @@ def of_guest(process: LiveProcess, entry: Entry, holder: Holder | None) -> Answe
 
 
 def of_unregistered(
-    process: LiveProcess, node: str, job: str, candidates: Sequence[Candidate], *, lent: bool
+    process: LiveProcess, node: str, job: str, candidates: Sequence[Candidate], missing: str, *, lent: bool
 ) -> list[Answer]:
-    """A process below a job step whose job the register does not have."""
+    """A process below a job step whose job the register does not have; ``missing`` says why."""
     answer = NOTHING._replace(
         account=process.user, node=node, batch=BATCH, job=job, pid=process.pid, since=process.started
     )
@@ -86,7 +86,7 @@ def of_unregistered(
         return [
             answer._replace(evidence=evidence.KERNEL_MEASURED, scheme=LOCAL, identity=process.user, because=because)
         ]
-    because += "; no hook entered the job in the register"
+    because += f"; {missing}"
     if not candidates:
         return [
             answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}, and no record says who held the account")
@@ -95,9 +95,21 @@ def of_unregistered(
     return [_named(answer, candidate, level, because) for candidate in candidates]
 
 
-def of_stray(process: LiveProcess, entries: Sequence[Entry], candidates: Sequence[Candidate]) -> list[Answer]:
+def of_unplaced(process: LiveProcess, node: str, candidates: Sequence[Candidate]) -> list[Answer]:
+    """A process of a lent account where the job steps or the register could not be read."""
+    here = NOTHING._replace(account=process.user, node=node, pid=process.pid, since=process.started)
+    because = "whether a job accounts for it cannot be told"
+    if not candidates:
+        because += ", nor who held the account, from what could be read"
+        return [here._replace(evidence=evidence.AMBIGUOUS, because=because)]
+    return [_named(here, candidate, *_level(candidates, because)) for candidate in candidates]
+
+
+def of_stray(
+    process: LiveProcess, node: str, entries: Sequence[Entry], candidates: Sequence[Candidate]
+) -> list[Answer]:
     """A process of a lent account that no job step is a parent of; ``entries`` are the account's jobs here."""
-    here = NOTHING._replace(account=process.user, pid=process.pid, since=process.started)
+    here = NOTHING._replace(account=process.user, node=node, pid=process.pid, since=process.started)
     running = [entry for entry in entries if entry.start <= process.started + START_BLUR]
     if not running:
         because = "a stray: no job of the account that runs here accounts for it"

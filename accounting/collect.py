@@ -114,7 +114,7 @@ def collect_slurm(
     """
     source = f"{batch_records.BATCH}:{cluster}"
     with store.transaction() as connection:
-        begin = _begin_of_jobs(connection, source, cluster) if since is None else since
+        begin = _begin_of_jobs(connection, source, cluster, now) if since is None else since
     fresh: list[str] = []
     rows = 0
     for values in _batches(batch_records.parse(lines(begin)), BATCH_ROWS):
@@ -126,10 +126,10 @@ def collect_slurm(
         rows += len(values)
         progress(source, rows)
     with store.transaction() as connection:
-        last = _position(connection, source).at
+        last = _collected_until(connection, source, now)
         # An asked-for window that leaves a hole after the last collection must not hide the hole.
         if begin <= max(last, sacct.EARLIEST):
-            _set_position(connection, source, Position(max(last, now), ""))
+            _set_position(connection, source, Position(now, ""))
         known = _count_faults(connection, source)
     return Collected(source, rows, fresh, known)
 
@@ -164,8 +164,8 @@ def _add_faults(connection: Connection, source: str, found: list[tuple[str, str]
     """Keep faults; return those that are new, one sentence each."""
     fresh = []
     for place, fault in found:
-        row = {"source": source, "place": _storable(place), "fault": fault, "seen": now}
-        if connection.execute(insert(schema.faults).on_conflict_do_nothing(), [row]).rowcount:
+        row = {"source": source, "place": place, "fault": fault, "seen": now}
+        if connection.execute(insert(schema.faults).on_conflict_do_nothing(), [_storable(row)]).rowcount:
             fresh.append(f"{place}: {fault}")
     return fresh
 
@@ -175,18 +175,27 @@ def _count_faults(connection: Connection, source: str) -> int:
     return connection.scalar(select(func.count()).where(faults == source)) or 0
 
 
-def _storable(line: str) -> str:
-    """Return a line with bytes that are not UTF-8 written as escapes, since a database takes none."""
-    return line.encode("utf-8", "backslashreplace").decode("utf-8")
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with bytes that are not UTF-8 written as escapes, since a database takes none."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
-def _begin_of_jobs(connection: Connection, source: str, cluster: str) -> int:
-    position = _position(connection, source).at
+def _begin_of_jobs(connection: Connection, source: str, cluster: str, now: int) -> int:
+    position = _collected_until(connection, source, now)
     if not position:
         return sacct.EARLIEST
     jobs = schema.batch_jobs.c
     unfinished = connection.scalar(select(func.min(jobs.submit)).where(jobs.end.is_(None), jobs.cluster == cluster))
     return min(position - OVERLAP, unfinished or position)
+
+
+def _collected_until(connection: Connection, source: str, now: int) -> int:
+    """Return how far jobs were collected: from the beginning again where a clock that was ahead says later than now."""
+    position = _position(connection, source).at
+    return position if position <= now else 0
 
 
 def _open_runs(connection: Connection, identifier: str) -> list[Run]:
@@ -208,12 +217,13 @@ def _set_position(connection: Connection, source: str, position: Position) -> No
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(insert(table).on_conflict_do_nothing(), [_storable(row) for row in rows])
 
 
 def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, and bring those that are there up to date."""
     if rows:
+        rows = [_storable(row) for row in rows]
         statement = insert(table)
         keys = [column.name for column in table.primary_key]
         rest = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}

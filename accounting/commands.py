@@ -27,6 +27,8 @@ PROGRESS_SECONDS = 2
 ANSWER_COLUMNS = (
     "evidence", "identity", "vo", "account", "job", "node", "cluster", "pid", "since", "until", "because",
 )  # fmt: skip
+# What a program needs besides, to tell identities of two schemes and jobs of two batch systems apart.
+ANSWER_FIELDS = (*ANSWER_COLUMNS, "scheme", "batch")
 
 
 @click.command("collect")
@@ -125,7 +127,7 @@ def report_command(
 
 
 @click.command("whoran", context_settings={"ignore_unknown_options": True})
-@click.argument("question", required=False, metavar="[PID|TIME|FROM..TO]", type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, metavar="[PID|TIME|FROM..TO]", type=click.UNPROCESSED)
 @click.option("--node", metavar="PATTERN", help="Only this node, or those that match: 'wn0*'.")
 @click.option("--account", metavar="PATTERN", help="Only this account, or those that match: 'cms*'.")
 @click.option("--identity", metavar="TEXT", help="Only identities that contain this, in any case.")
@@ -140,7 +142,7 @@ def report_command(
     help="The site's configuration.",
 )
 def whoran_command(
-    question: str | None,
+    words: tuple[str, ...],
     node: str | None,
     account: str | None,
     identity: str | None,
@@ -165,16 +167,22 @@ def whoran_command(
     from gridwarden.accounting.question import ask
     from gridwarden.accounting.whoran import Node, whoran
 
-    if question is not None and question.startswith("--"):
-        raise click.NoSuchOption(question)
+    for word in words:
+        if word.startswith("--"):
+            raise click.NoSuchOption(word)
     now, zone = _now(), times.system_zone()
-    asked = ask(question, now=now, zone=zone, node=node, account=account, identity=identity, job=job)
+    asked = ask(
+        " ".join(words) if words else None, now=now, zone=zone, node=node, account=account, identity=identity, job=job
+    )
     settings = load_settings.load(config)
     here = Node(settings.holders_directory, settings.register_directory, settings.slurm.spool, settings.pools)
     past = Past(settings.store, settings.ledger_directory)
     answers, notes = whoran(asked, here, past)
-    if answers or format != "table":
-        output.write([show.answer_cells(answer, zone) for answer in answers], ANSWER_COLUMNS, format)
+    if format != "table":
+        output.write([show.answer_cells(answer, zone) for answer in answers], ANSWER_FIELDS, format)
+    elif answers:
+        cells = [show.answer_cells(answer, zone, to_the_second=True) for answer in answers]
+        output.write(cells, ANSWER_COLUMNS, format)
     notes += _record_question(settings, shlex.join(sys.argv[1:]), len(answers))
     for note in notes:
         _note("whoran", note)

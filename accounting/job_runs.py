@@ -75,7 +75,7 @@ def number(body: Body, field: str) -> int:
     value = body.get(field)
     if isinstance(value, int):
         return value
-    return int(value) if value is not None and value.isascii() and value.isdigit() else 0
+    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 19 else 0
 
 
 def _begin(ledger: str, seq: int, body: Body) -> Run:
@@ -102,6 +102,7 @@ def _begin(ledger: str, seq: int, body: Body) -> Run:
 
 
 def _same_job(run: Run, body: Body) -> bool:
+    # Slurm counts a restart before the Epilog of the run that it requeues, and runs a job once at a time.
     return (run.batch, run.cluster, run.node, run.job) == tuple(
         text(body, field) for field in ("batch", "cluster", "node", "job")
-    ) and run.restart == number(body, "restart")
+    ) and run.restart <= number(body, "restart")

@@ -43,6 +43,7 @@ class Past:
         self._store = self._open(store_url)
         self._new: list[Body] = []
         self._runs: dict[tuple[str, int], Run] = {}
+        self._sightings: dict[str, list[Sighting]] = {}  # read once: jobs of one account ask for the same
         try:
             self._read_ledger(ledger_directory)
         except (GridwardenError, OSError) as error:
@@ -67,7 +68,7 @@ class Past:
 
     def job_of(self, run: Run) -> Job | None:
         """Return the batch system's own record of the job of a run, or None when it was not collected."""
-        where = "cluster = :cluster AND job = :job AND restart = :restart"
+        where = "batch = :batch AND cluster = :cluster AND job = :job AND restart = :restart"
         found = (Job(*row) for row in self._query(f"{_JOBS} WHERE {where}", run._asdict()))
         return next((job for job in found if is_of(run, job)), None)
 
@@ -91,8 +92,11 @@ class Past:
 
     def sightings(self, account: str) -> list[Sighting]:
         """Return every record that names ``account`` with a lease."""
-        question = Question(None, None, account=account)
-        return [sighting(body) for body in self._bodies(_SIGHTINGS, question, ("account",), KINDS_OF_SIGHTING)]
+        if account not in self._sightings:
+            question = Question(None, None, account=account)
+            bodies = self._bodies(_SIGHTINGS, question, ("account",), KINDS_OF_SIGHTING)
+            self._sightings[account] = [sighting(body) for body in bodies]
+        return self._sightings[account]
 
     def lending(self, lease: str) -> Sighting | None:
         """Return who was lent an account under the lease id, or None when no record names them."""
@@ -109,13 +113,13 @@ class Past:
             # One transaction, so that all look-ups and the ledger's position are of one moment.
             connection.execute("BEGIN")
             (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+            store_file.refuse_other_schema(version or 0, path)
         except GridwardenError as error:
             self.unread.append(str(error))
             return None
         except sqlite3.Error as error:
             self.unread.append(f"the store {path} cannot be read: {error}")
             return None
-        store_file.refuse_other_schema(version or 0, path)
         return connection
 
     def _read_ledger(self, directory: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,8 +15,14 @@ if TYPE_CHECKING:
 
 LARGEST_PID = 4_194_304  # PID_MAX_LIMIT of 64-bit Linux
 HINT = f"ask for a pid, or for a time: {times.GRAMMAR}"
+NAME_HINT = (
+    "ask for an account with --account, for a node with --node, a person with --identity, a job with --job; "
+    "a time is written 14:02 or '2026-11-21 14:02'"
+)
 
 _PATTERN = set("*?[")
+_NAMED_TIMES = {"now", "today", "yesterday"}
+_PART_OF_JOB = re.compile(r"\d+[_+]\S*", re.ASCII)
 
 
 class Question(NamedTuple):
@@ -61,6 +69,9 @@ def ask(
     for name, value in filters.items():
         if value == "":
             raise BadQuestion(f"--{name} is empty", f"leave --{name} away to ask about every {name}")
+    if job is not None and _PART_OF_JOB.fullmatch(job):
+        hint = f"ask for its own number: sacct -X -o JobIDRaw -j {shlex.quote(job)}"
+        raise BadQuestion(f"--job {job} is one of several in an array or a heterogeneous job", hint)
     if text is None:
         if not any(filters.values()):
             raise BadQuestion("nothing was asked", HINT)
@@ -73,5 +84,9 @@ def ask(
         return Question(int(text), None, **filters)
     if times.is_range(text):
         return Question(None, times.parse_range(text, now=now, zone=zone), **filters)
+    if (text[:1].isalpha() or text.startswith("/")) and text.split()[0] not in _NAMED_TIMES:
+        raise BadQuestion(f"{text!r} is neither a pid nor a time", NAME_HINT)
     instant = times.parse_instant(text, now=now, zone=zone)
-    return Question(None, times.Range(instant, instant + 1), **filters)
+    # Logs and Slurm write whole seconds: such a time is all of its second.
+    length = 1 if instant % times.MICROSECONDS else times.MICROSECONDS
+    return Question(None, times.Range(instant, instant + length), **filters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from gridwarden.accounting import evidence, schema
 from gridwarden.accounting.attribute import Attribution, attribute
@@ -109,7 +109,7 @@ def _attributions(connection: Connection, within: Range) -> Iterator[Attribution
 def _steps(connection: Connection, jobs: list[Job]) -> dict[tuple[object, ...], list[Step]]:
     table = schema.batch_steps
     found: dict[tuple[object, ...], list[Step]] = {}
-    for row in connection.execute(select(table).where(table.c.job.in_({job.job for job in jobs}))):
+    for row in connection.execute(select(table).where(*_of(jobs, table))):
         step = Step(*row)
         found.setdefault(step[:5], []).append(step)
     return found
@@ -118,10 +118,15 @@ def _steps(connection: Connection, jobs: list[Job]) -> dict[tuple[object, ...], 
 def _runs(connection: Connection, jobs: list[Job]) -> dict[str, list[Run]]:
     table = schema.job_runs
     found: dict[str, list[Run]] = {}
-    for row in connection.execute(select(table).where(table.c.job.in_({job.job for job in jobs}))):
+    for row in connection.execute(select(table).where(*_of(jobs, table))):
         run = Run(*row)
         found.setdefault(run.job, []).append(run)
     return found
+
+
+def _of(jobs: list[Job], table: Table) -> list[ColumnElement[bool]]:
+    """Name all the columns that an index of jobs begins with."""
+    return [table.c[name].in_({getattr(job, name) for job in jobs}) for name in ("batch", "cluster", "job")]
 
 
 def _leases(connection: Connection, jobs: list[Job]) -> dict[str, Sighting]:

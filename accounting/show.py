@@ -20,12 +20,16 @@ def cpu_text(microseconds: int) -> str:
     return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
 
 
-def answer_cells(answer: Answer, zone: tzinfo) -> dict[str, object]:
-    """Return the cells of an answer by column, its times as ISO 8601 with their offset in the zone."""
+def answer_cells(answer: Answer, zone: tzinfo, *, to_the_second: bool = False) -> dict[str, object]:
+    """Return the cells of an answer by column, its times as ISO 8601 with their offset in the zone.
+
+    To the second they are easier to read, and still find the answer when they are asked again.
+    """
     cells = answer._asdict()
     for name in ("since", "until"):
-        instant = cells[name]
-        cells[name] = None if instant is None else times.format_instant(instant, zone)
+        if (instant := cells[name]) is not None:
+            shown = instant // times.MICROSECONDS * times.MICROSECONDS if to_the_second else instant
+            cells[name] = times.format_instant(shown, zone)
     return cells
 
 

@@ -113,4 +113,6 @@ def _hint(problem: str) -> str:
         return "free space on its file system and run gridwarden collect again; nothing that it had is lost"
     if "locked" in problem:
         return "another gridwarden collect is running; run this one again when it has ended"
-    return "keep the file; move it away and gridwarden collect --since builds a new one from what still exists"
+    if "unable to open" in problem or "readonly" in problem:
+        return "make its directory writable, or its file system: even reading makes files beside it"
+    return "keep the file; move it away and gridwarden collect builds a new one from what still exists"

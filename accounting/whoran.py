@@ -5,10 +5,11 @@ An answer never says more than its evidence level; what could not be read is sai
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, register
-from gridwarden.accounting import answers, hostlist, lease_history, live_process
+from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.lease_history import Candidate
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from gridwarden.accounting.answers import Answer
     from gridwarden.accounting.batch_records import Job
+    from gridwarden.accounting.job_runs import Run
+    from gridwarden.accounting.live_process import LiveProcess
     from gridwarden.accounting.past import Past
     from gridwarden.accounting.question import Question
     from gridwarden.holders import Holder
@@ -42,6 +45,8 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
         found = [*_living(question.pid, node, past, notes), *_killed(question, past)]
         if len({(answer.node, answer.since) for answer in found}) > 1:
             notes.append(f"more than one process had the pid {question.pid}; SINCE tells them apart")
+        if not found and not notes:
+            notes.append(f"no process of this machine has the pid {question.pid}, and no record of a kill names it")
     else:
         found = _during(question, node, past)
     chosen = [
@@ -51,7 +56,12 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
             nodes=hostlist.expand(answer.node), account=answer.account, subject=answer.identity, job=answer.job
         )
     ]
-    return sorted(chosen, key=lambda answer: (answer.since or 0, answer)), [*notes, *past.unread]
+    if question.pid is not None and len(chosen) < len(found):
+        notes.append("the options leave out a process that had the pid; whoran finds a living one only on its own node")
+    if chosen and all(answer.evidence == evidence.KERNEL_MEASURED for answer in chosen):
+        return chosen, notes  # which does not rest on the past
+    # A ledger that was given another name is in the store twice.
+    return sorted(set(chosen), key=lambda answer: (answer.since or 0, repr(answer))), [*notes, *past.unread]
 
 
 def _living(pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
@@ -65,17 +75,37 @@ def _living(pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
     lineage = (process.pid, *process.ancestors)
     step = next((step for each in lineage for step in steps or () if step.pid == each), None)
     if step is None:
-        if not _is_lent(process.user, node):
-            notes.append(
-                f"process {pid} ({process.command}) is in no batch job, and {process.user} is no account that is lent"
-            )
-            return []
-        entries = [entry for entry in _registered(node, notes) if entry.account == process.user]
-        return answers.of_stray(process, entries, _candidates(process.user, process.started, node, past))
-    entry = next((each for each in _registered(node, notes) if (each.node, each.job) == (step.node, step.job)), None)
+        return _outside_steps(process, node, past, notes, steps_known=steps is not None)
+    return _below_step(process, step, node, past, notes)
+
+
+def _outside_steps(
+    process: LiveProcess, node: Node, past: Past, notes: list[str], *, steps_known: bool
+) -> list[Answer]:
+    """Answer for a process that no job step, of those that are known, is a parent of."""
+    if not _is_lent(process.user, node):
+        where = "is in no batch job, and " if steps_known else ""
+        notes.append(
+            f"process {process.pid} ({process.command}) {where}runs as {process.user}, an account that is not lent"
+        )
+        return []
+    entries = _registered(node, notes)
+    candidates = _candidates(process.user, process.started, node, past)
+    if entries is None or not steps_known:
+        return answers.of_unplaced(process, _this_node(), candidates)
+    of_account = [entry for entry in entries if entry.account == process.user]
+    return answers.of_stray(process, _this_node(), of_account, candidates)
+
+
+def _below_step(process: LiveProcess, step: slurm.Step, node: Node, past: Past, notes: list[str]) -> list[Answer]:
+    """Answer for a process below a job step, or for the step's own slurmstepd."""
+    entries = _registered(node, notes)
+    entry = next((each for each in entries or () if (each.node, each.job) == (step.node, step.job)), None)
     if entry is None:
         candidates = _candidates(process.user, process.started, node, past)
-        return answers.of_unregistered(process, step.node, step.job, candidates, lent=_is_lent(process.user, node))
+        missing = "the register cannot be read" if entries is None else "no hook entered the job in the register"
+        lent = _is_lent(process.user, node)
+        return answers.of_unregistered(process, step.node, step.job, candidates, missing, lent=lent)
     if process.uid not in {0, entry.uid}:
         return [answers.of_guest(process, entry, _holder(process.user, node)[0])]
     holder, why = _holder(entry.account, node)
@@ -101,8 +131,11 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     runs = past.runs(question)
     since, until = question.within or (0, past.FOREVER)
     found = [answer for run in runs if _overlaps(answer := answers.of_run(run, past.job_of(run)), since, until)]
+    runs_of: dict[str, list[Run]] = {}
+    for run in runs:
+        runs_of.setdefault(run.job, []).append(run)
     for job in past.jobs(question):
-        if not any(is_of(run, job) for run in runs):
+        if not any(is_of(run, job) for run in runs_of.get(job.job, ())):
             found += _recorded_by_batch(job, node, past)
     found += _killed(question, past)
     account = question.exact("account")
@@ -152,9 +185,15 @@ def _is_lent(account: str, node: Node) -> bool:
     return of_pool or _holder(account, node)[0] is not None
 
 
-def _registered(node: Node, notes: list[str]) -> list[Entry]:
+def _registered(node: Node, notes: list[str]) -> list[Entry] | None:
+    """Return the jobs that hooks have started here; None when that cannot be told."""
     try:
         return register.everything(node.register)
     except (ConfigurationError, OSError) as error:
-        notes.append(f"the register of running jobs {node.register} cannot be read: {error}")
-        return []
+        why = getattr(error, "strerror", None) or str(error)
+        notes.append(f"the register of running jobs {node.register} cannot be read: {why.lower()}")
+        return None
+
+
+def _this_node() -> str:
+    return os.uname().nodename.partition(".")[0]

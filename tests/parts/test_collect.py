@@ -267,6 +267,28 @@ def test_a_first_collect_of_recent_jobs_does_not_hide_the_older_ones(url):
     assert asked == [sacct.EARLIEST, NOW - collect.OVERLAP]
 
 
+def test_a_clock_that_was_ahead_does_not_hide_the_jobs_after_it(url):
+    begins = []
+
+    def lines(begin):
+        begins.append(begin)
+        return []
+
+    store = open_store(url)
+    for moment in (NOW + 4 * 365 * 86_400_000_000, NOW, NOW + 1):
+        collect.collect_slurm(store, lines, "site", since=None, now=moment, progress=quiet)
+    assert begins == [collect.sacct.EARLIEST, collect.sacct.EARLIEST, NOW - collect.OVERLAP]
+
+
+def test_bytes_that_no_database_takes_stop_no_collect(url, directory):
+    start(directory, "7", subject="/CN=\udcff")
+    from_ledger(url, directory)
+    assert rows(url, "SELECT subject FROM job_runs") == [("/CN=\\udcff",)]
+    odd = RECORDED.read_text().splitlines()[0] + "\udcff"
+    from_sacct(url, lambda _: [odd])
+    assert rows(url, "SELECT count(*) FROM batch_jobs") == [(1,)]
+
+
 def test_the_report_adds_up_to_sacct(url):
     from_sacct(url, lambda _: RECORDED.read_text().splitlines())
     found = report(open_to_read(url), Range(0, NOW), BY)

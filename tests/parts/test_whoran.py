@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -220,6 +221,64 @@ def test_a_process_of_another_account_within_a_job_is_its_own_holders(machine):
     assert answer.evidence == evidence.LEASE_HISTORY
 
 
+def test_a_process_is_not_called_a_stray_where_jobs_cannot_be_read(machine):
+    machine.hold()
+    machine.enter("7")
+    pid = machine.step("7")
+    (machine.root / "spool").rename(machine.root / "gone")
+    answer = only(machine.ask(str(pid)))
+    assert (answer.identity, answer.evidence) == (ANNA, evidence.LEASE_HISTORY)
+    assert "cannot be told" in answer.because
+    assert "stray" not in answer.because
+
+
+def test_a_spoilt_register_is_not_taken_for_an_empty_one(machine):
+    machine.hold()
+    machine.enter("7")
+    pid = machine.step("7")
+    next((machine.node.register / LENT).iterdir()).write_bytes(b"spoilt")
+    (answer,), notes = machine.ask(str(pid))
+    assert answer.because == "its parents lead to the job's slurmstepd; the register cannot be read"
+    assert any("register" in note for note in notes)
+
+
+def test_what_the_kernel_measured_needs_no_word_about_the_past(machine):
+    machine.hold()
+    machine.enter("7")
+    assert machine.ask(str(machine.step("7")))[1] == []
+    assert any("store" in note for note in machine.ask("now")[1])
+
+
+def test_a_pid_asked_for_on_another_node_is_not_silently_unknown(machine):
+    machine.hold()
+    machine.enter("7")
+    answers, notes = machine.ask(str(machine.step("7")), node="n9")
+    assert answers == []
+    assert "only on its own node" in notes[0]
+
+
+def test_a_ledger_under_a_new_name_does_not_double_the_answers(machine):
+    machine.start("7")
+    machine.start("8")
+    machine.end("8")
+    machine.collect()
+    (machine.ledger / "id").unlink()
+    machine.end("7")
+    machine.collect()
+    jobs = [answer.job for answer in machine.ask("-1m..now")[0]]
+    assert jobs.count("8") == 1
+
+
+def test_a_newer_store_leaves_the_answer_that_this_machine_knows(machine):
+    machine.collect()
+    machine.start("7")
+    with sqlite3.connect(machine.root / "store.sqlite") as store:
+        store.execute("UPDATE schema_version SET version = 2")
+    answers, notes = machine.ask("now")
+    assert only((answers, notes)).job == "7"
+    assert any("schema 2" in note for note in notes)
+
+
 def test_a_job_of_a_local_user_is_said_to_be_theirs(machine):
     answer = only(machine.ask(str(machine.step("7"))))
     assert (answer.scheme, answer.identity, answer.job) == ("local", LENT, "7")
@@ -376,7 +435,8 @@ def command(tmp_path):
 def test_the_exit_code_says_found_unknown_or_unclear(command):
     assert command("4194303").returncode == 1
     assert command("--", "-2h").returncode == 1
-    for words in (["25:00"], ["02/03/2026"], ["--nod", "n1"], [], ["-2x"]):
+    assert command("yesterday", "14:00").returncode == 1
+    for words in (["25:00"], ["02/03/2026"], ["yesterday", "25:00"], ["--nod", "n1"], [], ["-2x"]):
         said = command(*words)
         assert said.returncode == 2, words
         assert "Traceback" not in said.stderr

@@ -32,6 +32,13 @@ def test_the_end_of_a_requeued_run_does_not_end_the_next():
     assert runs(START, {**START, "restart": 1, "time": 150}, END)[1] == ("7", "n1", 150, None, "")
 
 
+def test_a_requeued_run_ends_although_slurm_counts_the_restart_before_its_epilog():
+    requeued = {**END, "restart": 1}
+    assert runs(START, requeued) == [("7", "n1", 100, 200, "job_end")]
+    next_run = {**START, "restart": 1, "time": 300}
+    assert runs(START, requeued, next_run, {**END, "restart": 1, "time": 400})[1] == ("7", "n1", 300, 400, "job_end")
+
+
 def test_a_job_does_not_outlive_its_nodes_restart():
     reboot = {"kind": "question", "time": 300, "boot": "two"}
     assert runs(START, reboot, END) == [("7", "n1", 100, 300, "restart")]

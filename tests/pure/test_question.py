@@ -22,8 +22,26 @@ def test_a_number_is_a_pid():
 
 
 def test_a_time_is_the_moment_and_a_range_the_range():
-    assert asked("-2h").within == (NOW - 7200_000_000, NOW - 7200_000_000 + 1)
+    assert asked("@1795263720.5").within == (1_795_263_720_500_000, 1_795_263_720_500_001)
     assert asked("-2h..now").within == (NOW - 7200_000_000, NOW)
+
+
+def test_a_time_that_a_log_wrote_in_whole_seconds_is_all_of_its_second():
+    assert asked("@1795263720").within == (1_795_263_720_000_000, 1_795_263_721_000_000)
+
+
+@pytest.mark.parametrize("text", ["cms001", "n1", "/DC=org/CN=Anna", "noon"])
+def test_a_name_typed_for_a_time_is_told_the_option_that_asks_for_it(text):
+    with pytest.raises(BadQuestion, match="neither a pid nor a time") as caught:
+        asked(text)
+    assert "--account" in caught.value.hint
+
+
+@pytest.mark.parametrize("job", ["12_3", "12_[1-4]", "12+1"])
+def test_a_task_of_an_array_is_not_said_to_be_unknown(job):
+    with pytest.raises(BadQuestion, match="array") as caught:
+        asked("-2h", job=job)
+    assert "JobIDRaw" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["0", "4194305", "1795270920", "9" * 30, "", "soon", None])

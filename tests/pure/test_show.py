@@ -39,6 +39,12 @@ def test_an_answer_shows_times_that_can_be_asked_again():
     assert (cells["since"], cells["until"]) == ("2026-11-21T14:22:00+00:00", None)
 
 
+def test_a_table_shows_seconds_and_programs_get_all():
+    answer = NOTHING._replace(since=1_795_270_920_349_319)
+    assert answer_cells(answer, UTC)["since"] == "2026-11-21T14:22:00.349319+00:00"
+    assert answer_cells(answer, UTC, to_the_second=True)["since"] == "2026-11-21T14:22:00+00:00"
+
+
 def test_a_report_says_what_it_leaves_out():
     rows = [Row("part", "/CN=Anna", "cms", "cms001", 1, 5, "batch"), Row("total", "", "", "", 1, 5, "")]
     report = Report(rows, 2, {"no hook recorded its start": 3})
