@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from gridwarden.prune import kill, remove
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
-UID = 61003
+UID, OTHER_UID = 61003, 61004
 
 
 def test_a_dry_run_says_what_would_go_and_touches_nothing(tmp_path: Path) -> None:
@@ -62,3 +64,27 @@ def test_a_directory_with_another_users_file_in_it_is_reported(tmp_path: Path) -
     assert left == [(f"{scratch}/shared", "Operation not permitted")]
     assert not (scratch / "shared" / "own").exists()
     assert (scratch / "shared" / "of-root" / "file").exists()
+
+
+def test_a_stray_that_stops_whoever_comes_for_it_dies_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A process of the account that guesses the child's number wins that race whenever it has a CPU to itself.
+    monkeypatch.setattr(kill, "_kill_all", lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+    with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as stray:
+        try:
+            kill.empty_account(UID, UID, 0)
+            assert stray.wait(10) == -signal.SIGKILL
+        finally:
+            stray.kill()
+
+
+def test_a_stray_that_borrowed_another_accounts_identity_dies_as_well() -> None:
+    # What a set-uid program of the account lets another account's process become: beyond kill(2) for both.
+    code = f"import os, time; os.setresuid({OTHER_UID}, {UID}, {OTHER_UID}); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([os.path.realpath(sys.executable), "-Ic", code], stdout=subprocess.PIPE, cwd="/") as stray:
+        try:
+            stray.stdout.readline()
+            seen, left = kill.empty_account(UID, UID, 5)
+            assert ([found.pid for found in seen], left) == ([stray.pid], [])
+            assert stray.wait(10) == -signal.SIGKILL
+        finally:
+            stray.kill()
