@@ -40,14 +40,16 @@ def clear(job: Job, site: Site, lease: str) -> None:
     at = _record(job, site, lease, "kill", killed)
     for fact in killed[:MOST_RECORDS]:
         job.log("kill", "killed", at, lease=lease, **fact)
-    for process in survivors[:MOST_RECORDS]:
-        _report_left(job, site, f"process {process.pid} ({process.command})", f"survives in state {process.state}")
+    _report_left(
+        job,
+        site,
+        [(f"process {process.pid} ({process.command})", f"survives in state {process.state}") for process in survivors],
+    )
     removed, left = remove.sweep(job.uid, gid, site.get("scratch", []), REMOVE_SECONDS)
     if removed:
         at = _record(job, site, lease, "removed", [{"path": path} for path in removed])
         job.log("clean-up", "removed", at, lease=lease, files=len(removed))
-    for path, why in left[:MOST_RECORDS]:
-        _report_left(job, site, path, why)
+    _report_left(job, site, left)
 
 
 def _record(job: Job, site: Site, lease: str, kind: str, facts: list[dict[str, Value]]) -> tuple[int, str] | None:
@@ -67,5 +69,12 @@ def _record(job: Job, site: Site, lease: str, kind: str, facts: list[dict[str, V
     return at
 
 
-def _report_left(job: Job, site: Site, what: str, why: str) -> None:
-    job.log("clean-up", "left", job.gap(site, f"clean-up: {what}", why), detail=f"{what}: {why}")
+def _report_left(job: Job, site: Site, left: list[tuple[str, str]]) -> None:
+    """Record what is left, each with why, as gaps."""
+    gaps = [(f"clean-up: {what}", why) for what, why in left[:MOST_RECORDS]]
+    if len(left) > MOST_RECORDS:
+        gaps.append(("clean-up", f"{len(left) - MOST_RECORDS} more are left"))
+    if gaps:
+        at = job.gaps(site, gaps)
+        for what, why in gaps:
+            job.log("clean-up", "left", at, detail=f"{what}: {why}")

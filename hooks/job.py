@@ -75,8 +75,15 @@ class Job:
 
     def gap(self, site: Site, what: str, reason: str) -> tuple[int, str]:
         """Record that evidence about this job is missing; raises EvidenceError, ConfigurationError."""
-        name = f"{what} of {self.batch} job {self.job}, account {self.account}"
-        return self.record(site, "gap", what=name, reason=reason, bytes=None, sha256=None)
+        return self.gaps(site, [(what, reason)])
+
+    def gaps(self, site: Site, found: list[tuple[str, str]]) -> tuple[int, str]:
+        """``gap`` for several, each what is missing and the reason, at the price of one."""
+        whose = f"of {self.batch} job {self.job}, account {self.account}"
+        nothing: dict[str, Value] = {"bytes": None, "sha256": None}
+        return self.record_all(
+            site, [("gap", {"what": f"{what} {whose}", "reason": reason, **nothing}) for what, reason in found]
+        )
 
     def log(self, event: str, outcome: str, at: tuple[int, str] | None = None, **fields: str | int | None) -> None:
         """One syslog line about this job; ``at`` is the number and hash of the record that says the same."""

@@ -115,7 +115,7 @@ def on_failure(context: str, job: Job, site: Site, error: Exception) -> int:
 
 
 def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
-    """Cancel the job, or put it back held.
+    """Cancel the job, or put it back held; a job that cannot be put back is cancelled.
 
     When the controller does not answer in time the exit code drains the node and Slurm puts the job back
     held: a job that must not run does not, whatever that costs.
@@ -133,6 +133,8 @@ def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     programs = site["slurm_programs"][0]
     ask = controller.cancel if choice == "cancel" else controller.requeue_held
     done = ask(programs, job.job)
+    if not done and choice == "requeue-held":  # never possible with --no-requeue, or for a job of srun or salloc
+        return stop(job, site, "cancel", lease, reason)
     outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
     job.log("prolog", outcome, at, lease=lease, reason=reason)
     return PASS if done else FAIL

@@ -296,6 +296,20 @@ def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
     assert len(machine.records("hold")) == (choice == "requeue-held")
 
 
+def test_a_user_cannot_drain_a_node_with_a_job_that_cannot_be_requeued(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "SECONDS", 0.3)
+    holders.remove(machine.base / "holders", ACCOUNT)
+    machine.configure(prolog_on_failure="requeue-held")
+    machine.program("scontrol", "exit 1")
+    machine.program("scancel", f'echo "$*" >> {machine.base}/called')
+    assert machine.run("prolog") == 0
+    assert (machine.base / "called").read_text() == "2\n"
+    (cancel,) = machine.records("cancel")
+    assert cancel["reason"].startswith(reasons.HOLDER_MISSING)
+
+
 @pytest.mark.parametrize(("choice", "code"), [("record-gap", 0), ("drain", 1)])
 def test_an_epilog_that_cannot_do_its_work_does_what_the_site_chose(machine: Machine, choice: str, code: int) -> None:
     machine.configure(epilog_on_failure=choice)
@@ -483,6 +497,19 @@ def test_a_directory_too_deep_to_remove_is_reported(machine: Machine) -> None:
     assert gap["what"].startswith(f"clean-up: {machine.base}/scratch/d")
     assert gap["reason"] == "too many levels of directories"
     assert not machine.records("removed")
+
+
+def test_what_is_left_beyond_count_is_at_least_counted(machine: Machine) -> None:
+    machine.run("prolog")
+    for number in range(clean_up.MOST_RECORDS + 2):
+        directory = machine.base / "scratch" / f"{number:04d}"
+        (directory / "of-root" / "file").mkdir(parents=True)
+        os.chown(directory, UID, UID)
+    assert machine.run("epilog") == 0
+    *each, more = machine.records("gap")
+    assert len(each) == clean_up.MOST_RECORDS
+    assert each[0]["what"].startswith(f"clean-up: {machine.base}/scratch/0000 of slurm job 2, account {ACCOUNT}")
+    assert more["reason"] == "2 more are left"
 
 
 def test_the_programs_start_an_interpreter_that_only_root_decides_about(machine: Machine) -> None:
