@@ -36,7 +36,7 @@ WHAT_TO_DO = {
     reasons.BANNED: "`gridwarden ban list` says by which line, and why.",
     reasons.POLICY_NO_MATCH: "`gridwarden map --explain` shows each rule tried; add one to `policy` if they should come in.",
     reasons.POLICY_REFUSED: "The site meant it: the rule's own sentence says why.",
-    reasons.LEASE_NAME_TOO_LONG: "A name in the gridmapdir has at most 255 bytes; map this identity to a fixed account.",
+    reasons.SLOT_NOT_ALLOWED: "Ask for a slot from 1 to `leases.slots`, or for none.",
     reasons.LEASE_NAME_COLLISION: "Two identities differ only in what the encoding loses; map one to a fixed account.",
     reasons.LEASE_IN_OTHER_POOL: "The policy changed under a lease: release it once its holder has no more jobs.",
     reasons.LEASE_CORRUPT: "Compare the links in the gridmapdir (`ls -li`) with what the ledger says before changing any.",

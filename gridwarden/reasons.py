@@ -20,7 +20,7 @@ VOMS_UNTRUSTED = "voms-attributes-untrusted"
 BANNED = "banned"
 POLICY_NO_MATCH = "policy-no-match"
 POLICY_REFUSED = "policy-refused"
-LEASE_NAME_TOO_LONG = "lease-name-too-long"
+SLOT_NOT_ALLOWED = "slot-not-allowed"
 LEASE_NAME_COLLISION = "lease-name-collision"
 LEASE_IN_OTHER_POOL = "lease-in-other-pool"
 LEASE_CORRUPT = "lease-corrupt"
@@ -52,7 +52,7 @@ SENTENCES = {
     BANNED: "the identity is banned at this site",
     POLICY_NO_MATCH: "no rule of this site's policy matches the identity",
     POLICY_REFUSED: "a rule of this site's policy refuses the identity",
-    LEASE_NAME_TOO_LONG: "the identity's name is too long for the gridmapdir",
+    SLOT_NOT_ALLOWED: "the site lends no account for that job slot",
     LEASE_NAME_COLLISION: "another identity already has the same lease name",
     LEASE_IN_OTHER_POOL: "the identity holds an account of another pool",
     LEASE_CORRUPT: "the identity's lease in the gridmapdir is not consistent",

@@ -24,10 +24,16 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
     help="PEM file with the proxy, its key and its chain; under sudo it is read as whoever ran sudo.",
 )
 @click.option("--explain", is_flag=True, help="Say each step of the decision on standard error.")
+@click.option(
+    "--slot",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Take the account of the identity's Kth job slot; `leases.slots` says how many there are.",
+)
 @dry_run_option
 @format_option
 @click.pass_obj
-def map_command(path: Path, proxy: Path, explain: bool, dry_run: bool, format: str) -> None:
+def map_command(path: Path, proxy: Path, explain: bool, slot: int | None, dry_run: bool, format: str) -> None:
     """Print the account of whose proxy this is, and lend them one if they have none.
 
     Exit code 77 when they are refused, with the reason; nothing is mapped then.
@@ -37,6 +43,7 @@ def map_command(path: Path, proxy: Path, explain: bool, dry_run: bool, format: s
       gridwarden map --proxy /tmp/x509up_u1000
       gridwarden map --proxy proxy.pem --explain --dry-run
       gridwarden map --proxy proxy.pem --format json
+      gridwarden map --proxy proxy.pem --slot 2
     """
     from gridwarden.mapper.mapping import foresee, map_proxy
 
@@ -44,10 +51,10 @@ def map_command(path: Path, proxy: Path, explain: bool, dry_run: bool, format: s
     steps: list[str] = []
     try:
         if dry_run:
-            account, subject = foresee(proxy, site, steps.append)
+            account, subject = foresee(proxy, site, steps.append, slot or 0)
             steps.append(f"{subject} would have {account or 'one of the free accounts'}; nothing was done")
             return
-        lease = map_proxy(proxy, site, explain=steps)
+        lease = map_proxy(proxy, site, slot=slot or 0, explain=steps)
     finally:
         if explain or dry_run:
             for step in steps:

@@ -1,31 +1,43 @@
 """Lease names: how the gridmapdir writes an identity as a file name.
 
 The rule is that of Globus, LCMAPS and Argus: every ASCII letter or digit in lower case, every other byte as
-``%`` and two lower-case hexadecimal digits.  It folds case, so two identities can have one name; the registry
-in ``names`` keeps them apart.  For a byte above 0x7f LCMAPS on amd64 writes another name (it prints a signed
-char); subjects in OpenSSL's slash form are ASCII, so the two programs agree on every certificate.
+``%`` and two lower-case hexadecimal digits; then, raw and each behind a colon, the groups, and LCMAPS's
+mapcounter.  It folds case, so two identities can have one name; the registry in ``names`` keeps them apart.
+
+For a byte above 0x7f LCMAPS on amd64 writes another name (it prints a signed char), the same for many people.
+Subjects in OpenSSL's slash form are printable ASCII, so the programs agree on every certificate; and ``%ff``,
+which stands in those names for whatever byte there was, never stands in one of ASCII.
+
+A name longer than a file name can be is that of its hash instead, behind ``%sha256-``: no encoding has an ``s``
+behind ``%``.  LCMAPS refuses such identities, so there is nothing to share with it.
 """
 
 from __future__ import annotations
+
+from hashlib import sha256
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
 
 LONGEST_NAME = 255  # NAME_MAX of every file system that a gridmapdir is on
+HASHED = "%sha256-"
 
 ENCODED = tuple(chr(byte).lower() if byte < 0x80 and chr(byte).isalnum() else f"%{byte:02x}" for byte in range(256))
 
 
-def lease_name(subject: str) -> str:
+def lease_name(subject: str, groups: tuple[str, ...] = (), slot: int = 0) -> str:
     """The lease name of ``subject``, a DN in slash form (bytes that are not UTF-8 as surrogate escapes).
 
-    Raises Refused: credential-malformed for a subject that does not begin with ``/``, whose name could be
-    taken for that of an account; lease-name-too-long.
+    ``groups`` are the names that stand behind it, in that order; ``slot`` is LCMAPS's mapcounter, 0 for none.
+    Raises Refused (credential-malformed) for a subject that does not begin with ``/``, whose name could be
+    taken for that of an account.
     """
     if not subject.startswith("/"):
         raise Refused(reasons.CREDENTIAL_MALFORMED, "the subject does not begin with '/', so it is not a DN")
-    name = "".join([ENCODED[byte] for byte in subject.encode("utf-8", "surrogateescape")])
-    if len(name) > LONGEST_NAME:
-        detail = f"a DN of {len(subject)} characters needs a name of {len(name)} bytes, {LONGEST_NAME} is the most"
-        raise Refused(reasons.LEASE_NAME_TOO_LONG, detail)
-    return name
+    raw = subject.encode("utf-8", "surrogateescape")
+    suffix = "".join([f":{group}" for group in groups]) + (f":mapcount={slot:04d}" if slot else "")
+    name = "".join([ENCODED[byte] for byte in raw]) + suffix
+    if len(name.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
+        return name
+    # Of the exact bytes: what only case tells apart need not be refused here.
+    return HASHED + sha256(raw + b"\0" + suffix.encode("utf-8", "surrogateescape")).hexdigest()

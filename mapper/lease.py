@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import holders, ledger, reasons, trusted
 from gridwarden.errors import EvidenceError, Refused, Unavailable
 from gridwarden.holders import Holder
-from gridwarden.mapper import accounts, bans, linking, names, policy
-from gridwarden.mapper.encoding import lease_name
+from gridwarden.mapper import accounts, bans, linking, names, naming, policy
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
@@ -60,14 +59,14 @@ class Lease(NamedTuple):
 
 
 def lease_from_pool(
-    identity: Identity, pool: str, site: SiteValues, say: Callable[[str], None], users: Users = pwd
+    identity: Identity, pool: str, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
 ) -> Lease:
-    """The account of ``pool`` that ``identity`` holds, or is lent now.
+    """The account of ``pool`` that ``identity`` holds, or is lent now; one for each job ``slot`` that the site allows.
 
     Raises Refused with the reason, EvidenceError when the lease cannot be recorded, Unavailable or
     ConfigurationError when a directory cannot be used; nothing is handed out then.
     """
-    name = lease_name(identity.subject)
+    name = naming.name_of(identity, site.leases, slot)
     refuse_unready(site)
     with Gridmapdir(site.gridmapdir) as directory, names.claimed(directory, name, identity):
         known = names.read_lease(directory, name)

@@ -64,6 +64,22 @@ def parse_line(text: str, number: int) -> Line | None:
     return Line(number, key, quoted, "" if rest.startswith("#") else rest)
 
 
+def mappings(rest: str) -> list[str]:
+    r"""What a key maps to: words between blanks and commas, up to a comment; ``\c`` is ``c``, quotes are nothing special."""
+    words: list[str] = []
+    word, escaped = "", False
+    for character in rest:
+        if escaped or character not in BLANKS + ",#\\":
+            word, escaped = word + character, False
+        elif character == "\\":
+            escaped = True
+        else:
+            words, word = [*words, word], ""
+            if character == "#":
+                break
+    return [word for word in [*words, word] if word]
+
+
 def quoted_key(text: str) -> tuple[str, str]:
     """Split a line that begins with a quote into its key and the rest."""
     end = 1

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import GridwardenError, Refused
-from gridwarden.mapper import accounts, lease, linking, names, policy
-from gridwarden.mapper.encoding import lease_name
+from gridwarden.mapper import accounts, lease, linking, names, naming, policy
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
@@ -29,9 +28,10 @@ def map_proxy(
     site: SiteValues,
     *,
     command: str = "map",
+    slot: int = 0,
     explain: list[str] | None = None,
 ) -> Lease:
-    """The account that whose proxy is in the file ``path`` may use now.
+    """The account that whose proxy is in the file ``path`` may use now, in the job ``slot``.
 
     ``explain`` collects a sentence for each step.  Raises Refused with the reason, and ConfigurationError,
     EvidenceError or Unavailable where nothing could be decided; nobody is given anything then.
@@ -40,7 +40,7 @@ def map_proxy(
     identity: Identity | None = None
     try:
         identity = verified(path, site, say)
-        found = map_identity(identity, site, say)
+        found = map_identity(identity, site, say, slot=slot)
     except GridwardenError as error:
         note_failure(error, identity, site, command)
         raise
@@ -61,30 +61,36 @@ def map_proxy(
     return found
 
 
-def map_identity(identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd) -> Lease:
+def map_identity(
+    identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
+) -> Lease:
     """The account for a verified identity: bans, then policy, then lease; raises as ``map_proxy``."""
     decision = allowed(identity, site, say)
     if decision.kind == "account":
         return lease.fixed_account(identity, decision.target, site, users)
-    return lease.lease_from_pool(identity, decision.target, site, say, users)
+    return lease.lease_from_pool(identity, decision.target, site, say, users, slot)
 
 
-def foresee(path: str | os.PathLike[str], site: SiteValues, say: Callable[[str], None]) -> tuple[str, str]:
+def foresee(
+    path: str | os.PathLike[str], site: SiteValues, say: Callable[[str], None], slot: int = 0
+) -> tuple[str, str]:
     """The account that ``map_proxy`` would give (empty while that is open), and to whom; reads only.
 
     Raises as ``map_proxy`` would, where that can be foreseen.
     """
     identity = verified(path, site, say)
-    return foresee_identity(identity, site, say), identity.subject
+    return foresee_identity(identity, site, say, slot=slot), identity.subject
 
 
-def foresee_identity(identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd) -> str:
+def foresee_identity(
+    identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
+) -> str:
     """The account that ``identity`` would have, or nothing while that is not decided; reads only."""
     lease.refuse_unready(site)
     decision = allowed(identity, site, say)
     if decision.kind == "account":
         return accounts.usable(decision.target, users).name
-    name = lease_name(identity.subject)
+    name = naming.name_of(identity, site.leases, slot)
     with Gridmapdir(site.gridmapdir) as directory:
         names.is_claimed(directory, name, identity)
         if link := linking.find(directory, name):

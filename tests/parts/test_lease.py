@@ -16,6 +16,7 @@ from gridwarden.errors import ConfigurationError, EvidenceError, Refused, Unavai
 from gridwarden.mapper import lease, mapping
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import foresee_identity, map_identity, silent
+from gridwarden.mapper.site import LeaseValues
 from tests.gridmap import (
     Users,
     bodies,
@@ -160,6 +161,32 @@ def test_a_second_lease_of_the_same_person_does_not_pass_for_the_first(site, use
     (site.gridmapdir / first.name).unlink()
     holders.remove(site.holders, first.account)
     assert asked(site, person(), users).lease_id != first.lease_id
+
+
+def test_a_person_whose_name_is_too_long_for_a_file_is_lent_an_account_of_their_own(site, users):
+    people = [person("x" * 250 + end) for end in ("a", "A", "b")]
+    accounts = [asked(site, identity, users).account for identity in people]
+    assert sorted(accounts) == ["cms001", "cms002", "cms003"]
+    assert [asked(site, identity, users).account for identity in people] == accounts
+    assert all(account[0] != "%" for account in holders_of_accounts(site))
+
+
+def test_each_job_slot_of_a_person_has_an_account_of_its_own(site, users):
+    site = site._replace(leases=LeaseValues(slots=2))
+    accounts = [map_identity(person(), site, silent, users, slot).account for slot in (0, 1, 2)]
+    assert len(set(accounts)) == 3
+    assert [map_identity(person(), site, silent, users, slot).account for slot in (0, 1, 2)] == accounts
+    with pytest.raises(Refused, match="slot 3 was asked for"):
+        map_identity(person(), site, silent, users, 3)
+
+
+def test_a_person_has_an_account_for_each_set_of_groups_where_the_site_says_so(site, users, tmp_path):
+    (tmp_path / "groupmapfile").write_text('"/cms" root\n')
+    site = site._replace(leases=LeaseValues("dn-and-groups", tmp_path / "groupmapfile"))
+    found = asked(site, person(fqans=("/cms",)), users)
+    assert found.name == lease_name(person().subject, ("root",))
+    assert asked(site, person(fqans=("/cms/none", "/cms")), users).account == found.account
+    assert asked(site, person(fqans=("/cms", "/cms")), users).account != found.account
 
 
 # Beside other programs

@@ -1,0 +1,84 @@
+"""Which name an identity's lease has at this site: of the subject alone, or with the groups of its FQANs.
+
+The groups are those that LCMAPS's voms_localgroup finds and voms_poolaccount writes (1.7.1, measured): the
+groupmapfile's first line that matches an FQAN and names a group gives that FQAN its group.  The first FQAN's
+comes first, if it has one; those of the others follow, each once,
+ordered by gid.
+Groups are written as NSS names their gid.  Argus writes them in the order of its own group map file, and one
+twice that is primary and secondary; so the two agree where nobody has more than one group.
+"""
+
+from __future__ import annotations
+
+import grp
+from typing import TYPE_CHECKING, Protocol
+
+from gridwarden import reasons, trusted
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper import map_files
+from gridwarden.mapper.encoding import lease_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.map_files import Line
+    from gridwarden.mapper.site import LeaseValues
+
+READ_LIMIT = 16 * 1024 * 1024
+
+
+class Groups(Protocol):
+    """The system's groups; the module ``grp`` is one."""
+
+    def getgrnam(self, name: str, /) -> grp.struct_group:
+        """The group of that name; raises KeyError."""
+
+    def getgrgid(self, gid: int, /) -> grp.struct_group:
+        """The first group of that gid; raises KeyError."""
+
+
+def name_of(identity: Identity, leases: LeaseValues, slot: int = 0, groups: Groups = grp) -> str:
+    """The name of the identity's lease for ``slot`` (0: none); reads the groupmapfile if the site's names need it.
+
+    Raises Refused (slot-not-allowed), ConfigurationError when the groups cannot be known.
+    """
+    if not 0 <= slot <= leases.slots:
+        raise Refused(
+            reasons.SLOT_NOT_ALLOWED,
+            f"slot {slot} was asked for, and this site has {leases.slots or 'none'}",
+            "leases.slots in site.yaml says how many accounts an identity may have",
+        )
+    if leases.name == "dn" or leases.groupmapfile is None:
+        return lease_name(identity.subject, slot=slot)
+    lines = map_files.parse(trusted.read_file(leases.groupmapfile, READ_LIMIT), str(leases.groupmapfile))
+    try:
+        return lease_name(identity.subject, suffix_groups(identity.fqans, lines, groups), slot)
+    except ValueError as error:
+        raise ConfigurationError(f"{leases.groupmapfile}:{error}", "LCMAPS would refuse everybody of it too") from error
+
+
+def suffix_groups(fqans: Sequence[str], lines: Sequence[Line], groups: Groups) -> tuple[str, ...]:
+    """The groups behind a lease name, in their order; raises ValueError (``LINE: what``)."""
+    gids = [gid_of(fqan, lines, groups) for fqan in fqans]
+    first = [gid for gid in gids[:1] if gid is not None]
+    return tuple(groups.getgrgid(gid).gr_name for gid in first + sorted({gid for gid in gids[1:] if gid is not None}))
+
+
+def gid_of(fqan: str, lines: Sequence[Line], groups: Groups) -> int | None:
+    """The gid that the map gives to one FQAN, or None; raises ValueError for a group that does not exist."""
+    for line in lines:
+        if not map_files.matches(line.key, fqan):
+            continue
+        for name in map_files.mappings(line.rest):
+            if name.startswith("."):  # a pool of groups, which voms_localgroup passes over
+                continue
+            try:
+                gid = groups.getgrnam(name).gr_gid
+                written = groups.getgrgid(gid).gr_name
+            except KeyError:
+                raise ValueError(f"{line.number}: there is no group {name!r} on this machine") from None
+            if "/" in written:
+                raise ValueError(f"{line.number}: the group {written!r} cannot stand in a file name")
+            return gid
+    return None
