@@ -1,0 +1,86 @@
+"""SIGKILL at every system call of whatever changes the gridmapdir, then what comes next, then the invariant."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gridwarden import chain, holders
+from gridwarden.mapper.mapping import map_identity, silent
+from tests.gridmap import holders_of_accounts, lcmaps_links, make_accounts, make_site, person
+from tests.proof import LONG, invariant
+from tests.proof.stepper import killed_at
+
+STEP = 1 if LONG else 7
+ACCOUNTS = ("cms001", "cms002", "cms003")
+
+
+class Scene:
+    """A site, its users, and what is to be killed in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.site = make_site(directory)
+        self.users = make_accounts(self.site, *ACCOUNTS)
+
+    def map(self, name: str):
+        return map_identity(person(name), self.site, silent, self.users)
+
+    def sound(self) -> None:
+        """Nobody has another's account, no lease is without its evidence, and no evidence is damaged."""
+        assert invariant.faults(self.site.gridmapdir) == []
+        assert not chain.faults(self.site.ledger)
+        for account, leases in holders_of_accounts(self.site).items():
+            for holder in [holders.read(self.site.holders, account)] if leases else []:
+                assert [holder.name] == leases
+
+
+def every_kill(directory: Path, set_up, work) -> Iterator[Scene]:
+    """The scene after a kill at each system call of `work` (in the short form at some), and once after none."""
+    for call in itertools.count(random.randrange(STEP), STEP):
+        scene = Scene(directory / str(call))
+        set_up(scene)
+        killed = killed_at(call, lambda: work(scene))  # noqa: B023 - runs in this turn
+        yield scene
+        shutil.rmtree(directory / str(call))
+        if not killed:
+            break
+    assert call > 100, "a mapping has more system calls than were tried"
+
+
+def nothing(_: Scene) -> None:
+    pass
+
+
+def held(scene: Scene) -> None:
+    scene.map("Anna")
+
+
+def held_before_a_restart(scene: Scene) -> None:
+    holders.remove(scene.site.holders, scene.map("Anna").account)
+
+
+def held_through_lcmaps(scene: Scene) -> None:
+    lcmaps_links(scene.site, "cms002", person("Anna"))
+
+
+@pytest.fixture
+def memory():
+    """A directory where making a file durable costs nothing: the kills are of processes, not of the machine."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("set_up", [nothing, held, held_before_a_restart, held_through_lcmaps])
+def test_a_mapping_killed_anywhere_gives_nobody_anothers_account(memory, set_up):
+    for scene in every_kill(memory, set_up, lambda scene: scene.map("Anna")):
+        assert invariant.faults(scene.site.gridmapdir) == []
+        people = {name: scene.map(name).account for name in ("Bela", "Anna", "Chen")}
+        assert sorted(people.values()) == list(ACCOUNTS)
+        assert {name: scene.map(name).account for name in people} == people
+        scene.sound()
