@@ -29,12 +29,18 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
 
 
 def as_account(
-    uid: int, gid: int, groups: list[int], work: Callable[[int], None], seconds: float
+    uid: int,
+    gid: int,
+    groups: list[int],
+    work: Callable[[int], None],
+    seconds: float,
+    enough: Callable[[bytes], bool] = lambda _: False,
 ) -> tuple[bytes, bool]:
     """Run ``work`` in a child that has become the account, with no supplementary groups but ``groups``.
 
-    ``work`` gets a descriptor to write its report to.  Returns what it wrote, and whether it ended by itself
-    and in time: the account's other processes may kill the child, so False is an answer to expect.
+    ``work`` gets a descriptor to write its report to; the child is killed early once that is ``enough``.
+    Returns the report, and whether the child ended well, by itself and in time: the account's other
+    processes may stop or kill it, so False is an answer to expect.
     """
     import select  # noqa: PLC0415 - a prolog has no use for it
 
@@ -44,24 +50,30 @@ def as_account(
     if child == 0:
         _child(uid, gid, groups, work, writing)
     os.close(writing)
+    ending = os.pidfd_open(child)
     report = b""
-    finished = False
+    told = ended = False
     poll = select.poll()
     poll.register(reading)
-    while (left := deadline - time.monotonic()) > 0:
-        if poll.poll(left * 1000):
-            part = os.read(reading, 65536)
+    while not (ended or enough(report)) and (left := deadline - time.monotonic()) > 0:
+        if not poll.poll(left * 1000):
+            continue
+        if told:
+            ended = True
+        elif part := os.read(reading, 65536):
             report += part
-            if not part:
-                finished = True
-                break
+        else:
+            told = True
+            poll.unregister(reading)
+            poll.register(ending, select.POLLIN)
     os.close(reading)
-    if not finished:
+    os.close(ending)
+    if not ended:
         os.kill(child, 9)  # ours and not reaped yet, so the number is still its own
         time.sleep(0.01)
     # A child that hangs in the kernel is left behind: it keeps the account's lock for as long as it could act.
-    pid, status = os.waitpid(child, 0 if finished else os.WNOHANG)
-    return report, finished and pid == child and status == 0
+    pid, status = os.waitpid(child, os.WNOHANG)
+    return report, ended and pid == child and status == 0
 
 
 def _child(uid: int, gid: int, groups: list[int], work: Callable[[int], None], writing: int) -> None:

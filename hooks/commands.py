@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gridwarden.mapper.site import SiteValues
+    from gridwarden.settings import Settings
 
 
 @click.group()
@@ -70,6 +71,8 @@ def slurm_command(
             raise Refused(reasons.OPTION_NOT_ALLOWED, others[0], "gridwarden submit slurm --help lists the options")
         given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
         words = check_options(given)
+        if sys.stdin is None:
+            raise Refused(reasons.SCRIPT_EMPTY, "standard input is closed", "end the command with: < SCRIPT")
         script = read_script(sys.stdin.fileno(), settings.slurm.script_maximum_bytes)
     except GridwardenError as error:
         note_failure(error, None, site, "submit slurm")
@@ -77,16 +80,22 @@ def slurm_command(
     if dry_run:
         foresee_slurm(proxy, site, command_line(settings.slurm.programs, words, "HOME"))
     else:
-        click.echo(submit_slurm(proxy, site, script, words, settings.slurm.programs))
+        click.echo(submit_slurm(proxy, settings, site, script, words))
 
 
-def submit_slurm(proxy: Path, site: SiteValues, script: bytes, words: list[str], programs: Path) -> str:
-    """Map, then submit; returns the job's id."""
+def submit_slurm(proxy: Path, settings: Settings, site: SiteValues, script: bytes, words: list[str]) -> str:
+    """Map, then submit; returns the job's id.
+
+    Under the account's lock: where the CE is a node as well, an epilog would kill sbatch as a stray.
+    """
+    from gridwarden.hooks.job import LOCK_SECONDS
     from gridwarden.mapper.mapping import map_proxy, note_failure
+    from gridwarden.register import AccountLock
 
     lease = map_proxy(proxy, site, command="submit slurm")
     try:
-        return submit_as(lease, script, words, programs)
+        with AccountLock(settings.locks_directory, lease.account, LOCK_SECONDS):
+            return submit_as(lease, script, words, settings.slurm.programs)
     except GridwardenError as error:
         note_failure(error, None, site, "submit slurm")
         raise

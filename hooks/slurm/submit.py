@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons, syslog_line
-from gridwarden.become import become
+from gridwarden.become import as_account
 from gridwarden.errors import Refused, Unavailable
 from gridwarden.tab_file import escape
 from gridwarden.trusted import write_all
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
 
     from gridwarden.mapper.lease import Lease
 
-SBATCH_SECONDS = 60.0
-POLL_SECONDS = 0.5
+SBATCH_SECONDS = 40.0  # less than a hook waits for the account's lock, which is held meanwhile
 LONGEST_VALUE = 1024
 LONGEST_ANSWER = 500
+LONGEST_ERRORS = 65536
+NOT_STARTED = b"gridwarden: "
 UMASK = 0o022
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+,:=*/-]*")
@@ -171,42 +171,36 @@ def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> tuple[b
     case, so that sbatch is not waited for any longer.
     """
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    errors = os.memfd_create("sbatch-errors", os.MFD_CLOEXEC)
 
-    def enter() -> None:
-        become(user.pw_uid, user.pw_gid, groups)
-        os.chdir(user.pw_dir)  # only now: root may not be allowed into a home that is on another machine
+    def sbatch(output: int) -> None:
+        for standard, descriptor in enumerate((script, output, errors)):
+            os.dup2(descriptor, standard)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.setsid()  # with our terminal, the account's other processes could type into it
+        os.umask(UMASK)
+        try:
+            os.chdir(user.pw_dir)  # only now: root may not be allowed into a home that is on another machine
+            os.execve(command[0], command, environment_of(user))  # noqa: S606 - no shell is the point
+        except OSError as error:
+            os.write(2, NOT_STARTED + f"{error.filename}: {error.strerror}".encode("utf-8", "surrogateescape"))
+            os._exit(1)
 
-    try:
-        sbatch = subprocess.Popen(
-            command,
-            stdin=script,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment_of(user),
-            umask=UMASK,
-            preexec_fn=enter,  # noqa: PLW1509 - this command has no threads
-        )
-    except subprocess.SubprocessError as error:
-        raise Unavailable(
-            f"sbatch could not be started as {user.pw_name} in {user.pw_dir}", "does the home directory exist here?"
-        ) from error
-    except OSError as error:
-        raise Unavailable(f"{command[0]}: {error.strerror}", "set slurm.programs in site.yaml") from error
     deadline = time.monotonic() + SBATCH_SECONDS
-    with sbatch:
-        while True:
-            try:
-                output, errors = sbatch.communicate(timeout=POLL_SECONDS)
-            except subprocess.TimeoutExpired as waiting:
-                submitted = b"\n" in (waiting.stdout or b"")
-                if submitted or time.monotonic() > deadline:
-                    sbatch.kill()
-                if submitted:
-                    return True, waiting.stdout or b"", b""
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"sbatch did not answer within {SBATCH_SECONDS:g} s",
-                        f"the job may have been submitted: squeue --user {user.pw_name}",
-                    ) from None
-            else:
-                return sbatch.returncode == 0, output, errors
+    try:
+        output, fine = as_account(user.pw_uid, user.pw_gid, groups, sbatch, SBATCH_SECONDS, lambda said: b"\n" in said)
+        said = os.pread(errors, LONGEST_ERRORS, 0)
+    finally:
+        os.close(errors)
+    if said.startswith(NOT_STARTED):
+        what = escape(said.removeprefix(NOT_STARTED).decode("utf-8", "surrogateescape"))
+        raise Unavailable(
+            f"sbatch could not be started as {user.pw_name}: {what}",
+            "look at slurm.programs, and at the account's home",
+        )
+    if not output and time.monotonic() > deadline:
+        raise Unavailable(
+            f"sbatch did not answer within {SBATCH_SECONDS:g} s",
+            f"the job may have been submitted: squeue --user {user.pw_name}",
+        )
+    return fine or b"\n" in output, output, said

@@ -61,6 +61,14 @@ def test_sbatch_runs_as_the_account_with_an_environment_from_nothing(
     assert set(answers["fds"].split()) == {"0", "1", "2", "3"}, "3 is the directory that ls reads"
 
 
+def test_the_accounts_other_processes_cannot_type_into_the_administrators_terminal(programs: Path) -> None:
+    # They could trace sbatch, and would have had the terminal of its session.
+    sbatch(programs, "cut -d ' ' -f 1,6 /proc/$$/stat > session; echo 42")
+    submit.submit_as(LEASE, b"#!/bin/sh\n", [], programs)
+    pid, session = (programs / "said" / "session").read_text().split()
+    assert session == pid
+
+
 def test_what_sbatch_says_of_a_rejected_job_is_shown_and_cannot_move_a_terminal(programs: Path) -> None:
     sbatch(programs, "printf 'sbatch: error: bad \\033[2Jpartition\\nsecond\\n' >&2; exit 1")
     with pytest.raises(Refused) as refusal:
@@ -83,6 +91,16 @@ def test_a_script_that_makes_sbatch_wait_does_not_make_us_wait(programs: Path) -
 def test_an_sbatch_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "SBATCH_SECONDS", 0.6)
     sbatch(programs, "exec sleep 100")
+    with pytest.raises(Unavailable, match="did not answer"):
+        submit.submit_as(LEASE, b"#!/bin/sh\n", [], programs)
+
+
+@pytest.mark.parametrize("how", ["exec sleep 100 >&- 2>&-", "kill -STOP $$"])
+def test_an_account_that_holds_its_sbatch_up_does_not_hold_us_up(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(submit, "SBATCH_SECONDS", 0.6)
+    sbatch(programs, how)
     with pytest.raises(Unavailable, match="did not answer"):
         submit.submit_as(LEASE, b"#!/bin/sh\n", [], programs)
 

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,17 +228,22 @@ def test_a_banned_person_cannot_submit_with_sbatch_either(slurm: ModuleType, peo
 
 
 def test_an_account_that_nobody_holds_is_held_and_its_user_cannot_release_it(slurm: ModuleType) -> None:
-    job = slurm.submit("cms020", "true")
-    slurm.until("Slurm to say why it waits", lambda: slurm.job(job)["state_reason"] == "JobHeldUser")
+    held = {holder.account for holder in holders.everyone(HOLDERS)}  # leases are of random accounts
+    account = next(name for name in (f"cms{number:03d}" for number in range(1, 21)) if name not in held)
+    job = slurm.submit(account, "true")
+    waiting = slurm.job(job)
+    assert (waiting["state_reason"], waiting["priority"]["number"]) == ("JobHeldUser", 0)
+    for change in (["release", str(job)], ["update", f"jobid={job}", "priority=9"]):
+        done = slurm.run_as(account, "scontrol", *change)
+        assert "an administrator releases this job" in done.stderr
+    assert slurm.run_as(account, "scontrol", "update", f"jobid={job}", "nice=5").returncode == 0
     assert slurm.job(job)["priority"]["number"] == 0
-    done = slurm.run_as("cms020", "scontrol", "release", str(job))
-    assert "an administrator releases this job" in done.stderr
     assert slurm.state(job) == "PENDING"
     release(job)
     assert slurm.wait(job)["job_state"] == ["COMPLETED"]
-    (gap,) = [gap for gap in records("gap") if gap["what"] == f"start of slurm job {job}, account cms020"]
+    (gap,) = [gap for gap in records("gap") if gap["what"] == f"start of slurm job {job}, account {account}"]
     assert gap["reason"].startswith(reasons.HOLDER_MISSING)
-    slurm.until("the job to leave the register", lambda: not registered("cms020"))
+    slurm.until("the job to leave the register", lambda: not registered(account))
 
 
 def test_a_job_whose_holder_is_banned_before_it_starts_never_runs(slurm: ModuleType, people: SimpleNamespace) -> None:
@@ -325,6 +331,37 @@ def test_a_job_that_the_register_does_not_know_keeps_everything_alive(
     slurm.cancel(lost)
 
 
+def test_a_submission_is_not_lost_to_the_epilog_of_the_accounts_last_job(
+    slurm: ModuleType, people: SimpleNamespace, tmp_path: Path
+) -> None:
+    account = account_of(people.dora)
+    go_on = Path("/run/sbatch-goes-on")
+    slow = Path("/opt/slow-slurm/sbatch")
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\nuntil [ -e {go_on} ]; do sleep 0.1; done; echo 42\n")
+    slow.chmod(0o755)
+    text = Path("/etc/gridwarden/site.yaml").read_text().replace("slurm:\n", f"slurm:\n  programs: {slow.parent}\n")
+    (tmp_path / "site.yaml").write_text(text)
+    job = slurm.submit(account, "sleep 300")
+    slurm.until("the job to sleep", lambda: alive(account, "sleep"))
+    command = ["gridwarden", "--config", str(tmp_path / "site.yaml"), "submit", "slurm", "--proxy"]
+    script = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    try:
+        with subprocess.Popen([*command, str(people.dora.proxy)], **script) as submission:
+            submission.stdin.write("#!/bin/sh\n")
+            submission.stdin.close()
+            slurm.until("sbatch to run", lambda: alive(account, "sbatch"))
+            slurm.cancel(job)
+            slurm.until("the epilog", lambda: [p for p in proc.everyone() if p.command == "slurm-epilog"])
+            assert registered(account) == [str(job)], "it waits"
+            go_on.touch()
+            assert (submission.stdout.read(), submission.wait()) == ("42\n", 0)
+    finally:
+        go_on.unlink(missing_ok=True)
+        shutil.rmtree(slow.parent)
+    slurm.until("the epilog to end", lambda: not registered(account))
+
+
 def test_what_a_job_leaves_in_scratch_goes_and_nothing_else(slurm: ModuleType, people: SimpleNamespace) -> None:
     account = account_of(people.dora)
     home = Path(pwd.getpwnam(account).pw_dir)
@@ -379,6 +416,8 @@ def test_a_refused_submission_submits_and_lends_nothing(slurm: ModuleType, peopl
         done = subprocess.run([*command, *words], input=text, capture_output=True, check=False)
         assert done.returncode == 77, words
         assert done.stderr.startswith(f"gridwarden: {reason}: ".encode()), done.stderr
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, check=False)
+    assert done.stderr.startswith(f"gridwarden: {reasons.SCRIPT_EMPTY}: ".encode()), done.stderr
     limited = [*command[:-1], str(people.anna.limited)]
     done = subprocess.run(limited, input=script, capture_output=True, check=False)
     assert done.stderr.startswith(f"gridwarden: {reasons.CREDENTIAL_LIMITED}".encode())
