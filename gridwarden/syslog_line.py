@@ -18,6 +18,8 @@ SUCCESSES = frozenset(
         "followed",
         "adopted",
         "mapped",
+        "released",
+        "freed",
         "started",
         "ended",
         "submitted",

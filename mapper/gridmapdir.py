@@ -35,6 +35,8 @@ class Gridmapdir:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self._own: dict[str, int] = {}  # of each directory of ours: its descriptor, opened once and checked
+        self._deferred = False
         hint = "it is made by root, mode 0755, with an empty file named as each pool account"
         try:
             self._descriptor = trusted.open_directory(path)
@@ -51,7 +53,8 @@ class Gridmapdir:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        for descriptor in (*self._own.values(), self._descriptor):
+            os.close(descriptor)
 
     # What is there
 
@@ -70,14 +73,29 @@ class Gridmapdir:
 
     def read_own(self, kind: str, name: str) -> bytes | None:
         """The bytes of ``.gridwarden/KIND/NAME``; None when there is no such file."""
-        with self._saying(f"read {OWN}/{kind}/{name}"):
-            try:
-                with self._own_directory(kind) as directory:
-                    descriptor = os.open(name, trusted.OPEN_FLAGS, dir_fd=directory)
-            except FileNotFoundError:
+        with self._saying(f"read {OWN}/{kind}/{name}"), self.open_own(kind, name) as descriptor:
+            if descriptor is None:
                 return None
-            with _closing(descriptor):
-                return trusted.read_all(descriptor, LONGEST_FILE, f"{self.path}/{OWN}/{kind}/{name}")
+            return trusted.read_all(descriptor, LONGEST_FILE, f"{self.path}/{OWN}/{kind}/{name}")
+
+    @contextmanager
+    def open_own(self, kind: str, name: str) -> Iterator[int | None]:
+        """A descriptor of ``.gridwarden/KIND/NAME``, for reading; None when there is no such file."""
+        try:
+            descriptor = os.open(name, trusted.OPEN_FLAGS, dir_fd=self._own_directory(kind))
+        except FileNotFoundError:
+            yield None
+            return
+        with _closing(descriptor):
+            yield descriptor
+
+    def list_own(self, kind: str) -> list[str]:
+        """The names in ``.gridwarden/KIND``, those of files half-made left out; none when it does not exist."""
+        with self._saying(f"list {OWN}/{kind}"):
+            try:
+                return sorted(name for name in os.listdir(self._own_directory(kind)) if not name.startswith("."))
+            except FileNotFoundError:
+                return []
 
     # What is done
 
@@ -87,10 +105,27 @@ class Gridmapdir:
             os.link(account, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor, follow_symlinks=False)
 
     def unlink(self, name: str, inode: int) -> None:
-        """Take back a lease that this process has just made and not handed out, if it is still the same one."""
+        """Take away a lease that this process has just made and not handed out, or a cooling name of ours.
+
+        Only if it still leads to that inode.
+        """
         with self._saying(f"unlink {name}", FileNotFoundError):
             if os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_ino == inode:
                 os.unlink(name, dir_fd=self._descriptor)
+
+    def rename(self, name: str, cooling_name: str, inode: int) -> bool:
+        """Give the lease ``name`` a cooling name, in one step that leaves the link count as it is.
+
+        Returns whether that is how it stands now: a network file system may have done it and say it failed.
+        """
+        before = self.look(name)
+        if before is not None and before.st_ino == inode:
+            try:
+                os.rename(name, cooling_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+            except OSError:
+                pass
+        after = self.look(cooling_name)
+        return after is not None and after.st_ino == inode and self.look(name) is None
 
     def touch(self, name: str) -> None:
         """Note that a lease is in use, where LCMAPS and programs that expire leases look for it."""
@@ -100,44 +135,64 @@ class Gridmapdir:
     def sync(self) -> None:
         """Make the names durable."""
         with self._saying("make a lease durable"):
-            os.fsync(self._descriptor)
+            self._fsync(self._descriptor)
+
+    @contextmanager
+    def synced_once(self) -> Iterator[None]:
+        """Make whatever is done meanwhile durable in the end, at the price of one; nothing of it before."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+            with self._saying("make leases durable"):
+                sync_file_system(self._descriptor)
+
+    def _fsync(self, descriptor: int) -> None:
+        if not self._deferred:
+            os.fsync(descriptor)
 
     def create_own(self, kind: str, name: str, data: bytes) -> None:
         """Create ``.gridwarden/KIND/NAME`` whole and durably, unless it exists."""
         with self._saying(f"create {OWN}/{kind}/{name}"):
             self._make_own_directory(kind)
-            with self._own_directory(kind) as directory, _temporary(directory, data) as temporary:
+            directory = self._own_directory(kind)
+            with self._temporary(directory, data) as temporary:
                 try:
                     os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
                 except FileExistsError:
                     return
-                os.fsync(directory)
+                self._fsync(directory)
 
     def replace_own(self, kind: str, name: str, data: bytes) -> None:
         """Put ``data`` at ``.gridwarden/KIND/NAME`` whole and durably."""
         with self._saying(f"write {OWN}/{kind}/{name}"):
             self._make_own_directory(kind)
-            with self._own_directory(kind) as directory, _temporary(directory, data) as temporary:
+            directory = self._own_directory(kind)
+            with self._temporary(directory, data) as temporary:
                 os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-                os.fsync(directory)
+                self._fsync(directory)
 
     def remove_own(self, kind: str, name: str) -> None:
         """Take ``.gridwarden/KIND/NAME`` away."""
-        with self._saying(f"remove {OWN}/{kind}/{name}"), self._own_directory(kind) as directory:
-            os.unlink(name, dir_fd=directory)
+        with self._saying(f"remove {OWN}/{kind}/{name}"):
+            os.unlink(name, dir_fd=self._own_directory(kind))
 
     @contextmanager
     def lock_own(self, kind: str, name: str) -> Iterator[None]:
         """Hold the lock of ``.gridwarden/KIND/NAME``, a file that is never removed; waits for it."""
-        with self._saying(f"lock {OWN}/{kind}/{name}"), self._own_directory(kind) as directory:
+        with self._saying(f"lock {OWN}/{kind}/{name}"):
             # NFS gives an exclusive lock only on a file that is open for writing.
-            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, dir_fd=self._own_directory(kind))
         with _closing(descriptor):
             with self._saying(f"lock {OWN}/{kind}/{name}"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
 
     def _make_own_directory(self, kind: str) -> None:
+        if kind in self._own:
+            return
         for name in (OWN, f"{OWN}/{kind}"):
             try:
                 os.mkdir(name, 0o700, dir_fd=self._descriptor)
@@ -145,19 +200,38 @@ class Gridmapdir:
                 continue
             parent = os.open(os.path.dirname(name) or ".", DIRECTORY_FLAGS, dir_fd=self._descriptor)
             with _closing(parent):
-                os.fsync(parent)
+                self._fsync(parent)
 
-    @contextmanager
-    def _own_directory(self, kind: str) -> Iterator[int]:
-        with self._checked(self._descriptor, OWN) as own, self._checked(own, kind, f"{OWN}/") as directory:
-            yield directory
+    def _own_directory(self, kind: str) -> int:
+        if kind not in self._own:
+            with _closing(self._checked(self._descriptor, OWN)) as own:
+                self._own[kind] = self._checked(own, kind, f"{OWN}/")
+        return self._own[kind]
 
-    @contextmanager
-    def _checked(self, parent: int, name: str, above: str = "") -> Iterator[int]:
+    def _checked(self, parent: int, name: str, above: str = "") -> int:
         descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
-        with _closing(descriptor):
+        try:
             trusted.refuse_writable(descriptor, f"gridmapdir {self.path}/{above}{name}", sticky_allowed=False)
-            yield descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    @contextmanager
+    def _temporary(self, directory: int, data: bytes) -> Iterator[str]:
+        """The name of a new file that holds ``data`` durably; it is gone afterwards, unless renamed."""
+        name = f".new-{os.urandom(8).hex()}"
+        descriptor = os.open(name, trusted.CREATE_FLAGS, 0o600, dir_fd=directory)
+        try:
+            with _closing(descriptor):
+                trusted.write_all(descriptor, data)
+                self._fsync(descriptor)
+            yield name
+        finally:
+            try:
+                os.unlink(name, dir_fd=directory)
+            except FileNotFoundError:
+                pass
 
     @contextmanager
     def _saying(self, what: str, *expected: type[OSError]) -> Iterator[None]:
@@ -172,25 +246,18 @@ class Gridmapdir:
 
 
 @contextmanager
-def _closing(descriptor: int) -> Iterator[None]:
+def _closing(descriptor: int) -> Iterator[int]:
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-@contextmanager
-def _temporary(directory: int, data: bytes) -> Iterator[str]:
-    """The name of a new file that holds ``data`` durably; it is gone afterwards, unless renamed."""
-    name = f".new-{os.urandom(8).hex()}"
-    descriptor = os.open(name, trusted.CREATE_FLAGS, 0o600, dir_fd=directory)
-    try:
-        with _closing(descriptor):
-            trusted.write_all(descriptor, data)
-            os.fsync(descriptor)
-        yield name
-    finally:
-        try:
-            os.unlink(name, dir_fd=directory)
-        except FileNotFoundError:
-            pass
+def sync_file_system(descriptor: int) -> None:
+    """Make everything on the descriptor's file system durable, syncfs(2); raises OSError."""
+    import ctypes  # noqa: PLC0415 - a mapping of one identity does not need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -14,6 +14,7 @@ import time
 from gridwarden.become import as_account
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+SET_ID = stat.S_ISUID | stat.S_ISGID
 DEEPEST = 200  # levels, each a descriptor held open
 
 
@@ -86,7 +87,7 @@ def _remove_one(path: str, uid: int, deadline: float) -> str:
         try:
             if os.stat(name, dir_fd=parent, follow_symlinks=False).st_uid != uid:
                 return "belongs to someone else now"
-            _remove(parent, name, _mount_of(parent), deadline, 0)
+            remove_tree(parent, name, mount_of(parent), deadline)
         finally:
             os.close(parent)
     except FileNotFoundError:
@@ -96,18 +97,24 @@ def _remove_one(path: str, uid: int, deadline: float) -> str:
     return ""
 
 
-def _remove(parent: int, name: str, mount: bytes, deadline: float, depth: int) -> None:
-    """Remove ``name`` below the descriptor ``parent``, with all below it; raises OSError."""
+def remove_tree(parent: int, name: str, mount: bytes, deadline: float, depth: int = 0) -> None:
+    """Remove ``name`` below the descriptor ``parent``, with all below it that is on ``mount``; raises OSError.
+
+    Call it in a child that has become the account.
+    """
     if time.monotonic() > deadline:
         raise OSError(errno.ETIMEDOUT, "not removed in time")
     if depth > DEEPEST:
         raise OSError(errno.ELOOP, "too many levels of directories")
-    if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode) and status.st_mode & SET_ID:
+            _disarm(parent, name, status.st_mode)
         os.unlink(name, dir_fd=parent)
         return
     directory = _open_own_directory(parent, name)
     try:
-        if _mount_of(directory) != mount:
+        if mount_of(directory) != mount:
             raise OSError(errno.EXDEV, "another file system is mounted there")
         _remove_below(directory, mount, deadline, depth)
     finally:
@@ -115,12 +122,20 @@ def _remove(parent: int, name: str, mount: bytes, deadline: float, depth: int) -
     os.rmdir(name, dir_fd=parent)
 
 
+def _disarm(parent: int, name: str, mode: int) -> None:
+    """Take set-uid and set-gid off a file that has other names, through which others could still become its owner."""
+    try:
+        os.chmod(name, stat.S_IMODE(mode) & ~SET_ID, dir_fd=parent)
+    except PermissionError:
+        pass  # not the account's own file
+
+
 def _remove_below(directory: int, mount: bytes, deadline: float, depth: int) -> None:
     """Remove all that a directory holds; the first failure is raised when the rest is gone."""
     failure = None
     for name in os.listdir(directory):
         try:
-            _remove(directory, name, mount, deadline, depth + 1)
+            remove_tree(directory, name, mount, deadline, depth + 1)
         except OSError as error:
             failure = failure or error
             if error.errno == errno.ETIMEDOUT:
@@ -141,7 +156,7 @@ def _open_own_directory(parent: int, name: str) -> int:
     return os.open(name, OPEN_DIRECTORY, dir_fd=parent)
 
 
-def _mount_of(descriptor: int) -> bytes:
+def mount_of(descriptor: int) -> bytes:
     """The kernel's number of the mount that a descriptor is on: bind mounts share st_dev, not this.
 
     Read as bytes: a child that has become the account may not be able to load a codec any more.

@@ -1,0 +1,319 @@
+"""Release a lease, and lend its account again only when it has cooled and nothing of its holder is left.
+
+Checking that an account is idle and then unlinking its lease gives one account to two people when somebody is
+mapped in between.  So a release is one rename that keeps the account taken for every program, and the unlink
+comes after the cooling time, once everything has been asked again.
+
+What a kill leaves between any two steps, the next run ends:
+
+- after the record, before the rename: the lease stands, and the record says only that it was to end.
+- after the rename: the account cools; ``free`` removes the holder file and writes since when.
+- after the ``freed`` record, before the unlink: the account still cools, is emptied and recorded once more.
+
+An identity that comes back meanwhile finds no lease and is lent another account.
+"""
+
+from __future__ import annotations
+
+import pwd
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import holders, ledger, reasons, syslog_line
+from gridwarden.errors import BadQuestion, GridwardenError, Refused, Unavailable
+from gridwarden.mapper import accounts, cooling, linking, names, nodes
+from gridwarden.mapper.gridmapdir import Gridmapdir
+from gridwarden.register import AccountLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from gridwarden.mapper.accounts import Account, Users
+    from gridwarden.mapper.cooling import Cooling
+    from gridwarden.mapper.linking import Link
+    from gridwarden.mapper.site import SiteValues
+    from gridwarden.mapper.terms import Terms
+
+LOCK_SECONDS = 60.0  # as long as a hook waits for the same lock
+
+RELEASED, WOULD_RELEASE = "released", "would-release"
+COOLING, FREED, WOULD_FREE = "cooling", "freed", "would-free"
+BUSY, FAULTY = "busy", "faulty"
+
+
+class Outcome(NamedTuple):
+    """What became of one account: ``state`` is one of the words above, ``why`` a sentence or empty."""
+
+    account: str
+    lease: str
+    name: str
+    state: str
+    why: str
+
+
+class Held(NamedTuple):
+    """A lease as it stands in the gridmapdir; ``scheme`` and ``subject`` are empty where nobody registered it."""
+
+    name: str
+    account: Account
+    inode: int
+    lease: str
+    scheme: str
+    subject: str
+
+
+def release(  # noqa: PLR0913 - what a release needs to know
+    which: str,
+    because: str,
+    who: str,
+    site: SiteValues,
+    terms: Terms,
+    ask: Callable[[Account], str],
+    now: int,
+    *,
+    dry_run: bool = False,
+    users: Users = pwd,
+) -> Outcome:
+    """End the lease of an account, or of a lease name, unless ``ask`` gives a reason why the account is in use.
+
+    The account then cools from ``now`` (µs since the epoch).  Raises BadQuestion when nothing is leased under
+    ``which``, Refused when the lease is not consistent or its user unknown, EvidenceError, Unavailable.
+    """
+    with Gridmapdir(site.gridmapdir) as directory:
+        name = name_of(directory, which)
+        if parts := cooling.parse(name):
+            known = settle(directory, *parts, site, now, users)
+            return Outcome(*parts, known.name, COOLING, "it was released before")
+        with claim(directory, name):
+            link = linking.find(directory, name)
+            if link is None:
+                raise BadQuestion(f"nothing is leased under {name} any more")
+            held = lease_of(directory, name, link, site, users)
+            with AccountLock(terms.locks, link.account, LOCK_SECONDS):
+                if why := ask(held.account):
+                    return outcome(held, BUSY, why)
+                if dry_run:
+                    return outcome(held, WOULD_RELEASE, "")
+                return cool(directory, held, because, who, site, now)
+
+
+def cool(directory: Gridmapdir, held: Held, because: str, who: str, site: SiteValues, now: int) -> Outcome:
+    """Record that a lease ends, and turn it into a cooling name."""
+    begun = cooling.Cooling(held.account.name, held.lease, held.name, held.account.uid, held.inode, 0)
+    cooling.write(directory, begun)
+    facts: dict[str, str | int | None] = {
+        "account": held.account.name,
+        "uid": held.account.uid,
+        "lease": held.lease,
+        "name": held.name,
+        "scheme": held.scheme,
+        "subject": held.subject,
+        "because": because,
+        "who": who,
+    }
+    seq, head = ledger.append(site.ledger, "release", facts, node=site.node, cluster=site.cluster)
+    if not directory.rename(held.name, begun.cooling_name, held.inode):
+        raise linking.corrupt(directory, held.name, "was changed by another program while it was released")
+    directory.sync()
+    cooling.write(directory, begun._replace(since=now))
+    forget(directory, begun)
+    unpublish(begun, site)
+    syslog_line.decision("lease", "released", **facts, seq=seq, head=head)
+    return outcome(held, RELEASED, because)
+
+
+class Freeing(NamedTuple):
+    """One run of ``free``, with what it was given."""
+
+    site: SiteValues
+    terms: Terms
+    ask: Callable[[Account], str]
+    hand_over: Callable[[Account, str], str]
+    now: int
+    dry_run: bool
+    users: Users
+
+
+def free(
+    site: SiteValues,
+    terms: Terms,
+    ask: Callable[[Account], str],
+    hand_over: Callable[[Account, str], str],
+    now: int,
+    *,
+    dry_run: bool = False,
+    users: Users = pwd,
+) -> list[Outcome]:
+    """Lend every account again whose cooling time is over and of whose last holder nothing is left.
+
+    ``ask`` says why an account is in use, ``hand_over`` empties it for a lease id and says why that failed;
+    both say nothing when all is well.  What cannot be settled about one account keeps that one taken, with
+    the reason.  Raises ConfigurationError or Unavailable when the directory as a whole cannot be used.
+    """
+    run = Freeing(site, terms, ask, hand_over, now, dry_run, users)
+    outcomes = []
+    with Gridmapdir(site.gridmapdir) as directory:
+        for account, lease, inode in cooling.find(directory):
+            try:
+                found = free_one(directory, account, lease, inode, run)
+            except (GridwardenError, OSError) as error:
+                gone = directory.look(cooling.name(account, lease)) is None  # another process was faster
+                found = None if gone else Outcome(account, lease, "", FAULTY, str(error))
+            if found:
+                outcomes.append(found)
+        if not dry_run:
+            drop_litter(directory)
+    return outcomes
+
+
+def free_one(directory: Gridmapdir, name: str, lease: str, inode: int, run: Freeing) -> Outcome | None:
+    """``free`` for one cooling name; None when another process was faster."""
+    known = cooling.read(directory, name, lease)
+    if not run.dry_run:
+        known = settle(directory, name, lease, run.site, run.now, run.users)
+    since = known.since if known and known.since else run.now
+    ends = since + run.terms.cooling
+    lease_name = known.name if known else ""
+    if known is None or run.now < ends:
+        return Outcome(name, lease, lease_name, COOLING, f"for {-((run.now - ends) // 60_000_000)} more minutes")
+    account = accounts.usable(name, run.users)
+    with directory.lock_own(cooling.KIND, known.file), AccountLock(run.terms.locks, name, LOCK_SECONDS):
+        if directory.look(known.cooling_name) is None:
+            return None
+        if why := why_faulty(directory, known, account, inode):
+            return Outcome(name, lease, lease_name, FAULTY, why)
+        why = run.ask(account) or nodes.why_busy(
+            directory, run.terms.nodes, name, lease,
+            after=ends, now=run.now, longest=run.terms.answers, here=run.site.node,
+        )  # fmt: skip
+        if not (why or run.dry_run):
+            why = run.hand_over(account, lease) or run.ask(account)
+        if why or run.dry_run:
+            return Outcome(name, lease, lease_name, BUSY if why else WOULD_FREE, why)
+        return let_go(directory, known, run.site, inode)
+
+
+def why_faulty(directory: Gridmapdir, known: Cooling, account: Account, inode: int) -> str:
+    """Why a cooling name is not one that may be taken away, or nothing."""
+    if account.uid != known.uid:
+        return f"its uid was {known.uid} and is {account.uid} now"
+    if not accounts.is_account(directory, account.name, inode):
+        return "its file is not the one that was leased"
+    if not accounts.is_account(directory, known.cooling_name, inode):
+        return "its cooling name changed meanwhile"
+    status = directory.look(account.name)
+    links = status.st_nlink if status else 0
+    return "" if links == 2 else f"it has {links} links instead of 2"
+
+
+def let_go(directory: Gridmapdir, known: Cooling, site: SiteValues, inode: int) -> Outcome:
+    """Record that an account is free, and take its cooling name away."""
+    because = "cooled, asked again, and emptied"
+    facts: dict[str, str | int | None] = {
+        "account": known.account, "uid": known.uid, "lease": known.lease, "name": known.name, "because": because,
+    }  # fmt: skip
+    seq, head = ledger.append(site.ledger, "freed", facts, node=site.node, cluster=site.cluster)
+    try:
+        directory.unlink(known.cooling_name, inode)
+    except FileNotFoundError:
+        pass  # a network file system may have done it and asked again
+    directory.sync()
+    directory.remove_own(cooling.KIND, known.file)
+    syslog_line.decision("lease", "freed", **facts, seq=seq, head=head)
+    return Outcome(known.account, known.lease, known.name, FREED, because)
+
+
+def name_of(directory: Gridmapdir, which: str) -> str:
+    """The lease name (or cooling name) of an account, or ``which`` itself if it is one; raises BadQuestion."""
+    status = directory.look(which) if which and "/" not in which else None
+    if status is None:
+        raise BadQuestion(f"the gridmapdir has no {which!r}", "gridwarden lease list shows what is leased")
+    if not accounts.may_be_account(which):
+        return which
+    others = [name for name, inode in directory.entries() if inode == status.st_ino and name != which]
+    if len(others) != 1:
+        raise BadQuestion(f"{which} is {'leased more than once' if others else 'free'}", "gridwarden lease check")
+    return others[0]
+
+
+def lease_of(directory: Gridmapdir, name: str, link: Link, site: SiteValues, users: Users) -> Held:
+    """What is known of a lease; one that another program made gets an id now.  Raises Refused."""
+    account = accounts.usable(link.account, users)
+    known = names.read_lease(directory, name)
+    if known and (known.account, known.inode) == (link.account, link.inode):
+        lease = known.lease
+    else:
+        holder = published(link.account, site)
+        ours = holder and (holder.name, holder.inode) == (name, link.inode)
+        lease = holder.lease if holder and ours else names.new_lease(link.account, link.inode).lease
+    exact = (directory.read_own(names.NAMES, name) or b"").decode("utf-8", "surrogateescape")
+    scheme, _, subject = exact.partition("\n")
+    return Held(name, account, link.inode, lease, scheme, subject)
+
+
+def claim(directory: Gridmapdir, name: str) -> AbstractContextManager[None]:
+    """The lock under which a name is leased; a name that only other programs know has none."""
+    if directory.read_own(names.NAMES, name) is None:
+        return nullcontext()
+    return directory.lock_own(names.NAMES, name)
+
+
+def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, now: int, users: Users) -> Cooling:
+    """End what a kill may have left of a release, and return what is known; it cools from ``now`` at the latest."""
+    known = cooling.read(directory, account, lease)
+    if known is None:
+        status = directory.look(account)
+        known = cooling.Cooling(account, lease, "", 0, status.st_ino if status else 0, 0)
+    if known.name:
+        with claim(directory, known.name):
+            forget(directory, known)
+    unpublish(known, site)
+    if not known.since:
+        uid = known.uid or accounts.usable(account, users).uid
+        known = known._replace(uid=uid, since=now)
+        cooling.write(directory, known)
+    return known
+
+
+def forget(directory: Gridmapdir, known: Cooling) -> None:
+    """Remove the lease file of a released lease, so that nothing takes its id again."""
+    file = names.read_lease(directory, known.name)
+    if file and file.lease == known.lease:
+        names.forget_lease(directory, known.name)
+
+
+def unpublish(known: Cooling, site: SiteValues) -> None:
+    """Remove this machine's holder file of a released lease; raises Refused when it cannot be judged."""
+    try:
+        holder = holders.read(site.holders, known.account)
+    except Refused as refusal:
+        if refusal.reason == reasons.HOLDER_MISSING:
+            return
+        raise
+    if holder.lease == known.lease:
+        holders.remove(site.holders, known.account)
+
+
+def published(account: str, site: SiteValues) -> holders.Holder | None:
+    """The holder file of an account, if there is one that can be trusted."""
+    try:
+        return holders.read(site.holders, account)
+    except Refused:
+        return None
+
+
+def drop_litter(directory: Gridmapdir) -> None:
+    """Remove what is known of cooling names that are gone, or never came to be."""
+    names_now = {f"{account}:{lease}" for account, lease, _ in cooling.find(directory)}
+    for file in directory.list_own(cooling.KIND):
+        if file not in names_now and directory.look(cooling.PREFIX + file) is None:
+            try:
+                directory.remove_own(cooling.KIND, file)
+            except Unavailable:
+                pass  # another run was faster
+
+
+def outcome(held: Held, state: str, why: str) -> Outcome:
+    """The outcome of a lease."""
+    return Outcome(held.account.name, held.lease, held.name, state, why)

@@ -1,0 +1,56 @@
+"""Empty an account on this machine before somebody else gets it.
+
+Processes first, since they could make anything again; then what could start some (cron, at, linger), what
+outlives them (System V and POSIX IPC, scratch), and the home.  The caller holds the account's lock and knows
+that no job of the account is here.
+"""
+
+from __future__ import annotations
+
+from gridwarden.prune import home, ipc, kill, remove, spools
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from gridwarden import proc
+
+POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
+KILL_SECONDS = 10.0
+REMOVE_SECONDS = 60.0
+HOME_SECONDS = 600.0
+
+
+class Emptied:
+    """What was killed and removed, and what is left, each with why."""
+
+    __slots__ = ("killed", "left", "removed")
+
+    def __init__(self) -> None:
+        self.killed: list[proc.Process] = []
+        self.removed: list[str] = []
+        self.left: list[tuple[str, str]] = []
+
+    def add(self, outcome: tuple[list[str], list[tuple[str, str]]]) -> None:
+        """Add what one step removed and left."""
+        removed, left = outcome
+        self.removed += removed
+        self.left += left
+
+
+def empty(account: str, uid: int, gid: int, scratch: list[str], home_directory: str, skeleton: str) -> Emptied:
+    """Leave nothing of ``account`` here that could act or be read.
+
+    ``home_directory`` is rebuilt from ``skeleton``, unless it is empty: another machine does it then.
+    """
+    done = Emptied()
+    seen, survivors = kill.empty_account(uid, gid, KILL_SECONDS)
+    alive = {(process.pid, process.start) for process in survivors}
+    done.killed = [process for process in seen if (process.pid, process.start) not in alive]
+    for process in survivors:
+        done.left.append((f"process {process.pid} ({process.command})", f"survives in state {process.state}"))
+    done.add(spools.remove(account, uid))
+    done.add(ipc.remove(uid, gid, KILL_SECONDS))
+    places = dict.fromkeys([*scratch, *POSIX_IPC, f"/run/user/{uid}"])
+    done.add(remove.sweep(uid, gid, list(places), REMOVE_SECONDS))
+    if home_directory:
+        done.add(home.rebuild(home_directory, uid, gid, skeleton, HOME_SECONDS))
+    return done
