@@ -55,10 +55,12 @@ def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
         return None
     processes = {process.pid: process for process in proc.everyone()}
     uids: dict[int, set[int]] = {step.pid: set() for step in steps}
+    # Those that the spool does not show: it was moved, or site.yaml names another one.
+    uids.update((process.pid, set()) for process in processes.values() if _is_daemon(process))
     for process in processes.values():
         if daemon := _ancestor_among(uids, process, processes):
             uids[daemon].update((process.real_uid, process.effective_uid))
-    if any(uid == step.owner or uid in uids[step.pid] for step in steps):
+    if any(uid == step.owner for step in steps) or any(uid in below for below in uids.values()):
         return True
     for step in steps:
         belongs_to_others = step.owner is not None or uids[step.pid] - {0} or (step.node, step.job) in known
@@ -120,6 +122,11 @@ def _script_owner(directory: str, job: str) -> int | None:
         return os.stat(f"{directory}/job{int(job):05d}/slurm_script", follow_symlinks=False).st_uid
     except FileNotFoundError:
         return None
+
+
+def _is_daemon(process: proc.Process) -> bool:
+    """Whether a process is a slurmstepd; its name alone is anybody's to take, root's real uid is not."""
+    return process.command == "slurmstepd" and process.real_uid == 0
 
 
 def _ancestor_among(daemons: Container[int], process: proc.Process, processes: dict[int, proc.Process]) -> int:

@@ -392,16 +392,18 @@ if os.fork() == 0:
     os.setresgid({uid}, {uid}, {uid})
     os.setresuid({uid}, {uid}, {uid})
     os.execvp("sleep", ["sleep", "60"])
+with open("/proc/self/comm", "w") as name:
+    name.write(sys.argv[2])
 print(flush=True)
 time.sleep(60)
 """
 
 
 @contextmanager
-def step(machine: Machine, uid: int = UID) -> Iterator[list[proc.Process]]:
+def step(machine: Machine, uid: int = UID, name: str = "python3") -> Iterator[list[proc.Process]]:
     """A job step as Slurm runs it: a daemon of root that listens in the spool, with a process of the user."""
     socket = machine.base / "spool" / "n1" / "n1_9.4294967291"
-    command = [sys.executable, "-c", STEP.format(uid=uid), str(socket)]
+    command = [sys.executable, "-c", STEP.format(uid=uid), str(socket), name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as daemon:
         daemon.stdout.readline()
         try:
@@ -436,6 +438,25 @@ def test_a_spool_that_cannot_be_read_means_that_nothing_is_killed(machine: Machi
         assert process.poll() is None
     (gap,) = machine.records("gap")
     assert gap["reason"] == "it cannot be told what runs here"
+
+
+def test_a_job_is_not_killed_because_site_yaml_names_another_spool(machine: Machine) -> None:
+    machine.run("prolog")
+    with step(machine, name="slurmstepd") as processes:
+        (machine.base / "spool" / "n1").rename(machine.base / "elsewhere")
+        assert machine.run("epilog") == 0
+        assert proc.read(processes[0].pid)
+    (gap,) = machine.records("gap")
+    assert gap["reason"] == "a job that is not in the register runs"
+
+
+def test_a_stray_that_calls_itself_slurmstepd_protects_nobody(machine: Machine) -> None:
+    machine.run("prolog")
+    with running("sh", "-c", "printf slurmstepd > /proc/$$/comm; sleep 60; true") as stray:
+        while proc.read(stray.pid).command != "slurmstepd":
+            time.sleep(0.01)
+        assert machine.run("epilog") == 0
+        assert ended(stray)
 
 
 def test_a_dead_steps_socket_does_not_keep_strays_alive(machine: Machine) -> None:
