@@ -25,6 +25,7 @@ COMMANDS = {
     "collect": "gridwarden.accounting.commands:collect_command",
     "config": "gridwarden.commands:config_group",
     "hooks": "gridwarden.hooks.commands:hooks_group",
+    "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",
     "report": "gridwarden.accounting.commands:report_command",
     "submit": "gridwarden.hooks.commands:submit_group",

@@ -105,7 +105,7 @@ def test_every_module_says_in_its_first_line_what_it_is_for(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if part_of(name) in ("hooks", "prune")))
 def test_only_commands_read_the_configuration(name: str) -> None:
     heavy = {"gridwarden.settings", "gridwarden.load_settings"}
-    assert name.endswith(".commands") or not heavy & set(imports(MODULES[name], MODULES)), name
+    assert name.endswith("commands") or not heavy & set(imports(MODULES[name], MODULES)), name
 
 
 def loaded(*names: str) -> set[str]:

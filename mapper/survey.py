@@ -1,0 +1,113 @@
+"""Read what a check judges: the directory, what gridwarden keeps below it, this machine's holders and ledger."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from typing import TYPE_CHECKING
+
+from gridwarden import chain, holders, trusted
+from gridwarden.errors import Refused
+from gridwarden.mapper import accounts, cooling, names
+from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen, cooling_parts, pool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gridwarden.holders import Holder
+    from gridwarden.mapper.accounts import Users
+    from gridwarden.mapper.gridmapdir import Gridmapdir
+    from gridwarden.mapper.site import SiteValues
+
+UNRECORDED = "cooling-unrecorded"
+
+
+def survey(
+    directory: Gridmapdir,
+    site: SiteValues,
+    pools: tuple[str, ...],
+    users: Users = pwd,
+    *,
+    only: Iterable[str] | None = None,
+) -> Seen:
+    """What is there now, of all names or of ``only`` some; raises Unavailable, ConfigurationError, EvidenceError."""
+    wanted = set(only) if only is not None else {name for name, _ in directory.entries()}
+    files = {name: file for name in sorted(wanted) if (file := look(directory, name))}
+    known = set(directory.list_own(names.LEASES))
+    held, unreadable = readable_holders(site)
+    if only is not None:
+        known &= wanted
+        held = {account: holder for account, holder in held.items() if wanted & {account, holder.name}}
+        unreadable = {account: why for account, why in unreadable.items() if account in wanted}
+    cold = {name: note for name in files if (note := cooling.read(directory, *cooling_parts(name)))}
+    named = wanted | known | {holder.name for holder in held.values()} | {note.name for note in cold.values()}
+    claimed = named.intersection(directory.list_own(names.NAMES))
+    ended = any(name.startswith(cooling.PREFIX) for name in files) or any(
+        holder.name not in files for holder in held.values() if holder.name
+    )
+    released, freed = ended_leases(site) if ended or known - files.keys() else (frozenset(), frozenset())
+    return Seen(
+        files=files,
+        claims={name: directory.read_own(names.NAMES, name) or b"" for name in sorted(claimed)},
+        leases={name: names.read_lease(directory, name) for name in sorted(known)},
+        holders=held,
+        unreadable=unreadable,
+        unusable={name: why for name in files if pool_of(name, pools) and (why := why_unusable(name, users))},
+        pools=pools,
+        rules=site.rules,
+        released=released,
+        freed=freed,
+        cold=cold,
+    )
+
+
+def look(directory: Gridmapdir, name: str) -> File | None:
+    """A name's status; None for what is gone, and for hidden names that are not ours."""
+    if name.startswith(".") and not name.startswith((cooling.PREFIX, WITHDRAWN)):
+        return None
+    status = directory.look(name)
+    if status is None:
+        return None
+    return File(status.st_ino, status.st_nlink, status.st_mtime_ns // 1000, stat.S_ISREG(status.st_mode))
+
+
+def readable_holders(site: SiteValues) -> tuple[dict[str, Holder], dict[str, str]]:
+    """The holders of this machine by account, and why others cannot be read."""
+    held: dict[str, Holder] = {}
+    unreadable: dict[str, str] = {}
+    descriptor = trusted.open_directory(site.holders)
+    try:
+        for account in sorted(name for name in os.listdir(descriptor) if not name.startswith(".")):
+            try:
+                held[account] = holders.read_at(descriptor, account)
+            except Refused as refusal:
+                unreadable[account] = refusal.detail
+    finally:
+        os.close(descriptor)
+    return held, unreadable
+
+
+def ended_leases(site: SiteValues) -> tuple[frozenset[str], frozenset[str]]:
+    """The leases that this machine's ledger says were released, and those whose account was freed.
+
+    A repair that noted a cooling name counts as the record of its release.
+    """
+    found: dict[str, set[str]] = {"release": set(), "freed": set()}
+    for line in chain.read(site.ledger):
+        body = line.body or {}
+        kind = str(body.get("kind"))
+        if kind in found:
+            found[kind].add(str(body["lease"]))
+        elif kind == "repair" and body["what"] == UNRECORDED:
+            found["release"].add(cooling_parts(str(body["name"]))[1])
+    return frozenset(found["release"]), frozenset(found["freed"])
+
+
+def why_unusable(account: str, users: Users) -> str:
+    """Why this machine cannot run anything as ``account``, or nothing."""
+    try:
+        accounts.usable(account, users)
+    except Refused as refusal:
+        return refusal.detail
+    return ""
