@@ -16,6 +16,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 SUITE = "trixie"
 PACKAGES = (
+    "at",
+    "cron",
     "iproute2",
     "lcmaps-plugins-basic-poolaccount",
     "lcmaps-plugins-voms",
