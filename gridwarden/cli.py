@@ -27,6 +27,7 @@ COMMANDS = {
     "hooks": "gridwarden.hooks.commands:hooks_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",
+    "pool": "gridwarden.mapper.pool_commands:pool_group",
     "report": "gridwarden.accounting.commands:report_command",
     "submit": "gridwarden.hooks.commands:submit_group",
 }
