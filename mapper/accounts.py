@@ -7,6 +7,7 @@ unprivileged uid of its own.
 
 from __future__ import annotations
 
+import pwd
 import stat
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -15,7 +16,6 @@ from gridwarden import reasons
 from gridwarden.errors import Refused
 
 if TYPE_CHECKING:
-    import pwd
     from collections.abc import Iterable
 
     from gridwarden.mapper.gridmapdir import Gridmapdir
@@ -34,6 +34,23 @@ class Users(Protocol):
         """The first user of that uid; raises KeyError."""
 
 
+class UsersReadOnce:
+    """The system's users, listed once; who is not in the list (LDAP need not list anybody) is asked for."""
+
+    def __init__(self) -> None:
+        listed = pwd.getpwall()
+        self._by_name = {user.pw_name: user for user in reversed(listed)}
+        self._by_uid = {user.pw_uid: user for user in reversed(listed)}
+
+    def getpwnam(self, name: str) -> pwd.struct_passwd:
+        """The user of that name; raises KeyError."""
+        return self._by_name.get(name) or pwd.getpwnam(name)
+
+    def getpwuid(self, uid: int) -> pwd.struct_passwd:
+        """The first user of that uid; raises KeyError."""
+        return self._by_uid.get(uid) or pwd.getpwuid(uid)
+
+
 class Account(NamedTuple):
     """A user that may run jobs."""
 
@@ -46,12 +63,17 @@ class Survey(NamedTuple):
     """The accounts of one pool in one pass over the directory."""
 
     free: list[str]
-    taken: int
+    names: list[str]
 
     @property
     def total(self) -> int:
         """How many account files the pool has."""
-        return len(self.free) + self.taken
+        return len(self.names)
+
+    @property
+    def taken(self) -> int:
+        """How many of them other names lead to."""
+        return len(self.names) - len(self.free)
 
 
 def usable(name: str, users: Users) -> Account:
@@ -82,7 +104,7 @@ def survey(entries: Iterable[tuple[str, int]], pool: str) -> Survey:
     names = Counter(inode for _, inode in entries)
     inodes = {name: inode for name, inode in entries if is_of_pool(name, pool)}
     free = [name for name, inode in inodes.items() if names[inode] == 1]
-    return Survey(free, len(inodes) - len(free))
+    return Survey(free, list(inodes))
 
 
 def account_of(directory: Gridmapdir, inode: int, probably: str | None = None) -> str | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError, Unavailable
+from gridwarden.mapper.durable import sync_file_system
 from gridwarden.tab_file import escape
 
 if TYPE_CHECKING:
@@ -260,13 +261,3 @@ def _closing(descriptor: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def sync_file_system(descriptor: int) -> None:
-    """Make everything on the descriptor's file system durable, syncfs(2); raises OSError."""
-    import ctypes  # noqa: PLC0415 - a mapping of one identity does not need it
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syncfs(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

@@ -17,21 +17,21 @@ each mapping is recorded: the ledger says who could have been behind it.
 
 from __future__ import annotations
 
-import os
 import pwd
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import holders, ledger, reasons, trusted
-from gridwarden.errors import EvidenceError, Refused, Unavailable
+from gridwarden import holders, reasons
+from gridwarden.errors import Refused
 from gridwarden.holders import Holder
-from gridwarden.mapper import accounts, bans, linking, names, naming, policy
+from gridwarden.mapper import accounts, bans, lending, linking, names, naming, policy, publishing
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gridwarden.mapper.accounts import Account, Users
+    from gridwarden.mapper.bans import Ban
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.linking import Link
     from gridwarden.mapper.names import LeaseFile
@@ -43,7 +43,8 @@ class Lease(NamedTuple):
 
     ``lease_id`` is opaque (32 hex digits), ``name`` the lease's name in the gridmapdir (empty for a fixed
     account); ``created``: the link is new; ``adopted``: it was found, made by a program other than gridwarden.
-    ``record`` is the ledger's sequence number and hash, where there was something to record.
+    ``record`` is the ledger's sequence number and hash, where there was something to record: of its own record, or
+    of the last one of all that were made durable together.
     """
 
     account: str
@@ -58,6 +59,15 @@ class Lease(NamedTuple):
     record: tuple[int, str] | None
 
 
+class Taken(NamedTuple):
+    """A lease on its way: who for, what will be published of it, whether it is adopted now, and its link."""
+
+    identity: Identity
+    holder: Holder
+    adopted: bool
+    link: Link
+
+
 def lease_from_pool(
     identity: Identity, pool: str, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
 ) -> Lease:
@@ -67,36 +77,71 @@ def lease_from_pool(
     ConfigurationError when a directory cannot be used; nothing is handed out then.
     """
     name = naming.name_of(identity, site.leases, slot)
-    refuse_unready(site)
+    publishing.refuse_unready(site)
     with Gridmapdir(site.gridmapdir) as directory, names.claimed(directory, name, identity):
-        known = names.read_lease(directory, name)
-        link = linking.find(directory, name, known.account if known else None)
-        if not link:
-            if known:
-                names.forget_lease(directory, name)
-                known = None
-            link = linking.link_one(directory, name, pool, lambda account: why_not(account, site, users), say)
-        account = checked(link.account, pool, identity, users)
-        directory.touch(name)
-        file, adopted = lease_file(known, link, name, site)
-        if file != known:
-            directory.sync()
-            names.write_lease(directory, name, file)
-        say(f"{account.name} is {'lent' if link.created else 'held'} under the lease name {name}, lease {file.lease}")
-        holder = holder_of(identity, account, file, name)
+        taken = take(directory, name, identity, pool, site, say, users)
         head = None
-        if not is_published(holder, site):  # else it is recorded too
-            head = record(identity, holder, site, adopted=adopted)
-            publish(holder, site)
-        if not linking.is_still(directory, name, link):
-            raise linking.corrupt(directory, name, "was changed by another program while it was handed out")
-        refuse_banned_since(identity, site, holder)
-    return Lease(*account, file.lease, name, identity.scheme, identity.subject, link.created, adopted, head)
+        if not publishing.is_published(taken.holder, site):  # else it is recorded too
+            head = publishing.record([taken[:3]], site)
+            publishing.publish(taken.holder, site)
+        return hand_out(directory, taken, head, bans.read(site.bans), site)
+
+
+def take(
+    directory: Gridmapdir,
+    name: str,
+    identity: Identity,
+    pool: str,
+    site: SiteValues,
+    say: Callable[[str], None],
+    users: Users,
+    probable: Iterable[str] | None = None,
+) -> Taken:
+    """The link and the lease file under a claimed name, found or made; nothing may be handed out yet.
+
+    ``probable`` are accounts to try first.  Raises as ``lease_from_pool``.
+    """
+    known = names.read_lease(directory, name)
+    link = linking.find(directory, name, known.account if known else None)
+    if not link:
+        if known:
+            names.forget_lease(directory, name)
+            known = None
+        link = lending.lend(directory, name, pool, site, say, users, probable)
+    account = checked(link.account, pool, identity, users)
+    directory.touch(name)
+    file, adopted = lease_file(known, link, name, site)
+    if file != known:
+        directory.sync()
+        names.write_lease(directory, name, file)
+    say(f"{account.name} is {'lent' if link.created else 'held'} under the lease name {name}, lease {file.lease}")
+    return Taken(identity, holder_of(identity, account, file, name), adopted, link)
+
+
+def hand_out(
+    directory: Gridmapdir, taken: Taken, head: tuple[int, str] | None, banned: Sequence[Ban], site: SiteValues
+) -> Lease:
+    """The lease, recorded and published, if it still stands and ``banned`` since then has not its holder.
+
+    Raises Refused; a ban is then published to the hooks as well.  ``ban add`` writes the file before it marks the
+    holders, so one of the two sees the other.
+    """
+    identity, holder, adopted, link = taken
+    if not linking.is_still(directory, holder.name, link):
+        raise linking.corrupt(directory, holder.name, "was changed by another program while it was handed out")
+    try:
+        refuse_banned(identity, banned)
+    except Refused as refusal:
+        holder.verdict, holder.because = holders.BANNED, refusal.detail
+        publishing.publish(holder, site)
+        raise
+    account = (holder.account, holder.uid, holder.gid)
+    return Lease(*account, holder.lease, holder.name, identity.scheme, identity.subject, link.created, adopted, head)
 
 
 def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users = pwd) -> Lease:
     """The fixed account ``name`` for ``identity``, beside anybody else who is mapped to it; raises Refused."""
-    refuse_unready(site)
+    publishing.refuse_unready(site)
     account = accounts.usable(name, users)
     holder = Holder(
         account=account.name,
@@ -111,37 +156,11 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
         since=0,
         inode=0,
     )
-    head = record(identity, holder, site, adopted=False)
-    if not is_published(holder, site):
-        publish(holder, site)
-    refuse_banned_since(identity, site)
+    head = publishing.record([(identity, holder, False)], site)
+    if not publishing.is_published(holder, site):
+        publishing.publish(holder, site)
+    refuse_banned(identity, bans.read(site.bans))
     return Lease(*account, holder.lease, "", identity.scheme, identity.subject, False, False, head)  # noqa: FBT003 - fields
-
-
-def refuse_unready(site: SiteValues) -> None:
-    """Raise ConfigurationError or EvidenceError when a lease could be made but not recorded or published."""
-    os.close(trusted.open_directory(site.holders))
-    descriptor = trusted.open_directory(site.ledger)
-    try:
-        room = os.fstatvfs(descriptor)
-        if room.f_bfree * room.f_frsize < ledger.LONGEST_LINE:
-            raise EvidenceError(f"{site.ledger}: the disk is full, so no lease can be recorded", "free space there")
-    finally:
-        os.close(descriptor)
-
-
-def why_not(account: str, site: SiteValues, users: Users) -> str:
-    """Why a free account may not be lent, or nothing.
-
-    One that this machine still publishes as somebody's was taken from them behind our back: jobs and files of
-    theirs may be left.
-    """
-    try:
-        accounts.usable(account, users)
-        holders.read(site.holders, account)
-    except Refused as refusal:
-        return "" if refusal.reason == reasons.HOLDER_MISSING else refusal.detail
-    return "its lease was removed by another program, its holder file was not"
 
 
 def checked(account: str, pool: str, identity: Identity, users: Users) -> Account:
@@ -164,7 +183,7 @@ def lease_file(known: LeaseFile | None, link: Link, name: str, site: SiteValues)
         return names.new_lease(link.account, link.inode), False
     if known and (known.account, known.inode) == (link.account, link.inode):
         return known, False
-    holder = published(link.account, site)
+    holder = publishing.published(link.account, site)
     if holder and (holder.name, holder.inode) == (name, link.inode):
         return names.LeaseFile(holder.lease, link.account, link.inode, holder.since), False
     return names.new_lease(link.account, link.inode), True
@@ -187,62 +206,7 @@ def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) 
     )
 
 
-def record(identity: Identity, holder: Holder, site: SiteValues, *, adopted: bool) -> tuple[int, str]:
-    """Append the evidence that ``identity`` may use the account; raises EvidenceError."""
-    fields: dict[str, str | int | None] = {
-        "account": holder.account,
-        "uid": holder.uid,
-        "lease": holder.lease,
-        "name": holder.name,
-        "scheme": identity.scheme,
-        "subject": identity.subject,
-        "vo": identity.vo,
-        "fqans": " ".join(identity.fqans),
-        "credential": identity.credential,
-        "adopted": int(adopted),
-    }
-    return ledger.append(site.ledger, "lease", fields, node=site.node, cluster=site.cluster)
-
-
-def publish(holder: Holder, site: SiteValues) -> None:
-    """Write the holder file; raises Unavailable, ConfigurationError."""
-    try:
-        holders.publish(site.holders, holder, site.holders_group)
-    except OSError as error:
-        raise Unavailable(
-            f"{site.holders}/{holder.account}: cannot be written: {error.strerror}", "nothing was handed out"
-        ) from error
-
-
-def published(account: str, site: SiteValues) -> Holder | None:
-    """The holder file of an account, if there is one that can be trusted."""
-    try:
-        return holders.read(site.holders, account)
-    except Refused:
-        return None
-
-
-def is_published(holder: Holder, site: SiteValues) -> bool:
-    """Whether the holder file says exactly this."""
-    found = published(holder.account, site)
-    return found is not None and found.pairs() == holder.pairs()
-
-
-def refuse_banned(identity: Identity, site: SiteValues) -> None:
-    """Raise Refused (banned) if a line of the ban files matches, ConfigurationError if they cannot be read."""
-    if ban := bans.banned(identity.subject, identity.fqans, bans.read(site.bans)):
+def refuse_banned(identity: Identity, banned: Sequence[Ban]) -> None:
+    """Raise Refused (banned) if a line of the ban files matches."""
+    if ban := bans.banned(identity.subject, identity.fqans, banned):
         raise Refused(reasons.BANNED, f"{identity.subject} matches {ban.pattern} ({ban})")
-
-
-def refuse_banned_since(identity: Identity, site: SiteValues, holder: Holder | None = None) -> None:
-    """Look at the bans once more, and publish a ban that came since the first look to the hooks as well.
-
-    ``ban add`` writes the file before it marks the holders, so one of the two sees the other.
-    """
-    try:
-        refuse_banned(identity, site)
-    except Refused as refusal:
-        if holder:
-            holder.verdict, holder.because = holders.BANNED, refusal.detail
-            publish(holder, site)
-        raise

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import accounts
+from gridwarden.mapper import accounts, candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gridwarden.mapper.gridmapdir import Gridmapdir
 
@@ -58,12 +58,26 @@ def find(directory: Gridmapdir, name: str, probably: str | None = None) -> Link 
     raise corrupt(directory, name, f"leads to an inode with {links} links, so its account may be another's too")
 
 
+def try_probable(
+    directory: Gridmapdir, name: str, probable: Iterable[str], why_not: Callable[[str], str]
+) -> tuple[Link | None, int]:
+    """Lease the first account of ``probable`` that is free, and count those before it that were not."""
+    misses = 0
+    for account in probable:
+        if not why_not_free(directory, account) and not why_not(account):
+            if link := try_account(directory, account, name):
+                return link, misses
+            pause()
+        misses += 1
+    return None, misses
+
+
 def link_one(
     directory: Gridmapdir, name: str, pool: str, why_not: Callable[[str], str], say: Callable[[str], None]
-) -> Link:
-    """Lease a free account of ``pool`` to ``name``, or follow who was faster for the same name.
+) -> tuple[Link, accounts.Survey]:
+    """Lease a free account of ``pool`` to ``name``, found by reading the directory; or follow who was faster.
 
-    ``why_not`` says why a free account may not be lent, or nothing.  Raises Refused (pool-full) with the
+    Returns what was read, too.  ``why_not`` says why a free account may not be lent, or nothing.  Raises Refused (pool-full) with the
     numbers, once several passes in a row have found nothing: what looks taken may be two others' passing try.
     """
     barren = 0
@@ -71,6 +85,7 @@ def link_one(
     while True:
         barren += 1
         survey = accounts.survey(directory.entries(), pool)
+        candidates.remember(directory, pool, survey.names)
         random.shuffle(survey.free)
         not_free = {}
         for account in survey.free:
@@ -81,7 +96,7 @@ def link_one(
             elif reason := why_not_free(directory, account):
                 not_free[account] = reason
             elif link := try_account(directory, account, name):
-                return link
+                return link, survey
             else:
                 barren = 0
                 say(f"{account} was taken by another at the same moment; trying the next")

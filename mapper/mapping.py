@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import GridwardenError, Refused
-from gridwarden.mapper import accounts, lease, linking, names, naming, policy
+from gridwarden.mapper import accounts, bans, lease, lending, linking, names, naming, policy, publishing
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def foresee_identity(
     identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
 ) -> str:
     """The account that ``identity`` would have, or nothing while that is not decided; reads only."""
-    lease.refuse_unready(site)
+    publishing.refuse_unready(site)
     decision = allowed(identity, site, say)
     if decision.kind == "account":
         return accounts.usable(decision.target, users).name
@@ -100,7 +100,7 @@ def foresee_identity(
         unusable = {
             account: why
             for account in survey.free
-            if (why := lease.why_not(account, site, users) or linking.why_not_free(directory, account))
+            if (why := lending.why_not(account, site, users) or linking.why_not_free(directory, account))
         }
         numbers = linking.numbers(decision.target, survey, unusable)
     if len(unusable) == len(survey.free):
@@ -128,7 +128,7 @@ def verified(path: str | os.PathLike[str], site: SiteValues, say: Callable[[str]
 
 def allowed(identity: Identity, site: SiteValues, say: Callable[[str], None]) -> policy.Decision:
     """What the policy decides for somebody who is not banned; raises Refused."""
-    lease.refuse_banned(identity, site)
+    lease.refuse_banned(identity, bans.read(site.bans))
     say(f"no line of {', '.join(map(str, site.bans)) or 'a ban file'} bans them")
     decision = policy.decide(identity, site.rules)
     say(f"rule {decision.rule} of the policy says {decision.kind} {decision.target}")

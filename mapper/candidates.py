@@ -1,0 +1,45 @@
+"""Which accounts to try first, without reading the directory: ``.gridwarden/accounts/POOL``, and a few throws.
+
+That file holds the pool's account names, each on a line of 64 bytes, so that one at a random place can be read
+alone.  It says nothing about who is free: each name is looked at.  Whoever had to read the directory writes it anew
+when it is not what they saw; without it, or where it is out of date, the directory is read.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+from gridwarden.mapper import accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gridwarden.mapper.gridmapdir import Gridmapdir
+
+KIND = "accounts"
+WIDTH = 64
+PROBES = 64
+
+
+def probable(directory: Gridmapdir, pool: str) -> Iterator[str]:
+    """Accounts of ``pool`` in random order, of all that are known or ``PROBES`` of them."""
+    with directory.open_own(KIND, pool) as descriptor:
+        if descriptor is None:
+            return
+        known = os.fstat(descriptor).st_size // WIDTH
+        for place in random.sample(range(known), min(PROBES, known)):
+            account = os.pread(descriptor, WIDTH, place * WIDTH).rstrip().decode("ascii", "replace")
+            if accounts.is_of_pool(account, pool):
+                yield account
+
+
+def remember(directory: Gridmapdir, pool: str, found: Sequence[str]) -> None:
+    """Write down the accounts of ``pool``, if they are not those that were known."""
+    # A name that does not fit is found by reading the directory.
+    data = b"".join(name.encode("ascii").ljust(WIDTH - 1) + b"\n" for name in sorted(found) if len(name) < WIDTH)
+    with directory.open_own(KIND, pool) as descriptor:
+        if descriptor is not None and os.pread(descriptor, len(data) + 1, 0) == data:
+            return
+    directory.replace_own(KIND, pool, data)

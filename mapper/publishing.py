@@ -1,0 +1,78 @@
+"""Record that an identity may use an account, and publish it where hooks look: only after that is it handed out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gridwarden import holders, ledger, trusted
+from gridwarden.errors import EvidenceError, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gridwarden.holders import Holder
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.site import SiteValues
+
+
+def refuse_unready(site: SiteValues) -> None:
+    """Raise ConfigurationError or EvidenceError when a lease could be made but not recorded or published."""
+    os.close(trusted.open_directory(site.holders))
+    descriptor = trusted.open_directory(site.ledger)
+    try:
+        room = os.fstatvfs(descriptor)
+        if room.f_bfree * room.f_frsize < ledger.LONGEST_LINE:
+            raise EvidenceError(f"{site.ledger}: the disk is full, so no lease can be recorded", "free space there")
+    finally:
+        os.close(descriptor)
+
+
+def record(evidence: Sequence[tuple[Identity, Holder, bool]], site: SiteValues) -> tuple[int, str]:
+    """Append that each identity may use its holder's account, adopted now or not; raises EvidenceError.
+
+    Returns the sequence number and hash of the last record.
+    """
+    entries: list[tuple[str, dict[str, str | int | None]]] = [
+        (
+            "lease",
+            {
+                "account": holder.account,
+                "uid": holder.uid,
+                "lease": holder.lease,
+                "name": holder.name,
+                "scheme": identity.scheme,
+                "subject": identity.subject,
+                "vo": identity.vo,
+                "fqans": " ".join(identity.fqans),
+                "credential": identity.credential,
+                "adopted": int(adopted),
+            },
+        )
+        for identity, holder, adopted in evidence
+    ]
+    return ledger.append_all(site.ledger, entries, node=site.node, cluster=site.cluster)
+
+
+def publish(holder: Holder, site: SiteValues) -> None:
+    """Write the holder file; raises Unavailable, ConfigurationError."""
+    try:
+        holders.publish(site.holders, holder, site.holders_group)
+    except OSError as error:
+        raise Unavailable(
+            f"{site.holders}/{holder.account}: cannot be written: {error.strerror}", "nothing was handed out"
+        ) from error
+
+
+def published(account: str, site: SiteValues) -> Holder | None:
+    """The holder file of an account, if there is one that can be trusted."""
+    try:
+        return holders.read(site.holders, account)
+    except Refused:
+        return None
+
+
+def is_published(holder: Holder, site: SiteValues) -> bool:
+    """Whether the holder file says exactly this."""
+    found = published(holder.account, site)
+    return found is not None and found.pairs() == holder.pairs()
