@@ -18,7 +18,7 @@ from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
 from gridwarden.mapper import accounts, cooling, nodes
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
-from gridwarden.prune import hand_over, kill
+from gridwarden.prune import hand_over, kill, quota
 
 if TYPE_CHECKING:
     from gridwarden.mapper.accounts import Account, Users
@@ -174,6 +174,8 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
     done = hand_over.empty(
         account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton
     )
+    if terms.quota and home and (why := quota.why_left(home, account.uid)):
+        done.left.append((home, why))
     about: dict[str, Value] = {
         "account": account.name, "uid": account.uid, "lease": lease, "batch": None, "job": None
     }  # fmt: skip

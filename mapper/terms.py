@@ -16,7 +16,8 @@ class Terms(NamedTuple):
     """All that releasing needs beyond ``SiteValues``.
 
     ``cooling``, ``answers`` (how old one may be) and ``idle`` are in µs; ``nodes`` are those that must answer,
-    beside this machine; ``skeleton`` is empty where homes are not to be touched.
+    beside this machine; ``skeleton`` is empty where homes are not to be touched, ``quota`` says whether then the
+    quota must show them empty.
     """
 
     cooling: int
@@ -28,6 +29,7 @@ class Terms(NamedTuple):
     skeleton: str
     slurm_programs: str
     slurm_spool: str
+    quota: bool = False
 
 
 def from_settings(settings: Settings) -> Terms:
@@ -43,4 +45,5 @@ def from_settings(settings: Settings) -> Terms:
         skeleton=str(leases.skeleton) if leases.homes == "rebuild" else "",
         slurm_programs=str(settings.slurm.programs),
         slurm_spool=settings.slurm.spool,
+        quota=leases.homes == "quota",
     )

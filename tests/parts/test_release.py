@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -465,3 +466,15 @@ def test_many_who_free_at_once_never_empty_an_account_that_is_lent_again(tmp_pat
     assert codes == [0] * 4
     assert [len(names) for names in holders_of_accounts(world.site).values()] == [1] * 12
     assert len(bodies(world.site, "freed")) == 12
+
+
+@pytest.mark.parametrize(("quota", "expected"), [(True, "busy"), (False, "freed")])
+def test_a_home_that_must_be_empty_by_its_quota_keeps_the_account_until_the_quota_says_so(world, quota, expected):
+    world.terms = world.terms._replace(quota=quota, skeleton="")
+    anna = world.lend()
+    world.release(anna.account)
+    world.now += HOUR
+    user = world.users.getpwnam(anna.account)
+    in_proc = pwd.struct_passwd((*user[:5], "/proc", user[6]))  # where the kernel keeps no quotas
+    world.users.getpwnam = lambda _: in_proc
+    assert states(world.free()) == [expected]

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gridwarden.prune import hand_over, home, ipc, quota, spools
+
+UID, GID = 23456, 23456
+OTHER = 23457
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
+
+
+@pytest.fixture
+def place():
+    """A directory of root's that the account can reach, which pytest's own it cannot."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture
+def skeleton(place):
+    directory = place / "skel"
+    directory.mkdir()
+    (directory / ".profile").write_text("# root's\n")
+    (directory / "run").write_text("#!/bin/sh\n")
+    (directory / "run").chmod(0o755)
+    return directory
+
+
+@pytest.fixture
+def own_home(place):
+    directory = place / "home"
+    directory.mkdir(mode=0o700)
+    os.chown(directory, UID, GID)
+    return directory
+
+
+def plant(path, data="planted", owner=UID, mode=0o644):
+    path.write_text(data)
+    os.chown(path, owner, owner)
+    path.chmod(mode)
+    return path
+
+
+def rebuilt(own_home, skeleton):
+    return home.rebuild(str(own_home), UID, GID, str(skeleton), 10)
+
+
+def contents(directory):
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+def test_a_home_is_as_the_skeleton_whatever_was_planted(own_home, skeleton, place):
+    outside = plant(place / "of-another", "theirs", OTHER, 0o666)
+    plant(own_home / ".profile", "evil")
+    os.link(outside, own_home / "linked")
+    (own_home / "followed").symlink_to(place)
+    (own_home / ".profile.d").mkdir(mode=0o700)
+    os.chown(own_home / ".profile.d", UID, GID)
+    os.mkfifo(own_home / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(own_home / "socket"))
+    own_home.chmod(0o2777)
+
+    removed, left = rebuilt(own_home, skeleton)
+    assert left == []
+    assert {os.path.basename(path) for path in removed} == {
+        ".profile", "linked", "followed", ".profile.d", "pipe", "socket",
+    }  # fmt: skip
+    assert contents(own_home) == {".profile": "# root's\n", "run": "#!/bin/sh\n"}
+    assert {path.stat().st_uid for path in own_home.iterdir()} == {UID}
+    assert stat.S_IMODE((own_home / "run").stat().st_mode) == 0o755
+    assert stat.S_IMODE(own_home.stat().st_mode) == 0o700
+    assert outside.read_text() == "theirs"
+
+
+def test_a_home_that_is_as_the_skeleton_is_left_so(own_home, skeleton):
+    rebuilt(own_home, skeleton)
+    before = {path.name: path.stat().st_ino for path in own_home.iterdir()}
+    assert rebuilt(own_home, skeleton) == ([], [])
+    assert {path.name: path.stat().st_ino for path in own_home.iterdir()} == before
+
+
+@pytest.mark.parametrize("planted", [{"mode": 0o666}, {"data": "# root's\n;evil"}, {"owner": OTHER}])
+def test_a_file_that_only_looks_like_the_skeletons_is_replaced(own_home, skeleton, planted):
+    rebuilt(own_home, skeleton)
+    (own_home / ".profile").unlink()
+    plant(own_home / ".profile", **{"data": "# root's\n", **planted})
+    assert rebuilt(own_home, skeleton) == ([f"{own_home}/.profile"], [])
+    assert (own_home / ".profile").stat().st_uid == UID
+    assert contents(own_home)[".profile"] == "# root's\n"
+
+
+def test_a_skeletons_file_that_has_another_name_elsewhere_is_replaced(own_home, skeleton, place):
+    rebuilt(own_home, skeleton)
+    os.link(own_home / ".profile", place / "kept")
+    rebuilt(own_home, skeleton)
+    assert (own_home / ".profile").stat().st_nlink == 1
+
+
+def test_what_the_account_could_not_remove_itself_keeps_the_account(own_home, skeleton):
+    (own_home / "of-root").mkdir(mode=0o755)
+    (own_home / "of-root" / "file").touch()
+    _, left = rebuilt(own_home, skeleton)
+    assert [path for path, why in left if why] == [f"{own_home}/of-root"]
+
+
+def test_another_file_system_mounted_in_the_home_is_not_entered(own_home, skeleton):
+    mounted = own_home / "mounted"
+    mounted.mkdir()
+    program = f"""
+mount -t tmpfs tmpfs {mounted} && touch {mounted}/precious
+{sys.executable} -c 'from gridwarden.prune import home
+print(home.rebuild("{own_home}", {UID}, {GID}, "{skeleton}", 10))'
+ls {mounted}
+"""
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", program], capture_output=True, text=True, check=False, cwd="/"
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("may not mount here")
+    assert done.returncode == 0, done.stderr
+    assert "mounted" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[1:] == ["precious"]
+
+
+def test_a_home_of_another_is_left_alone(own_home, skeleton):
+    file = plant(own_home / "file")
+    os.chown(own_home, OTHER, OTHER)
+    assert rebuilt(own_home, skeleton) == ([], [(str(own_home), f"belongs to uid {OTHER}")])
+    assert file.exists()
+
+
+def test_a_home_that_is_a_link_is_not_followed(own_home, skeleton, place):
+    file = plant(own_home / "file")
+    (place / "link").symlink_to(own_home)
+    removed, left = home.rebuild(str(place / "link"), UID, GID, str(skeleton), 10)
+    assert (removed, len(left)) == ([], 1)
+    assert file.exists()
+
+
+def test_a_skeleton_that_others_can_write_fills_no_home(own_home, skeleton):
+    skeleton.chmod(0o777)
+    file = plant(own_home / "file")
+    removed, left = rebuilt(own_home, skeleton)
+    assert (removed, len(left)) == ([], 1)
+    assert file.exists()
+
+
+def test_system_v_objects_of_the_account_go_and_others_stay():
+    made = ["ipcmk", "--shmem", "4096", "--queue", "--semaphore", "1", "--mode", "0666"]
+    for uid in (UID, OTHER):
+        subprocess.run(made, user=uid, group=uid, check=True, capture_output=True)
+    try:
+        removed, left = ipc.remove(UID, GID, 5)
+        assert sorted(path.split("/")[3] for path in removed) == ["msg", "sem", "shm"]
+        assert (left, ipc.listed(UID)) == ([], [])
+        assert len(ipc.listed(OTHER)) == 3
+    finally:
+        ipc.remove(OTHER, OTHER, 5)
+
+
+def test_what_waits_in_the_spools_goes_and_others_stays(place, monkeypatch):
+    named, owned = place / "crontabs", place / "atjobs"
+    for directory in (named, owned):
+        directory.mkdir()
+        for name in ("cms001", "cms0011"):
+            plant(directory / name, owner=UID if name == "cms001" else OTHER)
+    plant(owned / "a00001", owner=UID)
+    (owned / "of-root").touch()
+    monkeypatch.setattr(spools, "NAMED_AS_ACCOUNT", (str(named), str(place / "missing")))
+    monkeypatch.setattr(spools, "OWNED_BY_ACCOUNT", (str(owned),))
+    removed, left = spools.remove("cms001", UID)
+    assert left == []
+    assert sorted(removed) == [f"{owned}/a00001", f"{owned}/cms001", f"{named}/cms001"]
+    assert sorted(os.listdir(named)) == ["cms0011"]
+    assert sorted(os.listdir(owned)) == ["cms0011", "of-root"]
+
+
+def test_a_setuid_file_with_a_name_out_of_reach_makes_nobody_the_next_holder(place):
+    scratch, hidden = place / "scratch", place / "hidden"
+    scratch.mkdir()
+    scratch.chmod(0o1777)
+    hidden.mkdir()
+    program = plant(scratch / "program", mode=0o6755)
+    os.link(program, hidden / "program")
+    plain = plant(scratch / "plain", mode=0o644)
+    os.link(plain, hidden / "plain")
+    done = hand_over.empty("cms001", UID, GID, [str(scratch)], "", "")
+    assert done.left == []
+    assert list(scratch.iterdir()) == []
+    assert stat.S_IMODE((hidden / "program").stat().st_mode) == 0o755
+    assert stat.S_IMODE((hidden / "plain").stat().st_mode) == 0o644
+
+
+def test_a_quota_that_cannot_be_asked_keeps_the_account():
+    assert "cannot be asked" in quota.why_left("/proc", UID)
+
+
+@pytest.mark.parametrize(("inodes", "expected"), [(0, ""), (1, ""), (2, "its quota counts 2 files")])
+def test_a_quota_tells_of_what_is_not_the_home_directory(inodes, expected):
+    assert quota.verdict(bytes(40) + inodes.to_bytes(8, sys.byteorder) + bytes(24)) == expected
