@@ -265,7 +265,7 @@ def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, no
     if known is None:
         status = directory.look(account)
         known = cooling.Cooling(account, lease, "", 0, status.st_ino if status else 0, 0)
-    if known.name:
+    if is_remembered(directory, known):  # else nobody need wait for a mapping of theirs, in a full pool perhaps
         with claim(directory, known.name):
             forget(directory, known)
     unpublish(known, site)
@@ -278,9 +278,14 @@ def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, no
 
 def forget(directory: Gridmapdir, known: Cooling) -> None:
     """Remove the lease file of a released lease, so that nothing takes its id again."""
-    file = names.read_lease(directory, known.name)
-    if file and file.lease == known.lease:
+    if is_remembered(directory, known):
         names.forget_lease(directory, known.name)
+
+
+def is_remembered(directory: Gridmapdir, known: Cooling) -> bool:
+    """Whether there is still a lease file of a released lease."""
+    file = names.read_lease(directory, known.name) if known.name else None
+    return file is not None and file.lease == known.lease
 
 
 def unpublish(known: Cooling, site: SiteValues) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import tempfile
@@ -478,3 +479,13 @@ def test_a_home_that_must_be_empty_by_its_quota_keeps_the_account_until_the_quot
     in_proc = pwd.struct_passwd((*user[:5], "/proc", user[6]))  # where the kernel keeps no quotas
     world.users.getpwnam = lambda _: in_proc
     assert states(world.free()) == [expected]
+
+
+def test_freeing_does_not_wait_for_a_mapping_of_who_held_an_account(world):
+    """They may be waiting in a full pool, for just that account."""
+    anna = world.lend("Anna")
+    world.release(anna.account)
+    signal.alarm(20)  # instead of waiting for ever
+    with Gridmapdir(world.site.gridmapdir) as directory, directory.lock_own("names", anna.name):
+        assert states(world.free()) == ["cooling"]
+    signal.alarm(0)
