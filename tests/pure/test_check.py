@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gridwarden.holders import Holder
@@ -11,6 +14,7 @@ from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen
 from gridwarden.mapper.names import LeaseFile
 from gridwarden.mapper.policy import Rule
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 ANNA, BELA = "%2fcn%3danna", "%2fcn%3dbela"
 SUBJECTS = {ANNA: "/CN=Anna", BELA: "/CN=Bela"}
 LEASE = "0123456789abcdef" * 2
@@ -284,3 +288,11 @@ def test_what_is_not_a_file_is_found():
     assert found({"cms001": File(7, 2, 0, regular=False)}) == [("not-a-file", "cms001", "")]
     assert found({ANNA: File(7, 1, 0, regular=False)}) == [("not-a-file", ANNA, "")]
     assert not found({"lost+found": File(7, 2, 0, regular=False)})
+
+
+def test_every_kind_of_finding_is_explained():
+    sources = "".join((ROOT / "mapper" / name).read_text() for name in ("check.py", "check_links.py"))
+    kinds = {*re.findall(r'Finding\(\s*"([a-z-]+)"', sources), findings.UNPROVEN}
+    page = (ROOT / "docs" / "gridmapdir.md").read_text()
+    assert len(kinds) > 20
+    assert {kind for kind in kinds if f"`{kind}`" not in page} == set()
