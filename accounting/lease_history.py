@@ -9,16 +9,17 @@ from gridwarden.accounting.job_runs import Body, number, text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Kinds of record that name an account together with the lease under which it was lent.
-KINDS = ("lease", "observation", "job_start", "kill")
+# Kinds of record that name an account together with the lease under which it was lent.  A release is none of
+# those that end it: what runs until the account is freed is still its holder's.
+KINDS = ("lease", "observation", "job_start", "kill", "freed")
 LOCAL = "local"
 
 
 class Sighting(NamedTuple):
     """A record that says that ``account`` was lent under ``lease`` at ``time`` (microseconds).
 
-    ``begins`` is set for the record of the lending itself; others only confirm it.  The subject is empty
-    where the record does not name one.
+    ``begins`` is set for the record of the lending itself, ``ends`` for that of the account's becoming free;
+    others only confirm it.  The subject is empty where the record does not name one.
     """
 
     time: int
@@ -28,6 +29,7 @@ class Sighting(NamedTuple):
     subject: str
     vo: str
     begins: bool
+    ends: bool = False
 
 
 class Candidate(NamedTuple):
@@ -58,6 +60,7 @@ def sighting(body: Body) -> Sighting:
         subject=account if shared else text(body, "subject"),
         vo=text(body, "vo"),
         begins=lending,
+        ends=body.get("kind") == "freed",
     )
 
 
@@ -72,7 +75,8 @@ def holders_within(sightings: Iterable[Sighting], account: str, since: int, unti
 def holders_at(sightings: Iterable[Sighting], account: str, moment: int) -> list[Candidate]:
     """Return who may have held ``account`` at ``moment``: one when the records agree, none when they are silent.
 
-    The account changes hands at a lending, so the last sighting before the moment stands until then.  When
+    The account changes hands at a lending, so the last sighting before the moment stands until then, or until
+    the account was freed (unless its lease is seen again: it could not be freed after all).  When
     the next sighting is of another lease and is no lending, the change was not recorded: both are candidates.
     """
     of_account = sorted(each for each in sightings if each.account == account and each.lease)
@@ -80,7 +84,7 @@ def holders_at(sightings: Iterable[Sighting], account: str, moment: int) -> list
     after = [each for each in of_account if each.time > moment]
     last = before[-1] if before else None
     following = after[0] if after else None
-    if last is None:
+    if last is None or (last.ends and not (following and following.lease == last.lease)):
         if following is None or following.begins:
             return []
         return [_candidate(following, of_account, "held it at its next sighting; earlier records are missing")]

@@ -33,6 +33,21 @@ def test_a_change_that_was_not_recorded_gives_both_as_candidates():
     assert subjects(history, 180) == ["/CN=Bela"]
 
 
+def test_nobody_holds_an_account_that_was_freed():
+    freed = seen(ANNA, 150)._replace(subject="", scheme="", vo="", ends=True)
+    history = [ANNA, freed, BELA]
+    assert subjects(history, 149) == ["/CN=Anna"]
+    assert subjects(history, 150) == subjects(history, 199) == []
+    assert subjects(history, 200) == ["/CN=Bela"]
+    assert subjects([ANNA, freed], 10_000) == []
+    assert subjects([ANNA, freed, seen(BELA, 200)], 170) == ["/CN=Bela"]
+
+
+def test_an_account_that_could_not_be_freed_is_still_its_holders():
+    freed = seen(ANNA, 150)._replace(subject="", ends=True)
+    assert subjects([ANNA, freed, freed._replace(time=180)], 160) == ["/CN=Anna"]
+
+
 def test_a_sighting_without_a_name_takes_it_from_its_lease():
     nameless = seen(ANNA, 300)._replace(subject="", scheme="", vo="")
     (candidate,) = holders_at([ANNA, nameless], "cms001", 400)
@@ -57,3 +72,9 @@ def test_a_shared_account_names_nobody_who_may_only_use_it():
               "subject": "/CN=Anna", "vo": "cms"}  # fmt: skip
     assert sighting(record)[3:5] == ("local", "cmsprod")
     assert sighting({**record, "name": "%2fcn%3danna"})[3:5] == ("x509", "/CN=Anna")
+
+
+def test_the_record_of_freeing_ends_what_the_record_of_lending_began():
+    about = {"account": "cms001", "lease": "a" * 32, "name": "%2fcn%3danna"}
+    lent = sighting({"kind": "lease", "time": 5, "scheme": "x509", "subject": "/CN=Anna", **about})
+    assert subjects([lent, sighting({"kind": "freed", "time": 9, **about})], 9) == []
