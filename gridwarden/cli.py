@@ -24,6 +24,7 @@ COMMANDS = {
     "ban": "gridwarden.mapper.commands:ban_group",
     "collect": "gridwarden.accounting.commands:collect_command",
     "config": "gridwarden.commands:config_group",
+    "doctor": "gridwarden.mapper.doctor_commands:doctor_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",

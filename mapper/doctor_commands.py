@@ -1,0 +1,38 @@
+"""``gridwarden doctor``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gridwarden.output import format_option, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("doctor")
+@format_option
+@click.pass_context
+def doctor_command(context: click.Context, format: str) -> None:
+    """Look for what sharing the gridmapdir risks: who else can write in it. Changes nothing.
+
+    Run it on a worker node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a risk.
+
+    \b
+    Examples:
+      gridwarden doctor
+      gridwarden doctor --format json
+    """
+    from gridwarden.load_settings import load
+    from gridwarden.mapper import sharing
+
+    path: Path = load(context.obj).gridmapdir
+    risks = sharing.find(path)
+    if risks or format != "table":
+        write([risk._asdict() for risk in risks], ["kind", "detail", "remedy"], format)
+    if not risks:
+        click.echo(f"nobody else can write in {path}, as far as this machine can tell", err=True)
+        return
+    context.exit(1)
