@@ -88,8 +88,9 @@ def answer(site: SiteValues, terms: Terms, now: int, *, users: Users = pwd) -> l
 
     Raises ConfigurationError, EvidenceError or Unavailable; nothing new is published then, which means busy.
     """
+    answers = []
     with Gridmapdir(site.gridmapdir) as directory:
-        answers = []
+        before = nodes.read(directory, site.node)
         for name, lease, _ in cooling.find(directory):
             known = cooling.read(directory, name, lease)
             try:
@@ -98,7 +99,7 @@ def answer(site: SiteValues, terms: Terms, now: int, *, users: Users = pwd) -> l
                 why = str(error)
             answers.append(nodes.Answer(name, lease, " ".join(why.split())))
         nodes.write(directory, nodes.Said(site.node, ledger.boot_id(), now, tuple(answers)))
-    for name, lease, why in answers:
+    for name, lease, why in (new for new in answers if before is None or new not in before.answers):
         facts: dict[str, Value] = {
             "account": name, "lease": lease, "answer": nodes.BUSY if why else nodes.NONE, "detail": why
         }  # fmt: skip

@@ -17,6 +17,7 @@ POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be 
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 60.0
 HOME_SECONDS = 600.0
+ROUNDS = 4
 
 
 class Emptied:
@@ -39,18 +40,29 @@ class Emptied:
 def empty(account: str, uid: int, gid: int, scratch: list[str], home_directory: str, skeleton: str) -> Emptied:
     """Leave nothing of ``account`` here that could act or be read.
 
-    ``home_directory`` is rebuilt from ``skeleton``, unless it is empty: another machine does it then.
+    ``home_directory`` is rebuilt from ``skeleton``, unless it is empty.  All is done again until a round finds
+    nothing to do: what cron or a login started during the first may have made anything anew.
     """
     done = Emptied()
+    for _ in range(ROUNDS):
+        before = len(done.killed) + len(done.removed)
+        done.left = []
+        _empty_once(done, account, uid, gid, scratch)
+        if home_directory:
+            done.add(home.rebuild(home_directory, uid, gid, skeleton, HOME_SECONDS))
+        if len(done.killed) + len(done.removed) == before:
+            return done
+    done.left.append((account, "something of it keeps coming back"))
+    return done
+
+
+def _empty_once(done: Emptied, account: str, uid: int, gid: int, scratch: list[str]) -> None:
     seen, survivors = kill.empty_account(uid, gid, KILL_SECONDS)
     alive = {(process.pid, process.start) for process in survivors}
-    done.killed = [process for process in seen if (process.pid, process.start) not in alive]
+    done.killed += [process for process in seen if (process.pid, process.start) not in alive]
     for process in survivors:
         done.left.append((f"process {process.pid} ({process.command})", f"survives in state {process.state}"))
     done.add(spools.remove(account, uid))
     done.add(ipc.remove(uid, gid, KILL_SECONDS))
     places = dict.fromkeys([*scratch, *POSIX_IPC, f"/run/user/{uid}"])
     done.add(remove.sweep(uid, gid, list(places), REMOVE_SECONDS))
-    if home_directory:
-        done.add(home.rebuild(home_directory, uid, gid, skeleton, HOME_SECONDS))
-    return done

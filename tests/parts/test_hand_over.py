@@ -201,6 +201,31 @@ def test_a_setuid_file_with_a_name_out_of_reach_makes_nobody_the_next_holder(pla
     assert stat.S_IMODE((hidden / "plain").stat().st_mode) == 0o644
 
 
+def test_what_is_started_while_the_account_is_emptied_does_not_outlive_it(place, monkeypatch):
+    """As cron may do: each removal of its table finds one more run of it."""
+    scratch = place / "scratch"
+    scratch.mkdir()
+    scratch.chmod(0o1777)
+    started = []
+
+    def remove(*_):
+        if len(started) < 2:
+            started.append(subprocess.Popen(["sleep", "300"], user=UID, group=GID))
+            plant(scratch / f"planted-{len(started)}")
+        return [], []
+
+    monkeypatch.setattr(spools, "remove", remove)
+    done = hand_over.empty("cms001", UID, GID, [str(scratch)], "", "")
+    assert [process.wait() for process in started] == [-9, -9]
+    assert (done.left, len(done.removed), list(scratch.iterdir())) == ([], 2, [])
+    assert {process.pid for process in done.killed} == {process.pid for process in started}
+
+
+def test_what_comes_back_for_ever_keeps_the_account(place, monkeypatch):
+    monkeypatch.setattr(spools, "remove", lambda *_: (["/var/spool/cron/crontabs/cms001"], []))
+    assert hand_over.empty("cms001", UID, GID, [], "", "").left == [("cms001", "something of it keeps coming back")]
+
+
 def test_a_quota_that_cannot_be_asked_keeps_the_account():
     assert "cannot be asked" in quota.why_left("/proc", UID)
 
