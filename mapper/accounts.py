@@ -10,6 +10,7 @@ from __future__ import annotations
 import pwd
 import stat
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gridwarden import reasons
@@ -76,11 +77,22 @@ class Survey(NamedTuple):
         return len(self.names) - len(self.free)
 
 
-def usable(name: str, users: Users) -> Account:
-    """The user ``name``; raises Refused (account-unknown, account-privileged)."""
+class UsersRemembered:
+    """Users of whom each is asked for once: where they stand in a long file, one question is most of a mapping."""
+
+    def __init__(self, users: Users) -> None:
+        self.getpwnam = lru_cache(None)(users.getpwnam)
+        self.getpwuid = lru_cache(None)(users.getpwuid)
+
+
+def usable(name: str, users: Users, *, known: bool = False) -> Account:
+    """The user ``name``, not asked again whether the uid is nobody else's when that is ``known``.
+
+    Raises Refused (account-unknown, account-privileged).
+    """
     try:
         user = users.getpwnam(name)
-        first = users.getpwuid(user.pw_uid).pw_name
+        first = name if known else users.getpwuid(user.pw_uid).pw_name
     except KeyError:
         raise Refused(
             reasons.ACCOUNT_UNKNOWN, f"{name} has no passwd entry", f"create the user {name}, or take its file away"

@@ -2,7 +2,7 @@
 
 That file holds the pool's account names, each on a line of 64 bytes, so that one at a random place can be read
 alone.  It says nothing about who is free: each name is looked at.  Whoever had to read the directory writes it anew
-when it is not what they saw; without it, or where it is out of date, the directory is read.
+when they saw more accounts or fewer; without it, or where it is out of date, the directory is read.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def probable(directory: Gridmapdir, pool: str) -> Iterator[str]:
 
 
 def remember(directory: Gridmapdir, pool: str, found: Sequence[str]) -> None:
-    """Write down the accounts of ``pool``, if they are not those that were known."""
-    # A name that does not fit is found by reading the directory.
-    data = b"".join(name.encode("ascii").ljust(WIDTH - 1) + b"\n" for name in sorted(found) if len(name) < WIDTH)
+    """Write down the accounts of ``pool``, if they are not as many as were known."""
+    fitting = [name for name in found if len(name) < WIDTH]  # others are found by reading the directory
     with directory.open_own(KIND, pool) as descriptor:
-        if descriptor is not None and os.pread(descriptor, len(data) + 1, 0) == data:
+        if descriptor is not None and os.fstat(descriptor).st_size == len(fitting) * WIDTH:
             return
-    directory.replace_own(KIND, pool, data)
+    directory.replace_own(KIND, pool, b"".join(name.encode("ascii").ljust(WIDTH - 1) + b"\n" for name in fitting))

@@ -61,11 +61,12 @@ class Gridmapdir:
 
     def look(self, name: str) -> os.stat_result | None:
         """The status of a name itself, never of what it leads to; None when it does not exist."""
-        with self._saying(f"look at {name}"):
-            try:
-                return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
+        try:
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unavailable(f"look at {name}", error) from error
 
     def entries(self) -> list[tuple[str, int]]:
         """Every name and its inode number, in one pass that asks the directory alone."""
@@ -74,10 +75,16 @@ class Gridmapdir:
 
     def read_own(self, kind: str, name: str) -> bytes | None:
         """The bytes of ``.gridwarden/KIND/NAME``; None when there is no such file."""
-        with self._saying(f"read {OWN}/{kind}/{name}"), self.open_own(kind, name) as descriptor:
-            if descriptor is None:
-                return None
-            return trusted.read_all(descriptor, LONGEST_FILE, f"{self.path}/{OWN}/{kind}/{name}")
+        try:
+            descriptor = os.open(name, trusted.OPEN_FLAGS, dir_fd=self._own_directory(kind))
+            try:
+                return trusted.read_all(descriptor, LONGEST_FILE, f"{self.path}/{OWN}/{kind}/{name}")
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unavailable(f"read {OWN}/{kind}/{name}", error) from error
 
     @contextmanager
     def open_own(self, kind: str, name: str) -> Iterator[int | None]:
@@ -162,8 +169,8 @@ class Gridmapdir:
         if not self._deferred:
             os.fsync(descriptor)
 
-    def create_own(self, kind: str, name: str, data: bytes) -> None:
-        """Create ``.gridwarden/KIND/NAME`` whole and durably, unless it exists."""
+    def create_own(self, kind: str, name: str, data: bytes) -> bool:
+        """Create ``.gridwarden/KIND/NAME`` whole and durably, unless it exists; returns whether it was created."""
         with self._saying(f"create {OWN}/{kind}/{name}"):
             self._make_own_directory(kind)
             directory = self._own_directory(kind)
@@ -171,8 +178,9 @@ class Gridmapdir:
                 try:
                     os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
                 except FileExistsError:
-                    return
+                    return False
                 self._fsync(directory)
+                return True
 
     def replace_own(self, kind: str, name: str, data: bytes) -> None:
         """Put ``data`` at ``.gridwarden/KIND/NAME`` whole and durably."""
@@ -250,9 +258,11 @@ class Gridmapdir:
         except expected:
             raise
         except OSError as error:
-            raise Unavailable(
-                f"gridmapdir {self.path}: cannot {escape(what)}: {error.strerror}", "nothing was handed out"
-            ) from error
+            raise self._unavailable(what, error) from error
+
+    def _unavailable(self, what: str, error: OSError) -> Unavailable:
+        text = f"gridmapdir {self.path}: cannot {escape(what)}: {error.strerror}"
+        return Unavailable(text, "nothing was handed out")
 
 
 @contextmanager

@@ -78,6 +78,7 @@ def lease_from_pool(
     """
     name = naming.name_of(identity, site.leases, slot)
     publishing.refuse_unready(site)
+    users = accounts.UsersRemembered(users)
     with Gridmapdir(site.gridmapdir) as directory, names.claimed(directory, name, identity):
         taken = take(directory, name, identity, pool, site, say, users)
         head = None
@@ -108,7 +109,7 @@ def take(
             names.forget_lease(directory, name)
             known = None
         link = lending.lend(directory, name, pool, site, say, users, probable)
-    account = checked(link.account, pool, identity, users)
+    account = checked(link.account, pool, identity, users, known=known is not None)
     directory.touch(name)
     file, adopted = lease_file(known, link, name, site)
     if file != known:
@@ -163,15 +164,15 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
     return Lease(*account, holder.lease, "", identity.scheme, identity.subject, False, False, head)  # noqa: FBT003 - fields
 
 
-def checked(account: str, pool: str, identity: Identity, users: Users) -> Account:
-    """The user behind a leased account; raises Refused when the lease is of another pool, or nobody may use it."""
+def checked(account: str, pool: str, identity: Identity, users: Users, *, known: bool = False) -> Account:
+    """The user behind a leased account, which was theirs before if ``known``; raises Refused when the lease is of another pool, or nobody may use it."""
     if not accounts.is_of_pool(account, pool):
         raise Refused(
             reasons.LEASE_IN_OTHER_POOL,
             f"{identity.subject} holds {account}, and the policy now says pool {pool}",
             "release that lease first, or correct the policy",
         )
-    return accounts.usable(account, users)
+    return accounts.usable(account, users, known=known)
 
 
 def lease_file(known: LeaseFile | None, link: Link, name: str, site: SiteValues) -> tuple[LeaseFile, bool]:

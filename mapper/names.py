@@ -50,9 +50,8 @@ def claimed(directory: Gridmapdir, name: str, identity: Identity) -> Iterator[No
 
     Raises Refused (lease-name-collision) when the name is another's.
     """
-    if not is_claimed(directory, name, identity):
-        directory.create_own(NAMES, name, exact(identity))
-        is_claimed(directory, name, identity)
+    if not is_claimed(directory, name, identity) and not directory.create_own(NAMES, name, exact(identity)):
+        is_claimed(directory, name, identity)  # by another, at the same moment
     with directory.lock_own(NAMES, name):
         yield
 
