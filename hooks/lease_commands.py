@@ -222,7 +222,7 @@ def everything(path: Path) -> tuple[Seen, list[Row]]:
 
     settings, site = loaded(path)
     with Gridmapdir(site.gridmapdir) as directory:
-        seen = survey(directory, site, settings.pools)
+        seen = survey(directory, site, settings.pools, None)
         return seen, lease_list.rows(seen)
 
 

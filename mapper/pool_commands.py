@@ -236,10 +236,11 @@ def declared_pool(pool: str, settings: Settings) -> str:
 def survey_of(path: Path) -> tuple[Settings, Seen]:
     """The configuration, and what the gridmapdir has now."""
     from gridwarden.load_settings import load
+    from gridwarden.mapper.accounts import UsersReadOnce
     from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.site import from_settings
     from gridwarden.mapper.survey import survey
 
     settings = load(path)
     with Gridmapdir(settings.gridmapdir) as directory:
-        return settings, survey(directory, from_settings(settings), settings.pools)
+        return settings, survey(directory, from_settings(settings), settings.pools, UsersReadOnce())

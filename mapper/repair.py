@@ -7,7 +7,6 @@ repair holds the lock of the lease's name, as a mapping does, and judges the nam
 from __future__ import annotations
 
 import os
-import pwd
 import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import holders, ledger, syslog_line
 from gridwarden.errors import GridwardenError
 from gridwarden.mapper import check, cooling, findings, linking, names
+from gridwarden.mapper.accounts import UsersReadOnce
 from gridwarden.mapper.directory_view import WITHDRAWN, cooling_parts
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.survey import survey
@@ -50,13 +50,14 @@ class Outcome(NamedTuple):
 
 
 def check_directory(
-    site: SiteValues, pools: tuple[str, ...], *, repair: bool = False, users: Users = pwd
+    site: SiteValues, pools: tuple[str, ...], *, repair: bool = False, users: Users | None = None
 ) -> list[Outcome]:
     """All that is not consistent, and with ``repair`` what was done about it.
 
     Raises Unavailable, ConfigurationError, EvidenceError; what was repaired before that stays repaired.
     """
     done: list[Outcome] = []
+    users = users or UsersReadOnce()
     with Gridmapdir(site.gridmapdir) as directory:
         seen, found = settled(directory, site, pools, users)
         for _ in range(ROUNDS if repair else 0):

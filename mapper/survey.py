@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from typing import TYPE_CHECKING
 
@@ -27,11 +26,14 @@ def survey(
     directory: Gridmapdir,
     site: SiteValues,
     pools: tuple[str, ...],
-    users: Users = pwd,
+    users: Users | None,
     *,
     only: Iterable[str] | None = None,
 ) -> Seen:
-    """What is there now, of all names or of ``only`` some; raises Unavailable, ConfigurationError, EvidenceError."""
+    """What is there now, of all names or of ``only`` some; without ``users`` nobody asks which accounts are usable.
+
+    Raises Unavailable, ConfigurationError, EvidenceError.
+    """
     wanted = set(only) if only is not None else {name for name, _ in directory.entries()}
     files = {name: file for name in sorted(wanted) if (file := look(directory, name))}
     known = set(directory.list_own(names.LEASES))
@@ -104,10 +106,11 @@ def ended_leases(site: SiteValues) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(found["release"]), frozenset(found["freed"])
 
 
-def why_unusable(account: str, users: Users) -> str:
+def why_unusable(account: str, users: Users | None) -> str:
     """Why this machine cannot run anything as ``account``, or nothing."""
     try:
-        accounts.usable(account, users)
+        if users:
+            accounts.usable(account, users)
     except Refused as refusal:
         return refusal.detail
     return ""
