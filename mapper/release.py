@@ -216,8 +216,9 @@ def let_go(directory: Gridmapdir, known: Cooling, site: SiteValues, inode: int) 
     seq, head = ledger.append(site.ledger, "freed", facts, node=site.node, cluster=site.cluster)
     try:
         directory.unlink(known.cooling_name, inode)
-    except FileNotFoundError:
-        pass  # a network file system may have done it and asked again
+    except (FileNotFoundError, Unavailable):  # a network file system may have done it all the same
+        if directory.look(known.cooling_name) is not None:
+            raise
     directory.sync()
     directory.remove_own(cooling.KIND, known.file)
     syslog_line.decision("lease", "freed", **facts, seq=seq, head=head)

@@ -1,9 +1,8 @@
 """Rebuild an account's home from a skeleton of root's, so that nothing of its last holder is left in it.
 
-Root opens the home below the checked directory that holds it, and reads the skeleton.  A child that has become
-the account then empties and fills the home through that descriptor: no link is followed, no other file system
-entered, and no more can be lost or written than the account itself could.  This works where root is nobody
-(root_squash) as well.
+Root opens the checked directory that holds the home, and reads the skeleton.  A child that has become the
+account then opens, empties and fills the home: no link is followed, no other file system entered, and no more
+can be lost or written than the account itself could.  This works where root is nobody (root_squash) as well.
 """
 
 from __future__ import annotations
@@ -38,32 +37,28 @@ def rebuild(home: str, uid: int, gid: int, skeleton: str, seconds: float) -> tup
     except ConfigurationError as error:
         return [], [(home, f"cannot be rebuilt: {error}")]
     try:
-        directory = os.open(os.path.basename(home), OPEN_DIRECTORY, dir_fd=parent)
+        status = os.stat(os.path.basename(home), dir_fd=parent, follow_symlinks=False)
+        if status.st_uid != uid or not stat.S_ISDIR(status.st_mode):
+            return [], [(home, f"belongs to uid {status.st_uid}" if status.st_uid != uid else "is not a directory")]
+        return _as_account(home, parent, uid, gid, files, seconds)
     except FileNotFoundError:
         return [], []
-    except OSError as error:
-        return [], [(home, f"cannot be opened: {error.strerror}")]
     finally:
         os.close(parent)
-    try:
-        owner = os.fstat(directory).st_uid
-        if owner != uid:
-            return [], [(home, f"belongs to uid {owner}")]
-        return _as_account(home, directory, uid, gid, files, seconds)
-    finally:
-        os.close(directory)
 
 
 def _as_account(
-    home: str, directory: int, uid: int, gid: int, files: dict[str, tuple[int, bytes]], seconds: float
+    home: str, parent: int, uid: int, gid: int, files: dict[str, tuple[int, bytes]], seconds: float
 ) -> tuple[list[str], list[tuple[str, str]]]:
     deadline = time.monotonic() + seconds
+    own = os.path.basename(home)  # a name that only the owner of the parent, whom we trust, can change
 
     def work(report: int) -> None:
         def say(name: str, why: str) -> None:
             os.write(report, os.fsencode(name) + b"\0" + why.encode("utf-8", "replace") + b"\0")
 
-        os.fchmod(directory, 0o700)
+        os.chmod(own, 0o700, dir_fd=parent)
+        directory = os.open(own, OPEN_DIRECTORY, dir_fd=parent)
         _drop_attributes(directory)
         _empty(directory, uid, files, deadline, say)
         for name, (mode, data) in files.items():
@@ -76,7 +71,7 @@ def _as_account(
     ]
     left = [(path, why) for path, why in said if why]
     if not finished:
-        left.append((home, "not rebuilt in time"))
+        left.append((home, "could not be rebuilt, or not in time"))
     return [path for path, why in said if not why], left
 
 

@@ -132,6 +132,33 @@ ls {mounted}
     assert done.stdout.splitlines()[1:] == ["precious"]
 
 
+def test_a_home_that_even_its_owner_cannot_enter_is_rebuilt(own_home, skeleton):
+    plant(own_home / "file")
+    own_home.chmod(0)
+    assert rebuilt(own_home, skeleton) == ([f"{own_home}/file"], [])
+
+
+def test_a_home_is_rebuilt_where_root_is_nobody(own_home, skeleton):
+    plant(own_home / "file")
+    (own_home / ".ssh").mkdir(mode=0o700)
+    os.chown(own_home / ".ssh", UID, GID)
+    program = f"""
+import os
+from gridwarden.prune import home
+try:
+    os.listdir({str(own_home)!r})
+except PermissionError:
+    print(home.rebuild({str(own_home)!r}, {UID}, {GID}, {str(skeleton)!r}, 10))
+"""
+    powers = "-dac_override,-dac_read_search,-fowner,-chown"
+    done = subprocess.run(
+        ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, cwd="/",
+    )  # fmt: skip
+    assert done.stdout.strip().endswith(", [])"), done.stdout + done.stderr
+    assert sorted(contents(own_home)) == [".profile", "run"]
+
+
 def test_a_home_of_another_is_left_alone(own_home, skeleton):
     file = plant(own_home / "file")
     os.chown(own_home, OTHER, OTHER)
