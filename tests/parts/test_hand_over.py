@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -130,6 +131,19 @@ ls {mounted}
     assert done.returncode == 0, done.stderr
     assert "mounted" in done.stdout.splitlines()[0]
     assert done.stdout.splitlines()[1:] == ["precious"]
+
+
+def test_an_acl_on_the_home_opens_it_to_nobody(own_home, skeleton):
+    entries = [(1, 7, 2**32 - 1), (2, 7, OTHER), (4, 0, 2**32 - 1), (16, 7, 2**32 - 1), (32, 0, 2**32 - 1)]  # acl(5)
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(own_home, "system.posix_acl_access", acl)
+        os.setxattr(own_home, "system.posix_acl_default", acl)
+    except OSError as error:
+        pytest.skip(f"this file system has no ACLs: {error}")
+    assert rebuilt(own_home, skeleton) == ([], [])
+    assert os.listxattr(own_home) == os.listxattr(own_home / ".profile") == []
+    assert stat.S_IMODE(own_home.stat().st_mode) == 0o700
 
 
 def test_a_home_that_even_its_owner_cannot_enter_is_rebuilt(own_home, skeleton):

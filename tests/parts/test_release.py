@@ -92,8 +92,11 @@ def scratch():
         yield Path(directory)
 
 
-def killed_at(step, work):
-    """Run `work` in a process that is killed at its nth change, or look at a file; /proc is read too often to count."""
+CHANGES = ("open", "os.link", "os.rename", "os.remove", "os.utime", "os.mkdir", "fcntl.flock")
+
+
+def killed_at(step, work, events=CHANGES):
+    """Run `work` in a process that is killed at its nth of `events`; /proc is read too often to count."""
 
     def doomed():
         left = step
@@ -102,7 +105,7 @@ def killed_at(step, work):
             nonlocal left
             if event == "open" and str(arguments[0]).startswith(("/proc", "/usr", "/root")):
                 return
-            if event in ("open", "os.link", "os.rename", "os.remove", "os.utime", "os.mkdir", "fcntl.flock", "os.fork"):
+            if event in events:
                 left -= 1
                 if left < 0:
                     os.kill(os.getpid(), 9)
@@ -451,6 +454,25 @@ def test_a_kill_anywhere_in_freeing_is_repaired_by_the_next(tmp_path):
             break
         assert outcome == -9
     assert step > 20
+
+
+def test_a_kill_while_an_account_is_emptied_keeps_it_taken(world, scratch):
+    world.terms = world.terms._replace(scratch=(str(scratch),))
+    anna = world.lend()
+    world.release(anna.account)
+    world.now += HOUR
+    for step in range(100):
+        file = scratch / "planted"
+        file.touch()
+        os.chown(file, anna.uid, 20000)
+        outcome = killed_at(step, world.free, ("os.fork",))
+        if outcome == 0:
+            break
+        assert outcome == -9
+        assert os.lstat(world.site.gridmapdir / anna.account).st_nlink == 2
+    assert step > 2
+    assert not file.exists()
+    assert os.lstat(world.site.gridmapdir / anna.account).st_nlink == 1
 
 
 def test_many_who_free_at_once_never_empty_an_account_that_is_lent_again(tmp_path):
