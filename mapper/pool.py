@@ -94,8 +94,9 @@ def refuse_faulty(declared: Declaration, system: System) -> None:
 
 
 def needs_group(declared: Declaration, system: System) -> bool:
-    """Whether the accounts' group, named as the pool, is still to be made."""
-    return system.group_of(declared.gid) is None
+    """Whether the accounts' group is the pool's own and comes with it: not another's, and not there from before."""
+    group = system.group_of(declared.gid)
+    return declared.first == 1 and (group is None or group.gr_name == declared.pool)
 
 
 def created(declared: Declaration, names: Iterable[str]) -> Declaration:

@@ -114,8 +114,10 @@ def test_a_pool_that_would_take_anothers_uid_or_name_is_refused_whole(declared, 
         pool.refuse_faulty(declared, System(users, groups))
 
 
-def test_a_group_that_is_there_is_not_made_again():
+def test_the_group_of_a_pool_is_made_with_it_unless_it_is_anothers():
     assert pool.needs_group(CMS, System())
+    assert pool.needs_group(CMS, System(groups={"cms": 50000}))
+    assert not pool.needs_group(CMS._replace(first=13, last=20), System())
     assert not pool.needs_group(CMS, System(groups={"grid": 50000}))
     assert not [line for line in pool.sysusers(CMS, group=False).splitlines() if line.startswith("g ")]
     assert "posixGroup" not in pool.ldif(CMS, "dc=site,dc=org", group=False)

@@ -92,3 +92,42 @@ def test_what_was_made_stays_when_the_pool_is_made_again():
     done = subprocess.run(create, capture_output=True, text=True, check=False)
     assert {path.name: path.stat().st_ino for path in GRIDMAPDIR.iterdir()} == before, done.stdout
     assert "site.yaml has no pool lhcb" in run(*[word.replace("cms", "lhcb") for word in create], code=2)
+
+
+@pytest.fixture
+def elsewhere():
+    """A configuration with one pool more and directories of its own; the users that the test makes go afterwards."""
+    place = Path("/srv/new-pool")
+    (place / "gridmapdir").mkdir(mode=0o755, parents=True)
+    (place / "home").mkdir(mode=0o755)
+    text = Path("/etc/gridwarden/site.yaml").read_text()
+    text = text.replace("pools: [cms, atlas]", "pools: [cms, atlas, lhcb]")
+    text = text.replace("gridmapdir: /etc/grid-security/gridmapdir", f"gridmapdir: {place}/gridmapdir")
+    (place / "site.yaml").write_text(text)
+    yield place
+    for number in (1, 2, 3):
+        subprocess.run(["userdel", f"lhcb{number:04}"], check=False, capture_output=True)
+    subprocess.run(["groupdel", "lhcb"], check=False, capture_output=True)
+    shutil.rmtree(place)
+
+
+def test_a_new_pool_is_made_from_one_declaration_in_two_runs(elsewhere):
+    gridwarden = ("gridwarden", "--config", f"{elsewhere}/site.yaml", "pool")
+    users = f"{elsewhere}/lhcb.conf"
+    numbers = ("--size", "3", "--digits", "4", "--first-uid", "50001", "--gid", "50000")
+    create = (*gridwarden, "create", "lhcb", *numbers, "--homes", f"{elsewhere}/home")
+    assert "g lhcb 50000\n" in run(*create, "--print", "sysusers")
+    run(*create, "--sysusers", users, "--dry-run", code=1)
+    assert not Path(users).exists()
+    run(*create, "--sysusers", users, code=1)
+    run("systemd-sysusers", users)
+    assert run(*create, "--sysusers", users).count("made ") == 6
+    assert run(*create) == ""
+    rows = json.loads(run(*gridwarden, "show", "lhcb", "--format", "json"))
+    assert [(row["account"], row["uid"], row["state"], row["problem"]) for row in rows] == [
+        (f"lhcb{number:04}", 50000 + number, "free", None) for number in (1, 2, 3)
+    ]
+    assert pwd.getpwnam("lhcb0003").pw_gid == 50000
+    assert "lhcb0001 has uid 50001 and gid 50000 here, not 2101" in run(
+        *[word.replace("50001", "2101") for word in create], code=78
+    )
