@@ -2,7 +2,7 @@
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 SITE = .venv/bin/python -m tests.site
 
-.PHONY: help demo test test-here test-on-site check site host docs
+.PHONY: help demo test test-here test-on-site proof check site host docs
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,11 @@ test-on-site:
 	else \
 		echo "make: skipped the tests on the site, for the reason above"; \
 	fi
+
+proof: export GRIDWARDEN_PROOF = long
+proof: site  ## the long proofs of the gridmapdir: every kill, 100 000 hand-outs, a file system that lies (half an hour)
+	.venv/bin/python -m pytest -q -rP tests/parts/test_kills.py tests/parts/test_unreliable_file_system.py
+	$(SITE) run -- env GRIDWARDEN_PROOF=long pytest -q -rP tests/story/test_hand_outs.py
 
 check: .venv/.made  ## linters, types, import directions: seconds, no root, no site
 	.venv/bin/ruff check .

@@ -132,7 +132,10 @@ def try_account(directory: Gridmapdir, account: str, name: str) -> Link | None:
         return None
     if after.st_nlink == 2:
         return Link(account, after.st_ino, created=True)
-    directory.unlink(name, after.st_ino)
+    try:
+        directory.unlink(name, after.st_ino)
+    except FileNotFoundError:
+        pass  # a network file system did it, and asked again
     return None
 
 
