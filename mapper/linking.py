@@ -168,5 +168,5 @@ def full(how_full: str) -> Refused:
 
 def corrupt(directory: Gridmapdir, name: str, what: str) -> Refused:
     """The refusal of a lease that nobody can rely on."""
-    hint = "find the names of one inode with ls -i, and remove the one that nobody uses"
+    hint = "gridwarden lease check explains it, and repairs it where that is safe"
     return Refused(reasons.LEASE_CORRUPT, f"{directory.path}/{name} {what}", hint)
