@@ -3,7 +3,9 @@
 Run inside the test site, whose LCMAPS is the real one and whose passwd file this fills::
 
     python3 -m tests.site run -- python3 /src/bench/gridmapdir.py --json > bench/gridmapdir.json
-    .venv/bin/python bench/gridmapdir.py --table bench/gridmapdir.json > docs/gridmapdir-speed.md
+    make docs
+
+The site's own directories are in memory; ``--directory`` on a disk measures fsync as well.
 
 Both lease in this process, in turn, each in a directory of its own that is equally full.  Both ask NSS for users in
 one flat file, LCMAPS several times a mapping; so each figure also stands less what those questions cost.
@@ -22,11 +24,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gridmapdir_page import page
 
 from gridwarden.errors import Refused
 from gridwarden.mapper import accounts, lease, linking, names, naming
@@ -57,25 +61,19 @@ def main() -> None:
     parser.add_argument("--directory", default="/tmp", help="on the file system to measure")  # noqa: S108
     parser.add_argument("--no-fill", action="store_true", help=f"do not time filling a pool of {FILLED}")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--table", type=Path, help="print the page of this JSON instead")
     arguments = parser.parse_args()
-    if arguments.table:
-        print(page(json.loads(arguments.table.read_text())), end="")
-        return
     passwd = Path("/etc/passwd").read_text()
     rows = []
     try:
         for size in arguments.sizes:
             rows += in_child(lambda size=size: measure(size, passwd, arguments.directory))
-        filled = (
-            []
-            if arguments.no_fill
-            else [in_child(lambda who=who: fill(who, passwd, arguments.directory)) for who in ("lcmaps", "gridwarden")]
-        )
+        programs = [] if arguments.no_fill else ["lcmaps", "gridwarden"]
+        filled = [in_child(lambda who=who: fill(who, passwd, arguments.directory)) for who in programs]
+        crowds = [in_child(lambda who=who: crowd(who, passwd, arguments.directory)) for who in programs]
     finally:
         Path("/etc/passwd").write_text(passwd)
     result = {"python": sys.version.split()[0], "file_system": file_system(arguments.directory), "rows": rows}
-    result["fill"] = filled
+    result |= {"fill": filled, "crowd": crowds}
     print(json.dumps(result, indent=1) if arguments.json else page(result))
 
 
@@ -218,6 +216,31 @@ def fill(who: str, passwd: str, where: str) -> dict[str, object]:
     return {"who": who, "accounts": FILLED, "leased": leased, "seconds": round(time.perf_counter() - start, 2)}
 
 
+def crowd(who: str, passwd: str, where: str) -> dict[str, object]:
+    """How many of 400 people are refused when eight processes lease to 50 of them each at once."""
+    pool = Pool(1000, passwd, where)
+    start = time.time() + 1
+    children = []
+    for process in range(8):
+        child = os.fork()
+        if not child:
+            time.sleep(start - time.time())
+            os._exit(sum(not mapped(pool, who, somebody(1000 * process + number)) for number in range(50)))
+        children.append(child)
+    refused = sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    return {"who": who, "asked": 400, "refused": refused}
+
+
+def mapped(pool: Pool, who: str, identity: Identity) -> bool:
+    """Whether one of the two maps somebody."""
+    if who == "lcmaps":
+        return pool.ask_lcmaps(identity)
+    try:
+        return bool(lease.lease_from_pool(identity, "pool", pool.site, silent))
+    except Refused:
+        return False
+
+
 def timed(work: Callable[[object], object], over: list[object]) -> list[float]:
     """The microseconds that ``work`` takes for each."""
     taken = []
@@ -267,42 +290,6 @@ def file_system(path: str) -> str:
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     over = [mount for mount in mounts if os.path.commonpath([mount[1], path]) == mount[1]]
     return max(over, key=lambda mount: len(mount[1]))[2]
-
-
-def page(result: dict[str, object]) -> str:
-    """The page of docs/."""
-    return "\n".join(page_lines(result)) + "\n"
-
-
-def page_lines(result: dict[str, object]) -> Iterator[str]:
-    """Its lines."""
-    yield "# What a lease costs"
-    yield ""
-    yield "<!-- Written by bench/gridmapdir.py from bench/gridmapdir.json; do not edit. -->"
-    yield ""
-    yield (
-        "Medians in µs, LCMAPS 1.6.7 and gridwarden in turn in one process, users in a flat `/etc/passwd`; "
-        f"Python {result['python']}, {result['file_system']}. The last columns are without fsync less what NSS took "
-        "of ours, and the complete `lease_from_pool`: bans, lease, evidence, holder file, and every fsync."
-    )
-    yield ""
-    yield "| accounts | what | LCMAPS | gridwarden | ratio | one getpwnam | own part | complete, durable |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for one in result["rows"]:
-        theirs, ours, asked = (one[name]["p50"] for name in ("lcmaps", "gridwarden", "getpwnam"))
-        own = one["own"]["p50"] if "own" in one else max(0.0, round(ours - one["questions"] * asked, 1))
-        durable = one["durable"]["p50"] if "durable" in one else ""
-        yield (
-            f"| {one['accounts']} | {one['what']} | {theirs:.0f} | {ours:.0f} | {theirs / ours:.1f} "
-            f"| {asked:.0f} | {own:.0f} | {durable and format(durable, '.0f')} |"
-        )
-    seconds = {one["who"]: one["seconds"] for one in result["fill"]}
-    if seconds:
-        yield ""
-        yield (
-            f"Filling a pool of {FILLED}: LCMAPS {seconds['lcmaps']} s, nothing durable; gridwarden "
-            f"{seconds['gridwarden']} s, everything durable: {seconds['lcmaps'] / seconds['gridwarden']:.0f} times less."
-        )
 
 
 if __name__ == "__main__":
