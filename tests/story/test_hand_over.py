@@ -18,6 +18,7 @@ from gridwarden.mapper import terms as lease_terms
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.site import from_settings
 from gridwarden.prune import ipc
+from tests.site.lcmaps import LcmapsRefusedError, lcmaps_map
 from tests.story.test_slurm import LEDGER, REGISTER, account_of, ce_submit
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gridwarden.mapper.site import SiteValues
     from gridwarden.mapper.terms import Terms
 
+FQANS = ("/atlas",)
 PLANT = """
 cd
 for file in .bashrc .profile .bash_profile .bash_logout; do echo 'touch /srv/open/ran-$(id -un)' > $file; done
@@ -82,6 +84,25 @@ def run_job(slurm: ModuleType, person: SimpleNamespace, script: str, done: Path)
     slurm.wait(job)
     assert done.exists(), slurm.job(job)
     slurm.until("the epilog", lambda: not register.everything(REGISTER))
+
+
+def test_lcmaps_leases_an_account_that_cools_to_nobody_until_it_is_freed(terms: tuple[SiteValues, Terms]) -> None:
+    site, when = terms
+    before = set(os.listdir(site.gridmapdir))
+    try:
+        account = lcmaps_map("/DC=org/DC=example/CN=Cooling", FQANS).account
+        assert handing_over.release(account, "a test", "root", site, when, time.time_ns() // 1000).state == "released"
+        others = []
+        with pytest.raises(LcmapsRefusedError):
+            for number in range(len(before)):
+                others.append(lcmaps_map(f"/DC=org/DC=example/CN=Cooling {number}", FQANS).account)  # noqa: PERF401
+        assert others
+        assert account not in others
+        assert free_later(site, when)[account][0] == "freed"
+        assert lcmaps_map("/DC=org/DC=example/CN=Cooling", FQANS).account == account
+    finally:
+        for name in set(os.listdir(site.gridmapdir)) - before - {".gridwarden"}:
+            (site.gridmapdir / name).unlink()
 
 
 def test_nothing_of_one_holder_runs_or_can_be_read_in_the_next_ones_job(
