@@ -26,7 +26,7 @@ test-on-site:
 
 proof: export GRIDWARDEN_PROOF = long
 proof: site  ## the long proofs of the gridmapdir: every kill, 100 000 hand-outs, a file system that lies (half an hour)
-	.venv/bin/python -m pytest -q -rP tests/parts/test_kills.py tests/parts/test_unreliable_file_system.py
+	.venv/bin/python -m pytest -q -rP tests/parts/test_kills.py tests/parts/test_check_kills.py tests/parts/test_unreliable_file_system.py
 	$(SITE) run -- env GRIDWARDEN_PROOF=long pytest -q -rP tests/story/test_hand_outs.py
 
 check: .venv/.made  ## linters, types, import directions: seconds, no root, no site

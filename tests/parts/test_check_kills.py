@@ -1,4 +1,4 @@
-"""SIGKILL at the system calls of mappings and of repairs, then `lease check --repair`: nothing is left to do."""
+"""SIGKILL at the system calls of mappings, releases and repairs, then `lease check --repair`: nothing is left to do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from gridwarden import chain
-from gridwarden.mapper import cooling, repair
+from gridwarden.mapper import cooling, release, repair
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import map_identity, silent
+from gridwarden.mapper.terms import HOUR, Terms
 from tests.gridmap import lcmaps_links, make_accounts, make_site, person
 from tests.proof import LONG, invariant
 from tests.proof.stepper import killed_at
 
+START = 1_800_000_000_000_000  # µs since the epoch: these leases end on a clock of the test's own
 POOLS = ("cms", "atlas")
 STEP = 1 if LONG else 41
 
@@ -31,13 +33,26 @@ def memory(monkeypatch):
         yield Path(directory)
 
 
+def idle(*_):
+    return ""
+
+
 class Scene:
     def __init__(self, directory):
         self.site = make_site(directory)
         self.users = make_accounts(self.site, *(f"cms{n:03}" for n in range(1, 9)))
+        (directory / "locks").mkdir()
+        self.terms = Terms(HOUR, HOUR, HOUR, (), directory / "locks", (), "", "/nowhere", "/nowhere")
 
     def map(self, name):
         return map_identity(person(name), self.site, silent, self.users)
+
+    def release(self, name):
+        which = lease_name(person(name).subject)
+        release.release(which, "left", "test", self.site, self.terms, idle, START, users=self.users)
+
+    def free(self):
+        release.free(self.site, self.terms, idle, idle, START + 2 * HOUR, users=self.users)
 
     def check(self, *, repair_too=True):
         return repair.check_directory(self.site, POOLS, repair=repair_too, users=self.users)
@@ -66,6 +81,28 @@ def test_a_mapping_that_was_killed_anywhere_leaves_nothing_that_check_cannot_rep
         scene.nothing_is_left()
         assert scene.map("Anna").account != scene.map("Bela").account
         scene.nothing_is_left()
+
+
+def test_a_release_that_was_killed_anywhere_leaves_nothing_that_check_cannot_repair(memory):
+    for scene, lease in every_kill(memory, lambda scene: scene.map("Anna"), lambda scene: scene.release("Anna")):
+        scene.nothing_is_left()
+        assert lease.account not in invariant.free_since(scene.site.gridmapdir)
+        assert scene.map("Bela").account != lease.account
+        scene.nothing_is_left()
+
+
+def released(scene):
+    lease = scene.map("Anna")
+    scene.release("Anna")
+    return lease
+
+
+def test_an_account_that_was_being_freed_at_a_kill_leaves_nothing_that_check_cannot_repair(memory):
+    for scene, lease in every_kill(memory, released, lambda scene: scene.free()):
+        scene.nothing_is_left()
+        scene.free()
+        scene.nothing_is_left()
+        assert lease.account in invariant.free_since(scene.site.gridmapdir)
 
 
 def everything_wrong(scene):
