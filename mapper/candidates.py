@@ -11,6 +11,7 @@ import os
 import random
 from typing import TYPE_CHECKING
 
+from gridwarden.errors import Unavailable
 from gridwarden.mapper import accounts
 
 if TYPE_CHECKING:
@@ -41,4 +42,7 @@ def remember(directory: Gridmapdir, pool: str, found: Sequence[str]) -> None:
     with directory.open_own(KIND, pool) as descriptor:
         if descriptor is not None and os.fstat(descriptor).st_size == len(fitting) * WIDTH:
             return
-    directory.replace_own(KIND, pool, b"".join(name.encode("ascii").ljust(WIDTH - 1) + b"\n" for name in fitting))
+    try:
+        directory.replace_own(KIND, pool, b"".join(name.encode("ascii").ljust(WIDTH - 1) + b"\n" for name in fitting))
+    except Unavailable:
+        pass  # nobody is refused for it: the next one reads the directory again

@@ -173,6 +173,7 @@ def test_nobody_is_given_anothers_account_over_a_file_system_that_lies(two_machi
     held = [line for line in lines if line.startswith("hold")]
     assert len({tuple(line.split()[2:]) for line in held}) == PEOPLE
     assert invariant.overlaps(held) == []
+    assert not [line for line in lines if ".gridwarden/accounts" in line], "refused for what only saves time"
     assert invariant.faults(two_machines.backing) == []
 
     account_of = dict(line.split()[2:] for line in held)
