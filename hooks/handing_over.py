@@ -15,7 +15,7 @@ from gridwarden import holders, ledger, proc, reasons, register, syslog_line
 from gridwarden.batch import slurm, slurm_queue
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
-from gridwarden.mapper import accounts, cooling, nodes
+from gridwarden.mapper import accounts, cooling, nodes, settling
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.prune import hand_over, kill, quota
@@ -119,7 +119,7 @@ def answer_for(
     with register.AccountLock(terms.locks, name, protocol.LOCK_SECONDS):
         home = users.getpwnam(name).pw_dir
         is_local = file_system(Path(home)) in LOCAL_FILE_SYSTEMS  # else whoever frees the account rebuilds it
-        protocol.unpublish(known, site)
+        settling.unpublish(known, site)
         return (
             why_running(account, site, terms)
             or emptied(account, lease, site, terms, home if is_local else "")

@@ -16,18 +16,16 @@ An identity that comes back meanwhile finds no lease and is lent another account
 from __future__ import annotations
 
 import pwd
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import holders, ledger, reasons, syslog_line
-from gridwarden.errors import BadQuestion, GridwardenError, Refused, Unavailable
-from gridwarden.mapper import accounts, cooling, linking, names, nodes
+from gridwarden import ledger, syslog_line
+from gridwarden.errors import BadQuestion, GridwardenError, Unavailable
+from gridwarden.mapper import accounts, cooling, linking, names, nodes, publishing, settling
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.register import AccountLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from gridwarden.mapper.accounts import Account, Users
     from gridwarden.mapper.cooling import Cooling
@@ -83,9 +81,9 @@ def release(  # noqa: PLR0913 - what a release needs to know
     with Gridmapdir(site.gridmapdir) as directory:
         name = name_of(directory, which)
         if parts := cooling.parse(name):
-            known = settle(directory, *parts, site, now, users)
+            known = settling.settle(directory, *parts, site, now, users)
             return Outcome(*parts, known.name, COOLING, "it was released before")
-        with claim(directory, name):
+        with settling.claim(directory, name):
             link = linking.find(directory, name)
             if link is None:
                 raise BadQuestion(f"nothing is leased under {name} any more")
@@ -117,8 +115,8 @@ def cool(directory: Gridmapdir, held: Held, because: str, who: str, site: SiteVa
         raise linking.corrupt(directory, held.name, "was changed by another program while it was released")
     directory.sync()
     cooling.write(directory, begun._replace(since=now))
-    forget(directory, begun)
-    unpublish(begun, site)
+    settling.forget(directory, begun)
+    settling.unpublish(begun, site)
     syslog_line.decision("lease", "released", **facts, seq=seq, head=head)
     return outcome(held, RELEASED, because)
 
@@ -163,7 +161,7 @@ def free(
             if found:
                 outcomes.append(found)
         if not dry_run:
-            drop_litter(directory)
+            settling.drop_litter(directory)
     return outcomes
 
 
@@ -171,7 +169,7 @@ def free_one(directory: Gridmapdir, name: str, lease: str, inode: int, run: Free
     """``free`` for one cooling name; None when another process was faster."""
     known = cooling.read(directory, name, lease)
     if not run.dry_run:
-        known = settle(directory, name, lease, run.site, run.now, run.users)
+        known = settling.settle(directory, name, lease, run.site, run.now, run.users)
     since = known.since if known and known.since else run.now
     ends = since + run.terms.cooling
     lease_name = known.name if known else ""
@@ -245,80 +243,12 @@ def lease_of(directory: Gridmapdir, name: str, link: Link, site: SiteValues, use
     if known and (known.account, known.inode) == (link.account, link.inode):
         lease = known.lease
     else:
-        holder = published(link.account, site)
+        holder = publishing.published(link.account, site)
         ours = holder and (holder.name, holder.inode) == (name, link.inode)
         lease = holder.lease if holder and ours else names.new_lease(link.account, link.inode).lease
     exact = (directory.read_own(names.NAMES, name) or b"").decode("utf-8", "surrogateescape")
     scheme, _, subject = exact.partition("\n")
     return Held(name, account, link.inode, lease, scheme, subject)
-
-
-def claim(directory: Gridmapdir, name: str) -> AbstractContextManager[None]:
-    """The lock under which a name is leased; a name that only other programs know has none."""
-    if directory.read_own(names.NAMES, name) is None:
-        return nullcontext()
-    return directory.lock_own(names.NAMES, name)
-
-
-def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, now: int, users: Users) -> Cooling:
-    """End what a kill may have left of a release, and return what is known; it cools from ``now`` at the latest."""
-    known = cooling.read(directory, account, lease)
-    if known is None:
-        status = directory.look(account)
-        known = cooling.Cooling(account, lease, "", 0, status.st_ino if status else 0, 0)
-    if is_remembered(directory, known):  # else nobody need wait for a mapping of theirs, in a full pool perhaps
-        with claim(directory, known.name):
-            forget(directory, known)
-    unpublish(known, site)
-    if not known.since:
-        uid = known.uid or accounts.usable(account, users).uid
-        known = known._replace(uid=uid, since=now)
-        cooling.write(directory, known)
-    return known
-
-
-def forget(directory: Gridmapdir, known: Cooling) -> None:
-    """Remove the lease file of a released lease, so that nothing takes its id again."""
-    if is_remembered(directory, known):
-        names.forget_lease(directory, known.name)
-
-
-def is_remembered(directory: Gridmapdir, known: Cooling) -> bool:
-    """Whether there is still a lease file of a released lease."""
-    file = names.read_lease(directory, known.name) if known.name else None
-    return file is not None and file.lease == known.lease
-
-
-def unpublish(known: Cooling, site: SiteValues) -> None:
-    """Remove this machine's holder file of a released lease; raises Refused when it cannot be judged."""
-    try:
-        holder = holders.read(site.holders, known.account)
-    except Refused as refusal:
-        if refusal.reason == reasons.HOLDER_MISSING:
-            return
-        raise
-    # Where machines share no locks, each may have given one lease an id of its own.
-    if holder.lease == known.lease or (holder.name, holder.inode) == (known.name, known.inode):
-        holders.remove(site.holders, known.account)
-
-
-def published(account: str, site: SiteValues) -> holders.Holder | None:
-    """The holder file of an account, if there is one that can be trusted."""
-    try:
-        return holders.read(site.holders, account)
-    except Refused:
-        return None
-
-
-def drop_litter(directory: Gridmapdir) -> None:
-    """Remove what is known of cooling names that are gone, or never came to be."""
-    names_now = {f"{account}:{lease}" for account, lease, _ in cooling.find(directory)}
-    for file in directory.list_own(cooling.KIND):
-        if file not in names_now and directory.look(cooling.PREFIX + file) is None:
-            try:
-                directory.remove_own(cooling.KIND, file)
-            except Unavailable:
-                pass  # another run was faster
 
 
 def outcome(held: Held, state: str, why: str) -> Outcome:
