@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import pwd
-import random
 import statistics
 import sys
 import tempfile
@@ -69,7 +68,7 @@ def main() -> None:
             rows += in_child(lambda size=size: measure(size, passwd, arguments.directory))
         programs = [] if arguments.no_fill else ["lcmaps", "gridwarden"]
         filled = [in_child(lambda who=who: fill(who, passwd, arguments.directory)) for who in programs]
-        crowds = [in_child(lambda who=who: crowd(who, passwd, arguments.directory)) for who in programs]
+        crowds = [in_child(lambda who=who: crowd(who, passwd, arguments.directory)) for who in ("lcmaps", "gridwarden")]
     finally:
         Path("/etc/passwd").write_text(passwd)
     result = {"python": sys.version.split()[0], "file_system": file_system(arguments.directory), "rows": rows}
@@ -132,10 +131,10 @@ class Pool:
                     path.unlink()
 
     def fill(self, number: int) -> None:
-        """Lend accounts until ``number`` are taken, with links as both programs make them."""
+        """Lend accounts until ``number`` are taken, in the directory's order, as LCMAPS lends them."""
         for directory in (self.theirs, self.site.gridmapdir):
-            free = [name for name in self.accounts if (directory / name).stat().st_nlink == 1]
-            for account in random.sample(free, number - len(self.accounts) + len(free)):
+            free = [name for name in os.listdir(directory) if (directory / name).stat().st_nlink == 1]
+            for account in free[: number - len(self.accounts) + len(free)]:
                 os.link(directory / account, directory / lease_name(f"/DC=org/DC=example/CN=filler {account}"))
 
     def ask_lcmaps(self, identity: Identity) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +71,19 @@ def pages() -> dict[Path, str]:
         DOCS / "commands.md": commands_page(),
         DOCS / "configuration.md": configuration_page(),
         DOCS / "files.md": files_page(),
+        DOCS / "gridmapdir-speed.md": gridmapdir_speed_page(),
         DOCS / "reasons.md": reasons_page(),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
     }
+
+
+def gridmapdir_speed_page() -> str:
+    """Return the page of what bench/gridmapdir.py measured."""
+    bench = DOCS.parent / "bench"
+    page: str = runpy.run_path(str(bench / "gridmapdir_page.py"))["page"](
+        json.loads((bench / "gridmapdir.json").read_text(encoding="utf-8"))
+    )
+    return page
 
 
 def configuration_page() -> str:
