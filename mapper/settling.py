@@ -64,7 +64,10 @@ def unpublish(known: Cooling, site: SiteValues) -> None:
         raise
     # Where machines share no locks, each may have given one lease an id of its own.
     if holder.lease == known.lease or (holder.name, holder.inode) == (known.name, known.inode):
-        holders.remove(site.holders, known.account)
+        try:
+            holders.remove(site.holders, known.account)
+        except FileNotFoundError:
+            pass  # another run was faster
 
 
 def drop_litter(directory: Gridmapdir) -> None:

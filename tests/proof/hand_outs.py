@@ -32,7 +32,7 @@ from tests.proof.crowd import Clock, Journal
 POOLS = ("cms", "atlas")
 POOL_SIZE = 20
 PEOPLE = 26  # a pool; a few more than it has accounts
-MAPPERS, LCMAPS, RECYCLERS = 6, 2, 1
+MAPPERS, LCMAPS, RECYCLERS = 6, 2, 2
 
 
 class Result(NamedTuple):
