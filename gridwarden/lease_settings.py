@@ -41,7 +41,7 @@ class Leases(Section):
         strict=True,
         ge=1,
         le=100,
-        description="How full a pool may be before each new lease warns in syslog.",
+        description="How full a pool may be before new leases from it warn in syslog.",
         json_schema_extra={"unit": "percent"},
     )
     idle_days: int = Field(

@@ -2,8 +2,8 @@
 
 The directory is shared with other programs (LCMAPS, Argus, gsissh).  In it lie one empty file an account, and
 for each lease a hard link to that file under the lease name.  What is ours alone lies below ``.gridwarden``
-(``own_files``), which the others skip since it begins with a dot.  Everything happens below one descriptor, opened once and
-checked, so nobody can swap the directory in between.
+(``own_files``), which the others skip since it begins with a dot.  Everything happens below one descriptor,
+opened once and checked, so nobody can swap the directory in between.
 """
 
 from __future__ import annotations
