@@ -1,0 +1,44 @@
+"""An example that an administrator copies must work as it stands."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+
+from gridwarden import cli, load_settings
+from gridwarden.hooks import install
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "site-configs").iterdir())
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_an_example_is_one_that_gridwarden_accepts(example: Path, tmp_path: Path) -> None:
+    shutil.copyfile(example / "site.yaml", tmp_path / "site.yaml")
+    settings = load_settings.load(tmp_path / "site.yaml")
+    assert settings.pools
+    assert settings.policy
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_the_lines_for_slurm_are_those_that_hooks_install_asks_for(example: Path) -> None:
+    asked = install.slurm_conf(Path("/usr/libexec/gridwarden"))
+    assert (example / "slurm.conf").read_text().strip() == asked.strip()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_cron_runs_commands_and_options_that_there_are(example: Path) -> None:
+    lines = [line for line in (example / "cron").read_text().splitlines() if " root gridwarden " in line]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.partition(" root gridwarden ")[2])
+        command: click.Command = cli.gridwarden
+        with click.Context(command) as context:
+            while isinstance(command, click.Group):
+                found = command.get_command(context, words.pop(0))
+                assert found is not None, line
+                command = found
+            command.make_parser(context).parse_args(words)
