@@ -12,30 +12,15 @@ import pytest
 
 from gridwarden import chain
 from gridwarden.errors import ConfigurationError
-from gridwarden.load_settings import load
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.naming import name_of
-from gridwarden.mapper.site import LeaseValues, from_settings
+from gridwarden.mapper.site import LeaseValues
 from tests.gridmap import holders_of_accounts, person
 from tests.site.lcmaps import VOMS_FORM, LcmapsRefusedError, lcmaps_map, lcmaps_names
 
 FQANS = ("/atlas",)
 GROUPS = LeaseValues("dn-and-groups", Path("/etc/grid-security/groupmapfile"), slots=20)
-
-
-@pytest.fixture
-def site():
-    """The running site; what the test leased is free again afterwards."""
-    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))
-    before = set(site.gridmapdir.iterdir())
-    yield site
-    for lease in set(site.gridmapdir.iterdir()) - before:
-        if lease.name.startswith("%"):
-            account = holders_of_accounts(site)
-            (held,) = (name for name, leases in account.items() if lease.name in leases)
-            lease.unlink()
-            (site.holders / held).unlink(missing_ok=True)
 
 
 @pytest.fixture

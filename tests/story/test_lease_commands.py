@@ -9,35 +9,14 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from gridwarden import chain
-from gridwarden.load_settings import load
 from gridwarden.mapper import cooling
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import map_identity, silent
-from gridwarden.mapper.site import from_settings
 from tests.gridmap import person
 from tests.site.lcmaps import lcmaps_map
 
 FQANS = ("/atlas",)
-
-
-@pytest.fixture
-def site():
-    """The running site; afterwards the directory has the names it had, and the test's accounts are free."""
-    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))
-    before = names_in(site)
-    yield site
-    for path in names_in(site) - before:
-        path.unlink()
-
-
-def names_in(site):
-    """Every file that a lease or its end can make, but for the registry, which never forgets."""
-    own = site.gridmapdir / ".gridwarden"
-    places = (site.gridmapdir, site.holders, own / "leases", own / "cooling")
-    return {path for place in places for path in place.glob("*") if path.is_file()}
 
 
 def lease(*words, code=0):

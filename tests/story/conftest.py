@@ -1,0 +1,31 @@
+"""What the stories of leases share: the site's own gridmapdir, given back as it was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden.load_settings import load
+from gridwarden.mapper.site import SiteValues, from_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def site() -> Iterator[SiteValues]:
+    """The running site; afterwards the directory has the names it had, and the test's accounts are free."""
+    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))
+    before = names_in(site)
+    yield site
+    for path in names_in(site) - before:
+        path.unlink()
+
+
+def names_in(site: SiteValues) -> set[Path]:
+    """Every file that a lease or its end can make, but for the registry, which never forgets."""
+    own = site.gridmapdir / ".gridwarden"
+    places = (site.gridmapdir, site.holders, own / "leases", own / "cooling")
+    return {path for place in places for path in place.glob("*") if path.is_file()}
