@@ -407,7 +407,11 @@ def step(machine: Machine, uid: int = UID, name: str = "python3") -> Iterator[li
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as daemon:
         daemon.stdout.readline()
         try:
-            yield [process for process in proc.everyone() if process.parent == daemon.pid]
+            deadline = time.monotonic() + 10
+            while not (found := [p for p in proc.owned_by(uid) if p.parent == daemon.pid and p.real_uid == uid]):
+                assert time.monotonic() < deadline, "the step's process did not become the user"
+                time.sleep(0.01)
+            yield found
         finally:
             os.killpg(daemon.pid, 9)
 
