@@ -64,12 +64,12 @@ def test_a_look_up_reads_no_directory_and_a_new_lease_at_most_once(site, users, 
         assert readings() == 0
 
 
-def test_the_last_account_of_a_pool_is_found_by_one_reading(site, users, readings):
+def test_the_last_account_of_a_pool_is_found_by_one_reading_at_most(site, users, readings):
     for number in range(99):
         asked(site, f"P {number}", users)
     readings()
     assert asked(site, "last", users).created
-    assert readings() == 1
+    assert readings() <= 1  # none where a throw happened to hit it
 
 
 def test_a_lease_of_lcmaps_is_read_for_once(site, users, readings):
