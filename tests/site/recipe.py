@@ -17,6 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SUITE = "trixie"
 PACKAGES = (
     "at",
+    "condor",
     "cron",
     "iproute2",
     "lcmaps-plugins-basic-poolaccount",
