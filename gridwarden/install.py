@@ -56,6 +56,7 @@ def directories(settings: Settings, group: int) -> list[tuple[Path, int, int]]:
     """Return the directories that gridwarden needs: (path, mode, gid); those above are made 0755."""
     return [
         (settings.ledger_directory, 0o700, 0),
+        (settings.holds_directory, 0o700, 0),
         (settings.holders_directory, 0o750, group),
         (settings.register_directory, 0o700, 0),
         (settings.locks_directory, 0o700, 0),
@@ -113,6 +114,8 @@ def node_pairs(settings: Settings, *, gridmapdir_local: bool) -> list[tuple[str,
         ("slurm_spool", settings.slurm.spool),
         ("prolog_on_failure", settings.slurm.prolog_on_failure),
         ("epilog_on_failure", settings.slurm.epilog_on_failure),
+        ("holds", str(settings.holds_directory)),
+        *settings.prune.node_pairs(),
     ]
 
 

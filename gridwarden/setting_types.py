@@ -12,6 +12,7 @@ ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
 POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+FIRST_USER = 1000  # uids below are the system's own: SYS_UID_MAX of login.defs(5)
 OnPrologFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
 OnEpilogFailure = Literal["record-gap", "drain"]  # the job is over: there is nothing to cancel or requeue
 
@@ -76,6 +77,27 @@ def node_name(name: str) -> str:
     return name
 
 
+def uid_range(text: str) -> str:
+    """Return ``FIRST-LAST`` or ``UID``, none of which may be a system user's."""
+    first, dash, last = text.partition("-")
+    numbers = [first, last] if dash else [first]
+    if not all(number.isascii() and number.isdigit() and len(number) < 11 for number in numbers):
+        raise ValueError("is not a range of uids; write 20000-29999")
+    if int(first) < FIRST_USER:
+        raise ValueError(f"begins below {FIRST_USER}, among the system's own users")
+    if int(numbers[-1]) < int(first):
+        raise ValueError("ends before it begins")
+    return text
+
+
+def cgroup_path(path: str) -> str:
+    """Return the path of a control group below the root of its hierarchy."""
+    printable(path)
+    if not path.startswith("/") or not path.strip("/") or ".." in path.split("/"):
+        raise ValueError("must be a path like /system.slice/NAME.service; the root is everybody's")
+    return path.rstrip("/")
+
+
 def store_url(url: str) -> str:
     """Return ``url``, a database that every command finds from wherever it is started."""
     printable(url)
@@ -90,4 +112,6 @@ Account = Annotated[str, AfterValidator(account_name)]
 Prefix = Annotated[str, AfterValidator(pool_prefix)]
 NodeName = Annotated[str, AfterValidator(node_name)]
 SpoolPath = Annotated[str, AfterValidator(node_name_only)]
+UidRange = Annotated[str, AfterValidator(uid_range)]
+CgroupPath = Annotated[str, AfterValidator(cgroup_path)]
 StoreUrl = Annotated[str, AfterValidator(store_url)]

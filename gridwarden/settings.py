@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 
 from gridwarden.errors import ConfigurationError
 from gridwarden.lease_settings import Leases
+from gridwarden.prune_settings import Prune
 from gridwarden.setting_types import (
     AbsolutePath,
     Account,
@@ -196,8 +197,10 @@ class Settings(Section):
     )
     scratch: tuple[AbsolutePath, ...] = Field(
         (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")),  # noqa: S108  these are what is to be cleaned
-        description="Directories in which the epilog removes what an account's last job left behind.",
+        description="Directories in which what an account left is removed: by the epilog of its last job there, "
+        "and by `gridwarden-prune`.",
     )
+    prune: Prune = Field(Prune(), description="What `gridwarden-prune` clears away on a node, and what it spares.")
     slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
     store: StoreUrl = Field(
         "sqlite:////var/lib/gridwarden/store.sqlite",
@@ -249,6 +252,11 @@ class Settings(Section):
     def locks_directory(self) -> Path:
         """Where the locks of the accounts are."""
         return self.directories.runtime / "locks"
+
+    @property
+    def holds_directory(self) -> Path:
+        """Where the hold files are: one an account of which nothing may be killed or deleted."""
+        return self.directories.state / "holds"
 
     @property
     def ledger_directory(self) -> Path:

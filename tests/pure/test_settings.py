@@ -165,3 +165,36 @@ def test_lease_names_with_groups_need_the_file_that_says_which() -> None:
 )
 def test_no_setting_frees_an_account_at_once_or_names_what_cannot_be(leases: dict[str, Any]) -> None:
     assert faults(leases=leases)
+
+
+@pytest.mark.parametrize(
+    ("uids", "why"),
+    [
+        ("0-60000", "begins below 1000"),
+        ("999", "begins below 1000"),
+        ("3000-2000", "ends before it begins"),
+        ("-1", "not a range"),
+        ("2000-", "not a range"),
+        ("²000-3000", "not a range"),
+        ("2000 - 3000", "not a range"),
+    ],
+)
+def test_no_range_of_uids_reaches_root_or_the_systems_own_users(uids: str, why: str) -> None:
+    assert why in faults(prune={"uids": [uids]})
+
+
+@pytest.mark.parametrize("path", ["/", "//", "user.slice", "/a/../..", "/a\n"])
+def test_no_exempt_control_group_is_everybodys(path: str) -> None:
+    assert faults(prune={"exempt_cgroups": [path]})
+
+
+def test_a_site_kills_nothing_from_cron_until_it_says_so() -> None:
+    pairs = dict(Settings.of(site()).prune.node_pairs())
+    assert pairs["prune_kill"] == "no"
+    assert pairs["prune_epilog"] == "yes"
+
+
+def test_the_node_file_names_the_daemons_of_the_sites_own_batch_systems_only() -> None:
+    prune = Settings.of(site(prune={"batch": ["slurm", "torque"]})).prune
+    daemons = [value for key, value in prune.node_pairs() if key == "prune_daemon"]
+    assert daemons == ["/usr/sbin/slurmd", "/usr/sbin/slurmstepd", "/usr/sbin/pbs_mom"]
