@@ -1,4 +1,6 @@
-"""Ask slurmctld to stop a job, with a deadline: the only calls to a controller that a hook makes.
+"""Ask slurmctld to stop a job, and wait until slurmd knows it: the only calls to a controller that a hook makes.
+
+slurmctld tells the nodes after it has answered.  A prolog that ended in between would let slurmd start the job.
 
 A prolog knows a job by its own number only.  That of an array's last task is also the whole array's, so
 there the request reaches all its tasks; they are the same account's.
@@ -9,7 +11,10 @@ from __future__ import annotations
 import os
 import time
 
-SECONDS = 10.0  # two or three tries; slurmd itself waits for a prolog without limit
+from gridwarden.batch import slurm_credentials
+from gridwarden.errors import ConfigurationError
+
+SECONDS = 10.0  # for each of the two: two or three tries; slurmd itself waits for a prolog without limit
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 
@@ -22,6 +27,24 @@ def cancel(programs: str, job: str) -> bool:
 def requeue_held(programs: str, job: str) -> bool:
     """Put a job back into the queue, held; True once the controller has taken the request."""
     return _ask([f"{programs}/scontrol", "requeuehold", job])
+
+
+def is_over_here(spool: str, node: str, job: str, since: int) -> bool:
+    """Wait until slurmd of ``node`` has revoked the credential of the job's run that began at ``since`` (s, epoch).
+
+    False when that has not been seen in time; the reason is on stderr, which slurmd logs.
+    """
+    deadline = time.monotonic() + SECONDS
+    why = "slurmctld has not told this node"
+    while time.monotonic() < deadline:
+        try:
+            if slurm_credentials.is_revoked(spool, node, job, since):
+                return True
+        except (ConfigurationError, ValueError) as error:  # also between the old file and the new one
+            why = str(error)
+        time.sleep(PAUSE_SECONDS)
+    os.write(2, f"gridwarden: job {job} is not known to be over: {why}\n".encode("ascii", "backslashreplace"))
+    return False
 
 
 def _ask(command: list[str]) -> bool:

@@ -8,6 +8,7 @@ has what Slurm does in each case, as seen.
 from __future__ import annotations
 
 import os
+import time
 
 from gridwarden import holders, node_file, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Refused
@@ -117,8 +118,8 @@ def on_failure(context: str, job: Job, site: Site, error: Exception) -> int:
 def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     """Cancel the job, or put it back held; a job that cannot be put back is cancelled.
 
-    When the controller does not answer in time the exit code drains the node and Slurm puts the job back
-    held: a job that must not run does not, whatever that costs.
+    When the controller does not answer in time, or slurmd does not hear of it in time, the exit code drains the
+    node and Slurm puts the job back held: a job that must not run does not, whatever that costs.
     """
     from gridwarden.hooks.slurm import controller  # noqa: PLC0415 - rare, and not for the usual prolog to pay
 
@@ -130,11 +131,13 @@ def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
             at = job.record(site, "hold", batch="slurm", job=job.job, account=job.account, reason=reason)
     except (GridwardenError, OSError) as error:
         job.log("prolog", "unrecorded", detail=str(error))
-    programs = site["slurm_programs"][0]
+    programs, spool = site["slurm_programs"][0], site["slurm_spool"][0]
+    since = int(time.time()) if job.batch_start is None else job.batch_start
     ask = controller.cancel if choice == "cancel" else controller.requeue_held
-    done = ask(programs, job.job)
-    if not done and choice == "requeue-held":  # never possible with --no-requeue, or for a job of srun or salloc
+    taken = ask(programs, job.job)
+    if not taken and choice == "requeue-held":  # never possible with --no-requeue, or for a job of srun or salloc
         return stop(job, site, "cancel", lease, reason)
+    done = taken and controller.is_over_here(spool, job.node, job.job, since)
     outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
     job.log("prolog", outcome, at, lease=lease, reason=reason)
     return PASS if done else FAIL

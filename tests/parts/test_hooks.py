@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
 UID, OTHER_UID = 61001, 61002
+START = 1795300691
 ACCOUNT = "gwtest01"
 LEASE = "0123456789abcdef0123456789abcdef"
 # What slurmd 24.11.5 gave a Prolog, and an Epilog where it adds something.
@@ -49,7 +50,7 @@ EVENT = {
     "SLURM_JOB_OVERSUBSCRIBE": "OK",
     "SLURM_JOB_PARTITION": "main",
     "SLURM_JOB_RESTART_COUNT": "0",
-    "SLURM_JOB_START_TIME": "1795300691",
+    "SLURM_JOB_START_TIME": str(START),
     "SLURM_JOB_STDIN": "/dev/null",
     "SLURM_JOB_UID": str(UID),
     "SLURM_JOB_USER": ACCOUNT,
@@ -112,6 +113,14 @@ class Machine:
         path = self.base / "programs" / name
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
+
+    def stopping_program(self, name: str, revoked: int = 1 << 40) -> None:
+        """A program that stops the job, as slurmd then knows (cred_state as 24.11 writes it), and is noted."""
+        entry = [(2).to_bytes(4, "big"), *(time.to_bytes(8, "big") for time in (revoked, 1, 0x7FFFFFFF))]
+        version, one, none = (42 << 8).to_bytes(2, "big"), (1).to_bytes(4, "big"), bytes(4)
+        (self.base / "cred_state").write_bytes(b"".join([version, one, *entry, none]))
+        note, tell = f'echo "{name} $*" >> {self.base}/called', f"cp {self.base}/cred_state {self.base}/spool/n1/"
+        self.program(name, f"{note}\n{tell}")
 
     def run(self, context: str, **changed: str) -> int:
         return node.run(context, EVENT | changed, str(self.base / "node"))
@@ -253,9 +262,9 @@ def test_an_account_without_a_passwd_entry_is_a_gap(machine: Machine) -> None:
 
 def test_a_banned_holders_job_is_cancelled(machine: Machine) -> None:
     machine.holder(verdict=holders.BANNED, because="stolen key")
-    machine.program("scancel", f'echo "$0 $*" >> {machine.base}/called')
+    machine.stopping_program("scancel")
     assert machine.run("prolog") == 0
-    assert (machine.base / "called").read_text() == f"{machine.base}/programs/scancel 2\n"
+    assert (machine.base / "called").read_text() == "scancel 2\n"
     (cancel,) = machine.records("cancel")
     assert (cancel["lease"], cancel["reason"]) == (LEASE, f"{reasons.BANNED}: stolen key")
     assert not machine.records("job_start")
@@ -270,6 +279,16 @@ def test_a_banned_holders_job_does_not_run_when_the_controller_is_away(
     if program:
         machine.program("scancel", program)
     assert machine.run("prolog") == 1, "only a failed prolog keeps slurmd from starting the job"
+
+
+@pytest.mark.parametrize("revoked", [0, START - 1, START, START + 1])
+def test_a_banned_holders_job_does_not_run_before_slurmd_knows_that_it_is_over(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, revoked: int
+) -> None:
+    monkeypatch.setattr(controller, "SECONDS", 0.3)
+    machine.holder(verdict=holders.BANNED, because="stolen key")
+    machine.stopping_program("scancel", revoked)
+    assert machine.run("prolog") == (revoked < START), "an earlier run's, or none"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +306,7 @@ def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
     holders.remove(machine.base / "holders", ACCOUNT)
     machine.configure(prolog_on_failure=choice)
     for program in ("scancel", "scontrol"):
-        machine.program(program, f'echo "{program} $*" >> {machine.base}/called')
+        machine.stopping_program(program)
     assert machine.run("prolog") == code
     calls = machine.base / "called"
     assert (calls.read_text().strip() if calls.exists() else None) == called
@@ -303,9 +322,9 @@ def test_a_user_cannot_drain_a_node_with_a_job_that_cannot_be_requeued(
     holders.remove(machine.base / "holders", ACCOUNT)
     machine.configure(prolog_on_failure="requeue-held")
     machine.program("scontrol", "exit 1")
-    machine.program("scancel", f'echo "$*" >> {machine.base}/called')
+    machine.stopping_program("scancel")
     assert machine.run("prolog") == 0
-    assert (machine.base / "called").read_text() == "2\n"
+    assert (machine.base / "called").read_text() == "scancel 2\n"
     (cancel,) = machine.records("cancel")
     assert cancel["reason"].startswith(reasons.HOLDER_MISSING)
 

@@ -262,6 +262,23 @@ def test_a_job_whose_holder_is_banned_before_it_starts_never_runs(slurm: ModuleT
     assert not records("job_start", job=str(job))
 
 
+def test_a_banned_holders_job_never_runs_however_late_the_node_hears_of_it(
+    slurm: ModuleType, people: SimpleNamespace, tmp_path: Path
+) -> None:
+    account = account_of(people.bela)
+    ran = Path(pwd.getpwnam(account).pw_dir) / "ran-late"
+    later = tmp_path / "scancel"  # what a busy slurmctld does: the request is taken, the node is told afterwards
+    later.write_text('#!/bin/sh\n(sleep 2; exec /usr/bin/scancel "$@") >/dev/null 2>&1 &\n')
+    later.chmod(0o755)
+    job = ce_submit(people.bela, f"{HELD}touch {ran}")
+    with choosing("slurm_programs", str(tmp_path)), banned(people.bela):
+        release(job)
+        assert slurm.wait(job)["job_state"] == ["CANCELLED"]
+        slurm.until("the epilog", lambda: not registered(account))
+    assert not ran.exists()
+    assert [slurm.node_state(node) for node in ("n1", "n2")] == [["IDLE"], ["IDLE"]]
+
+
 @pytest.mark.parametrize(
     ("choice", "state", "node"),
     [
