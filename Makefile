@@ -10,12 +10,12 @@ help:  ## this list
 demo: site  ## the main job on a real Slurm, from a credential to the CPU table
 	$(SITE) run -- /opt/gridwarden/bin/python -m tests.site.demo
 
-test: host check  ## every test: on this Python, then on the site's Slurm and Python
+test: host check  ## every test: on this Python, and beside it on the site's Slurm and Python
 	-@$(SITE) build
-	@$(MAKE) --no-print-directory test-here test-on-site
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-here test-on-site
 
 test-here:
-	.venv/bin/python -m pytest -q tests/parts tests/site
+	$(SITE) apart -- .venv/bin/python -m pytest -q tests/parts tests/site
 
 test-on-site:
 	@if $(SITE) status || [ "$$CI" = true ]; then \

@@ -31,6 +31,8 @@ def main() -> int:
     run = actions.add_parser("run", help="bring a pristine site up, run a command in it as root, take it down")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its words")
     actions.add_parser("shell", help="the same with a shell")
+    apart = actions.add_parser("apart", help="run a command on this machine, no process of which it sees or signals")
+    apart.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its words")
     actions.add_parser("status", help="say whether a site can be had here; if not, what is missing, and exit 1")
     words = parser.parse_args()
     try:
@@ -51,8 +53,8 @@ def _act(parser: argparse.ArgumentParser, words: argparse.Namespace) -> int:
         return up.run(["bash"])
     command = words.command[1:] if words.command[:1] == ["--"] else words.command
     if not command:
-        parser.error("run needs a command: run -- COMMAND …")
-    return up.run(command)
+        parser.error(f"{words.action} needs a command: {words.action} -- COMMAND …")
+    return up.run(command) if words.action == "run" else host.run_apart(command)
 
 
 if __name__ == "__main__":

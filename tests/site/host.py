@@ -6,6 +6,8 @@ import fcntl
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from tests.site import recipe
@@ -45,6 +47,17 @@ def unshared(*namespaces: str) -> list[str]:
     """How to begin a command line so that it runs in namespaces of its own and dies, all of it, with the caller."""
     unshare = ["unshare", "--fork", "--kill-child=KILL", "--propagation", "private"]
     return ["setpriv", "--pdeathsig", "KILL", *unshare, *(f"--{namespace}" for namespace in namespaces)]
+
+
+def run_apart(command: list[str]) -> int:
+    """Run COMMAND where root has no process but its own and sees none of the machine's; its exit code.
+
+    Two runs of the tests then do not meet, though they use the same uids.  Others than root have no such
+    namespaces, and need none: they cannot signal anybody else.
+    """
+    if os.geteuid() == 0:
+        command = [*unshared("mount", "pid", "ipc"), "--mount-proc", sys.executable, "-m", "tests.site.init", *command]
+    return subprocess.run(command, check=False).returncode
 
 
 def lock(path: Path, *, exclusive: bool, wait: bool = True) -> int:

@@ -1,4 +1,4 @@
-"""First process of the site: reaps what loses its parent, and ends with its one child's exit code.
+"""First process of a pid namespace: reaps what loses its parent, and ends with its one child's exit code.
 
 A daemonised stray becomes this process's child; unreaped, it would stay in /proc as a zombie after its death.
 """
@@ -11,7 +11,7 @@ import sys
 
 
 def main(words: list[str]) -> int:
-    child = os.posix_spawn(sys.executable, [sys.executable, "-m", "tests.site.up", *words], os.environ)
+    child = os.posix_spawnp(words[0], words, os.environ)
     # Ctrl-C reaches everyone at the terminal; the child decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:

@@ -58,7 +58,8 @@ def enter(root: Path, words: list[str]) -> None:
     environment = ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     # Clock and kernel are the machine's own: no namespace keeps a test's hands off them.
     less = ["setpriv", "--bounding-set=-sys_time,-sys_boot,-sys_module", "python3", "-m", "tests.site.init"]
-    os.execve("/usr/bin/setpriv", [*less, *words], environment)  # noqa: S606  # no shell is the point
+    inside = [*less, "python3", "-m", "tests.site.up", *words]
+    os.execve("/usr/bin/setpriv", inside, environment)  # noqa: S606  # no shell is the point
 
 
 def _overlay(root: Path) -> Path:
