@@ -28,11 +28,17 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
 
 
 def as_account(
-    uid: int, gid: int, groups: list[int], work: Callable[[int], None], seconds: float
+    uid: int,
+    gid: int,
+    groups: list[int],
+    work: Callable[[int], None],
+    seconds: float,
+    enough: Callable[[bytes | bytearray], bool] = lambda _: False,
 ) -> tuple[bytes, bool]:
     """Run ``work`` in a child that has become the account, with no supplementary groups but ``groups``.
 
-    ``work`` gets a descriptor to write its report to.  Returns the report, and whether the child ended well, by itself and in time: the account's other
+    ``work`` gets a descriptor to write its report to; the child is killed early once that is ``enough``.
+    Returns the report, and whether the child ended well, by itself and in time: the account's other
     processes may stop or kill it, so False is an answer to expect.
     """
 
@@ -40,7 +46,7 @@ def as_account(
         become(uid, gid, groups)
         work(report)
 
-    return child.run(become_first, seconds)
+    return child.run(become_first, seconds, enough)
 
 
 def _can_return() -> bool:

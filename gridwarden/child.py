@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 PIECE = 65536  # bytes read at once: what a pipe holds
 
 
-def run(work: Callable[[int], None], seconds: float) -> tuple[bytes, bool]:
+def run(
+    work: Callable[[int], None], seconds: float, enough: Callable[[bytes | bytearray], bool] = lambda _: False
+) -> tuple[bytes, bool]:
     """Run ``work`` in a child for at most ``seconds``: its report, and whether it ended well, by itself and in time.
 
-    ``work`` gets a descriptor to write its report to.  What a child that was killed had reported by then is
-    returned all the same.
+    ``work`` gets a descriptor to write its report to; the child is killed early once that is ``enough``.
+    What a child that was killed had reported by then is returned all the same.
     """
     import select  # noqa: PLC0415 - a prolog has no use for it
 
@@ -31,7 +33,7 @@ def run(work: Callable[[int], None], seconds: float) -> tuple[bytes, bool]:
     told = ended = False
     poll = select.poll()
     poll.register(reading)
-    while not ended and (left := deadline - time.monotonic()) > 0:
+    while not (ended or enough(report)) and (left := deadline - time.monotonic()) > 0:
         if not poll.poll(left * 1000):
             continue
         if told:
