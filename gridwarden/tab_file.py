@@ -21,11 +21,16 @@ def decode(data: bytes) -> dict[str, list[str]]:
     lines = data.decode("ascii").split("\n")
     if lines.pop() != "":
         raise ValueError("the last line is not whole")
-    for number, line in enumerate(lines, 1):
+    for line in lines:
         key, tab, value = line.partition("\t")
-        if not (tab and key):
-            raise ValueError(f"line {number} is not key<TAB>value")
-        values.setdefault(key, []).append(unescape(value) if "\\" in value else value)
+        if not tab or not key:
+            raise ValueError(f"line {lines.index(line) + 1} is not key<TAB>value")
+        if "\\" in value:
+            value = unescape(value)
+        if key in values:
+            values[key].append(value)
+        else:
+            values[key] = [value]
     if values.pop("version", None) != [VERSION]:
         raise ValueError(f"it is not a file of version {VERSION}")
     return values

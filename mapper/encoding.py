@@ -35,9 +35,10 @@ def lease_name(subject: str, groups: tuple[str, ...] = (), slot: int = 0) -> str
     if not subject.startswith("/"):
         raise Refused(reasons.CREDENTIAL_MALFORMED, "the subject does not begin with '/', so it is not a DN")
     raw = subject.encode("utf-8", "surrogateescape")
+    name = "".join([ENCODED[byte] for byte in raw])
     suffix = "".join([f":{group}" for group in groups]) + (f":mapcount={slot:04d}" if slot else "")
-    name = "".join([ENCODED[byte] for byte in raw]) + suffix
-    if len(name.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
-        return name
+    raw_suffix = suffix.encode("utf-8", "surrogateescape")
+    if len(name) + len(raw_suffix) <= LONGEST_NAME:
+        return name + suffix
     # Of the exact bytes: what only case tells apart need not be refused here.
-    return HASHED + sha256(raw + b"\0" + suffix.encode("utf-8", "surrogateescape")).hexdigest()
+    return HASHED + sha256(raw + b"\0" + raw_suffix).hexdigest()

@@ -49,7 +49,7 @@ class Gridmapdir(OwnFiles):
     def look(self, name: str) -> os.stat_result | None:
         """The status of a name itself, never of what it leads to; None when it does not exist."""
         try:
-            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            return os.lstat(name, dir_fd=self._descriptor)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -79,9 +79,12 @@ def exact(identity: Identity) -> bytes:
 def read_lease(directory: Gridmapdir, name: str) -> LeaseFile | None:
     """What is known of the lease ``name``; None when nothing is, or the file is not whole."""
     data = directory.read_own(LEASES, name)
+    if not data:
+        return None
     try:
-        values = {key: value for key, (value,) in tab_file.decode(data or b"").items()}
-        return LeaseFile(values["lease"], values["account"], int(values["inode"]), int(values["since"]))
+        values = tab_file.decode(data)
+        (lease,), (account,), (inode,), (since,) = map(values.__getitem__, LeaseFile._fields)
+        return LeaseFile(lease, account, int(inode), int(since))
     except (ValueError, KeyError):
         return None
 

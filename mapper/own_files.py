@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OWN = ".gridwarden"
 DIRECTORY_FLAGS = trusted.OPEN_FLAGS | os.O_DIRECTORY
 LONGEST_FILE = 64 * 1024
+PAGE = 4096
 
 
 class OwnFiles:
@@ -45,7 +46,10 @@ class OwnFiles:
         try:
             descriptor = os.open(name, trusted.OPEN_FLAGS, dir_fd=self._own_directory(kind))
             try:
-                return trusted.read_all(descriptor, LONGEST_FILE, f"{self.path}/{OWN}/{kind}/{name}")
+                data = os.read(descriptor, PAGE)
+                if len(data) < PAGE:  # a file is read short at its end only, and asking it again costs a look-up 0.5 µs
+                    return data
+                return data + trusted.read_all(descriptor, LONGEST_FILE - PAGE, f"{self.path}/{OWN}/{kind}/{name}")
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
