@@ -1,0 +1,208 @@
+"""Which processes of pool accounts no live job accounts for: pure, on what was read and what was answered.
+
+What accounts for a process is inherited: what it forks is as much the job's as itself, and so is a session
+that it leads, since nobody joins a session from outside.  A name, an argument or an environment proves
+nothing; a parent, a session and a control group are the kernel's own words.
+"""
+
+from __future__ import annotations
+
+from gridwarden.prune import reasons
+from gridwarden.prune.snapshot import parent_of
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gridwarden.batch.evidence import Answer, LiveJob
+    from gridwarden.proc import Process
+    from gridwarden.prune.rules import Rules
+    from gridwarden.prune.snapshot import Seen, Snapshot
+
+INIT = 1  # every orphan descends from it, even where it is a batch daemon
+KERNEL = 2  # kthreadd, which has no parent either
+LOGIN_DAEMONS = frozenset(
+    [
+        "/usr/bin/login",
+        "/usr/lib/openssh/sshd-session",
+        "/usr/libexec/openssh/sshd-session",
+        "/usr/sbin/gsisshd",
+        "/usr/sbin/sshd",
+    ]
+)
+
+
+class Verdict:
+    """Whether ``process``, of the pool account ``account``, is a stray, and for which of ``prune.reasons``.
+
+    ``job`` is the job that accounts for it, or one beside which it strayed: ``BATCH JOB``; "" for none.
+    """
+
+    __slots__ = ("account", "job", "process", "reason", "stray")
+
+    def __init__(self, process: Process, account: str, reason: str, job: str = "") -> None:
+        self.process = process
+        self.account = account
+        self.stray = reason in (reasons.LEFT_ITS_JOB, reasons.NO_JOB)
+        self.reason = reason
+        self.job = job
+
+
+class Tree:
+    """Who forked whom and who leads whose session, as far as that is certain."""
+
+    __slots__ = ("children", "members", "rootless")
+
+    def __init__(self, seen: dict[int, Seen]) -> None:
+        self.children: dict[int, list[int]] = {}
+        self.members: dict[int, list[int]] = {}
+        self.rootless: list[int] = []
+        for pid, one in seen.items():
+            leader = seen.get(one.process.session)
+            if parent_of(one, seen):
+                self.children.setdefault(one.process.parent, []).append(pid)
+            elif pid not in (INIT, KERNEL):
+                self.rootless.append(pid)  # its parent went while it was read, or is in another pid namespace
+            if leader and leader.process.start <= one.process.start:
+                self.members.setdefault(one.process.session, []).append(pid)
+
+    def below(self, pids: Iterable[int]) -> set[int]:
+        """These processes and all that descend from them."""
+        found = set(pids)
+        waiting = list(found)
+        while waiting:
+            fresh = [child for child in self.children.get(waiting.pop(), ()) if child not in found]
+            found.update(fresh)
+            waiting += fresh
+        return found
+
+
+def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdict]:
+    """A verdict on each process of a pool account.
+
+    ``answers`` were asked for after the snapshot was taken, so that they hold every job that a process of it
+    can belong to and that has not ended.  While one of them is unknown, or there is none, nobody is a stray.
+    """
+    tree = Tree(snapshot.seen)
+    jobs = [job for answer in answers for job in answer.jobs]
+    of_jobs = _of_jobs(snapshot, tree, jobs, rules)
+    below_daemons = tree.below(_batch_daemons(snapshot, rules))
+    below_logins = tree.below(_run_by_root(snapshot, LOGIN_DAEMONS)) if rules.spare_logins else set()
+    uncertain = tree.below(tree.rootless)
+    doubted = _doubted(answers)
+    verdicts = []
+    for pid, one in snapshot.seen.items():
+        process = one.process
+        account = snapshot.accounts.get(process.real_uid)
+        if not account or process.has_ended():
+            continue
+        job = ""
+        if pid in of_jobs:
+            reason, job = of_jobs[pid]
+        elif pid in below_daemons:
+            reason = reasons.BELOW_BATCH_DAEMON
+        elif exemption := _exemption(one, account, rules, below_logins):
+            reason = exemption
+        elif pid in uncertain or doubted is None or process.real_uid in doubted:
+            reason = reasons.UNKNOWN
+        else:
+            job = next((_name(job) for job in jobs if job.owner == process.real_uid), "")
+            reason = reasons.LEFT_ITS_JOB if job else reasons.NO_JOB
+        verdicts.append(Verdict(process, account, reason, job))
+    return verdicts
+
+
+def may_be_emptied(uid: int, verdicts: list[Verdict], answers: list[Answer]) -> bool:
+    """Whether nothing that acts as ``uid`` is protected and no job can be its own: all of it may be killed."""
+    protected = any(
+        uid in (verdict.process.real_uid, verdict.process.effective_uid) for verdict in verdicts if not verdict.stray
+    )
+    jobs = any(job.owner in (uid, None) for answer in answers for job in answer.jobs)
+    return bool(answers) and not (protected or jobs or any(answer.unknown for answer in answers))
+
+
+def _of_jobs(snapshot: Snapshot, tree: Tree, jobs: list[LiveJob], rules: Rules) -> dict[int, tuple[str, str]]:
+    """The reason and the job of each process that is a live job's."""
+    found: dict[int, tuple[str, str]] = {}
+    by_cgroup = {cgroup: _name(job) for job in jobs for cgroup in job.cgroups if rules.cgroup_protects}
+    by_session = {session: _name(job) for job in jobs for session in job.sessions if session > INIT}
+    for pid, one in snapshot.seen.items():
+        cgroup = _within(one.cgroups, by_cgroup) if by_cgroup else ""
+        if cgroup:
+            found[pid] = (reasons.IN_JOB_CGROUP, by_cgroup[cgroup])
+        elif one.process.session in by_session:
+            found[pid] = (reasons.JOB_SESSION, by_session[one.process.session])
+    for job in jobs:
+        for pid, start in job.roots.items():
+            if pid in snapshot.seen and snapshot.seen[pid].process.start == start and pid != INIT:
+                found.setdefault(pid, (reasons.BELOW_JOB_ROOT, _name(job)))
+    waiting = list(found)
+    while waiting:
+        pid = waiting.pop()
+        for relatives, reason in ((tree.members, reasons.JOB_SESSION), (tree.children, reasons.BELOW_JOB_ROOT)):
+            fresh = [relative for relative in relatives.get(pid, ()) if relative not in found]
+            found.update((relative, (reason, found[pid][1])) for relative in fresh)
+            waiting += fresh
+    return found
+
+
+def _batch_daemons(snapshot: Snapshot, rules: Rules) -> list[int]:
+    return [pid for pid in _run_by_root(snapshot, rules.daemons) if pid != INIT]
+
+
+def _run_by_root(snapshot: Snapshot, programs: frozenset[str]) -> list[int]:
+    """The processes that root itself runs from these files, or ran from them before they were replaced.
+
+    In a user namespace root has the real uid of whoever made it, and a set-uid program that of its caller.
+    """
+    return [
+        pid
+        for pid, one in snapshot.seen.items()
+        if one.process.real_uid == 0 and one.executable.removesuffix(" (deleted)") in programs
+    ]
+
+
+def _exemption(one: Seen, account: str, rules: Rules, below_logins: set[int]) -> str:
+    """The reason for which the site spares a process, or ""."""
+    slice_of_user = f"/user.slice/user-{one.process.real_uid}.slice"  # systemd-logind's, sessions below it
+    if account in rules.users:
+        return reasons.EXEMPT_USER
+    if one.file in rules.files:
+        return reasons.EXEMPT_COMMAND
+    if _within(one.cgroups, rules.cgroups):
+        return reasons.EXEMPT_CGROUP
+    if rules.spare_logins and (one.process.pid in below_logins or _within(one.cgroups, [slice_of_user])):
+        return reasons.LOGIN_SESSION
+    if one.file in rules.helpers:
+        return reasons.SUBMIT_HELPER
+    return ""
+
+
+def _doubted(answers: list[Answer]) -> set[int] | None:
+    """The uids with a job here of which it is not known what its processes are; None: it may be anybody's.
+
+    A job that only the local register lists, while its batch system answered without it, has no process yet
+    or none any more.
+    """
+    if not answers or any(answer.unknown for answer in answers):
+        return None
+    asked = {answer.batch for answer in answers}
+    jobs = [(answer.batch, job) for answer in answers for job in answer.jobs]
+    known = {_name(job) for _, job in jobs if job.roots or job.sessions or job.cgroups}
+    owners = {
+        job.owner for batch, job in jobs if _name(job) not in known and (batch == job.batch or job.batch not in asked)
+    }
+    return None if None in owners else {owner for owner in owners if owner is not None}
+
+
+def _within(paths: tuple[str, ...], groups: Iterable[str]) -> str:
+    """The first of ``groups`` that is one of these paths or above one; "" if none is."""
+    for group in groups:
+        inside = group.rstrip("/") + "/"
+        if any(path == group or path.startswith(inside) for path in paths):
+            return group
+    return ""
+
+
+def _name(job: LiveJob) -> str:
+    return f"{job.batch} {job.job}"

@@ -1,0 +1,90 @@
+"""What a site has decided about pruning: whose processes are judged, and what it exempts."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from gridwarden import pools
+
+Site = dict[str, list[str]]
+
+
+class Rules:
+    """The keys ``prune_...`` of the node file, as the judge needs them.
+
+    ``pools`` are prefixes, ``uids`` ranges with both ends; ``files`` the (device, inode) of exempt commands and
+    ``helpers`` of submit helpers; ``cgroups`` exempt control groups; ``daemons`` the paths of the batch
+    systems' programs that start jobs.
+    """
+
+    __slots__ = (
+        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "pools", "spare_logins", "uids", "users",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - one argument a setting
+        self,
+        *,
+        pools: tuple[str, ...] = (),
+        uids: tuple[tuple[int, int], ...] = (),
+        users: frozenset[str] = frozenset(),
+        files: frozenset[tuple[int, int]] = frozenset(),
+        helpers: frozenset[tuple[int, int]] = frozenset(),
+        cgroups: tuple[str, ...] = (),
+        daemons: frozenset[str] = frozenset(),
+        cgroup_protects: bool = True,
+        spare_logins: bool = False,
+    ) -> None:
+        self.pools = pools
+        self.uids = uids
+        self.users = users
+        self.files = files
+        self.helpers = helpers
+        self.cgroups = cgroups
+        self.daemons = daemons
+        self.cgroup_protects = cgroup_protects
+        self.spare_logins = spare_logins
+
+    def account_of(self, uid: int) -> str:
+        """The account of ``uid`` if its processes are to be judged, else "": root, the system's and people's."""
+        if not pools.is_ordinary(uid):
+            return ""
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:  # or the name service does not answer
+            name = ""
+        if any(pools.is_of_pool(name, pool) for pool in self.pools):
+            return name
+        return (name or str(uid)) if any(first <= uid <= last for first, last in self.uids) else ""
+
+
+def read(site: Site) -> Rules:
+    """The rules of a node file; a file that is exempt by name exempts nothing while it is not there."""
+    daemons = site.get("prune_daemon", [])
+    return Rules(
+        pools=tuple(site["pool"]),
+        uids=tuple(_range(text) for text in site.get("prune_uids", [])),
+        users=frozenset(site.get("prune_exempt_user", [])),
+        files=_files(site.get("prune_exempt_command", [])),
+        helpers=_files(site.get("prune_submit_helper", [])),
+        cgroups=tuple(site.get("prune_exempt_cgroup", [])),
+        daemons=frozenset([*daemons, *map(os.path.realpath, daemons)]),
+        cgroup_protects=site.get("prune_cgroup_protects") != ["no"],
+        spare_logins=site.get("prune_login_sessions") == ["spare"],
+    )
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
+
+
+def _files(paths: list[str]) -> frozenset[tuple[int, int]]:
+    found = set()
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return frozenset(found)

@@ -1,0 +1,120 @@
+"""The processes of pool accounts, and all that they descend from, read so that each was one process throughout.
+
+One pass over /proc finds whose each process is; only those of pool accounts, their ancestors and the leaders
+of their sessions are then read in full.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import proc
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUNDS = 8  # of looking again for a parent that ended while its child was read
+
+
+class Seen:
+    """A process with what else judging it needs.
+
+    ``executable`` is the path that /proc/PID/exe names; ``file`` the device and inode of that file, None where
+    the process could have chosen which file it shows; ``cgroups`` the paths of its control groups.
+    """
+
+    __slots__ = ("cgroups", "executable", "file", "process")
+
+    def __init__(
+        self,
+        process: proc.Process,
+        cgroups: tuple[str, ...] = (),
+        executable: str = "",
+        file: tuple[int, int] | None = None,
+    ) -> None:
+        self.process = process
+        self.cgroups = cgroups
+        self.executable = executable
+        self.file = file
+
+
+class Snapshot:
+    """``seen`` by pid: processes of pool accounts, their ancestors and session leaders; ``accounts`` by uid."""
+
+    __slots__ = ("accounts", "seen")
+
+    def __init__(self, seen: dict[int, Seen], accounts: dict[int, str]) -> None:
+        self.seen = seen
+        self.accounts = accounts
+
+
+def take(account_of: Callable[[int], str]) -> Snapshot:
+    """Read the processes of the accounts that ``account_of`` names for their uid ("": no pool's).
+
+    Raises Unavailable when /proc does not show everyone.
+    """
+    owners = proc.by_owner()
+    accounts = {real: account for real in {real for real, _ in owners} if (account := account_of(real))}
+    seen: dict[int, Seen] = {}
+    wanted = [pid for (real, _), pids in owners.items() if real in accounts for pid in pids]
+    for _ in range(ROUNDS):
+        _read_with_ancestors(wanted, seen, accounts)
+        wanted = [pid for pid, one in seen.items() if parent_of(one, seen) is None and one.process.parent]
+        if not wanted:
+            break
+        for pid in wanted:
+            del seen[pid]
+    return Snapshot(seen, accounts)
+
+
+def parent_of(child: Seen, seen: dict[int, Seen]) -> Seen | None:
+    """The parent of ``child``; None when it has none in ``seen``, or one that only got its number."""
+    parent = seen.get(child.process.parent)
+    return parent if parent and parent.process.start <= child.process.start else None
+
+
+def _read_with_ancestors(pids: list[int], seen: dict[int, Seen], accounts: dict[int, str]) -> None:
+    """Add the processes ``pids``, each before its parent: a parent that ended meanwhile is missed, not mistaken."""
+    waiting = list(pids)
+    while waiting:
+        pid = waiting.pop()
+        if pid in seen:
+            continue
+        one = _look(pid, accounts)
+        if one:
+            seen[pid] = one
+            waiting += (one.process.session, one.process.parent)
+
+
+def _look(pid: int, accounts: dict[int, str]) -> Seen | None:
+    if pid == 0:
+        return None  # outside this pid namespace
+    try:
+        descriptor = proc.open_directory(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    try:
+        process = proc.read_below(descriptor)
+        if process is None:
+            return None
+        executable = proc.executable_below(descriptor)
+        if process.real_uid not in accounts:
+            return Seen(process, executable=executable)
+        return Seen(process, proc.cgroups_below(descriptor, process), executable, _file_of(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    """The device and inode of what a process executes; None when that is its own choice.
+
+    In a user namespace of its own a process may name any file (PR_SET_MM_EXE_FILE of prctl(2)).
+    """
+    try:
+        if os.readlink("ns/user", dir_fd=descriptor) != os.readlink("/proc/self/ns/user"):
+            return None
+        status = os.stat("exe", dir_fd=descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
