@@ -11,7 +11,7 @@ import pwd
 import stat
 import time
 
-from gridwarden import holders, ledger, reasons, register, syslog_line
+from gridwarden import holders, ledger, pools, reasons, register, syslog_line
 from gridwarden.errors import GridwardenError, Refused
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -98,10 +98,7 @@ class Job:
 
 def is_pool_account(account: str, site: Site) -> bool:
     """Whether ``account`` is one that a pool lends: the pool's prefix and digits."""
-    return any(
-        account.startswith(pool) and account[len(pool) :].isascii() and account[len(pool) :].isdigit()
-        for pool in site["pool"]
-    )
+    return any(pools.is_of_pool(account, pool) for pool in site["pool"])
 
 
 def concerns(account: str, site: Site) -> bool:
