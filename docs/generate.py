@@ -42,6 +42,7 @@ WHAT_TO_DO = {
     reasons.LEASE_NAME_COLLISION: "Two identities differ only in what the encoding loses; map one to a fixed account.",
     reasons.LEASE_IN_OTHER_POOL: "The policy changed under a lease: `gridwarden lease release` it once its holder has no more jobs.",
     reasons.LEASE_CORRUPT: "`gridwarden lease check` explains it, and with `--repair` mends what is safe.",
+    reasons.LEASE_NOT_OURS: "`gridwarden lease release` it once its holder has no more jobs; the next mapping lends another.",
     reasons.POOL_FULL: "`gridwarden pool grow` adds accounts; `gridwarden lease recycle` releases leases that are idle.",
     reasons.ACCOUNT_UNKNOWN: "Create the account on this machine, or remove its file from the gridmapdir.",
     reasons.ACCOUNT_PRIVILEGED: "Take the account out of the pool or the policy: grid jobs never run as a system account.",

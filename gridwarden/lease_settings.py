@@ -11,6 +11,7 @@ from gridwarden.setting_types import AbsolutePath, FaultsError, NodeName, Sectio
 
 LeaseName = Literal["dn", "dn-and-groups"]
 Homes = Literal["rebuild", "quota", "keep"]
+Adopted = Literal["follow", "refuse"]
 
 
 class Leases(Section):
@@ -35,6 +36,12 @@ class Leases(Section):
         le=9999,
         description="How many accounts one identity may have for jobs beside each other, as LCMAPS's mapcounter: "
         "`gridwarden map --slot K` takes the Kth. 0: one account an identity, without a slot in the lease's name.",
+    )
+    adopted: Adopted = Field(
+        "follow",
+        description="What becomes of an identity whose lease another program made: they keep its account, recorded as "
+        "adopted, since only the lease's name and not the exact identity was proven; or they are refused until that "
+        "lease is released.",
     )
     warn_at_percent: int = Field(
         90,

@@ -24,6 +24,7 @@ SLOT_NOT_ALLOWED = "slot-not-allowed"
 LEASE_NAME_COLLISION = "lease-name-collision"
 LEASE_IN_OTHER_POOL = "lease-in-other-pool"
 LEASE_CORRUPT = "lease-corrupt"
+LEASE_NOT_OURS = "lease-not-ours"
 POOL_FULL = "pool-full"
 ACCOUNT_UNKNOWN = "account-unknown"
 ACCOUNT_PRIVILEGED = "account-privileged"
@@ -56,6 +57,7 @@ SENTENCES = {
     LEASE_NAME_COLLISION: "another identity already has the same lease name",
     LEASE_IN_OTHER_POOL: "the identity holds an account of another pool",
     LEASE_CORRUPT: "the identity's lease in the gridmapdir is not consistent",
+    LEASE_NOT_OURS: "another program made the identity's lease, and this site does not follow such leases",
     POOL_FULL: "every account of the pool is taken",
     ACCOUNT_UNKNOWN: "the account does not exist on this machine",
     ACCOUNT_PRIVILEGED: "the account is root or a system account",

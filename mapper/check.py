@@ -81,7 +81,10 @@ def lease_files(seen: Seen) -> Iterator[Finding]:
         elif account and name in seen.claims and names.links == 2:
             whose = identity_text(seen.claims[name])
             detail = f"made by another program, or by a mapping that was killed; the name is that of {whose}"
-            yield Finding(UNPROVEN, name, account, detail, "", "the next mapping of that identity adopts it")
+            if seen.adopts:
+                yield Finding(UNPROVEN, name, account, detail, "", "the next mapping of that identity adopts it")
+            else:
+                yield Finding("lease-not-ours", name, account, detail, "", f"gridwarden lease release {account}")
 
 
 def unlinked(name: str, seen: Seen, cooling_now: set[tuple[str, str]]) -> Iterator[Finding]:

@@ -36,7 +36,8 @@ class Seen(NamedTuple):
     ``files``: by name; ``claims``: lease name -> the exact identity (scheme, newline, subject) that the registry
     has for it; ``leases``: lease name -> its lease file, None when that is not whole; ``holders``: by account, and
     ``unreadable`` why one cannot be trusted; ``unusable``: account -> why this machine cannot use it; ``released``
-    and ``freed``: lease ids of which this machine's ledger says so; ``cold``: what is known of each cooling name.
+    and ``freed``: lease ids of which this machine's ledger says so; ``cold``: what is known of each cooling name;
+    ``adopts``: whether the site follows leases of other programs.
     """
 
     files: dict[str, File]
@@ -50,6 +51,7 @@ class Seen(NamedTuple):
     released: frozenset[str] = frozenset()
     freed: frozenset[str] = frozenset()
     cold: dict[str, Cooling] = {}  # noqa: RUF012 - a default that nobody changes
+    adopts: bool = True
 
 
 class Names(NamedTuple):

@@ -4,7 +4,8 @@ The order is the protocol's.  A kill between any two steps leaves a state that t
 identity finishes, or refuses; the account is never another's:
 
 - before the link: at most a claimed name.
-- with the link, before the lease file: found again as a lease of unknown maker, and adopted.
+- with the link, before the lease file: found again as a lease of unknown maker, and adopted, or refused where the
+  site adopts none.
 - with the lease file, before the record or the holder file: the same lease id is recorded and published.  A
   record of the same lease may then stand twice in the ledger, never not at all.
 - between two links to one account and the taking back of the second: both are refused as corrupt until an
@@ -110,8 +111,8 @@ def take(
             known = None
         link = lending.lend(directory, name, pool, site, say, users, probable)
     account = checked(link.account, pool, identity, users, known=known is not None)
-    directory.touch(name)
     file, adopted = lease_file(known, link, name, site)
+    directory.touch(name)
     if file != known:
         directory.sync()
         names.write_lease(directory, name, file)
@@ -178,7 +179,8 @@ def checked(account: str, pool: str, identity: Identity, users: Users, *, known:
 def lease_file(known: LeaseFile | None, link: Link, name: str, site: SiteValues) -> tuple[LeaseFile, bool]:
     """The lease's id and time, and whether it is adopted now.
 
-    A lease that was found is the one in its lease file, or else in its holder file, if that is of this link.
+    A lease that was found is the one in its lease file, or else in its holder file, if that is of this link.  Raises
+    Refused (lease-not-ours) for any other where the site does not adopt leases.
     """
     if link.created:
         return names.new_lease(link.account, link.inode), False
@@ -187,6 +189,12 @@ def lease_file(known: LeaseFile | None, link: Link, name: str, site: SiteValues)
     holder = publishing.published(link.account, site)
     if holder and (holder.name, holder.inode) == (name, link.inode):
         return names.LeaseFile(holder.lease, link.account, link.inode, holder.since), False
+    if site.leases.adopted == "refuse":
+        raise Refused(
+            reasons.LEASE_NOT_OURS,
+            f"nothing of ours says whose the lease {name} of {link.account} is, and leases.adopted is refuse",
+            f"gridwarden lease release {link.account} ends it, unless jobs of its holder are left",
+        )
     return names.new_lease(link.account, link.inode), True
 
 

@@ -95,7 +95,9 @@ def foresee_identity(
         names.is_claimed(directory, name, identity)
         if link := linking.find(directory, name):
             say(f"{link.account} is held under the lease name {name}")
-            return lease.checked(link.account, decision.target, identity, users).name
+            account = lease.checked(link.account, decision.target, identity, users)
+            lease.lease_file(names.read_lease(directory, name), link, name, site)  # which may refuse it
+            return account.name
         survey = accounts.survey(directory.entries(), decision.target)
         unusable = {
             account: why

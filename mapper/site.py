@@ -19,6 +19,7 @@ class LeaseValues(NamedTuple):
     name: str = "dn"
     groupmapfile: Path | None = None
     slots: int = 0
+    adopted: str = "follow"
     warn_at_percent: int = 90
     idle_days: int = 30
     cooling_hours: int = 24

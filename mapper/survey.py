@@ -61,6 +61,7 @@ def survey(
         released=released,
         freed=freed,
         cold=cold,
+        adopts=site.leases.adopted == "follow",
     )
 
 

@@ -200,6 +200,27 @@ def test_a_lease_that_lcmaps_made_is_followed_and_recorded_as_adopted(site, user
     assert asked(site, person("Anna"), users) == found._replace(adopted=False, record=None)
 
 
+def test_a_lease_that_lcmaps_made_is_handed_to_nobody_where_the_site_trusts_only_its_own(site, users):
+    site = site._replace(leases=LeaseValues(adopted="refuse"))
+    lcmaps_links(site, "cms002", person("Anna"))
+    os.utime(site.gridmapdir / "cms002", (1, 1))
+    assert refusal(site, person("Anna"), users).reason == reasons.LEASE_NOT_OURS
+    assert os.lstat(site.gridmapdir / "cms002").st_mtime == 1, "it looks used"
+    with pytest.raises(Refused, match="lease-not-ours"):
+        foresee_identity(person("Anna"), site, silent, users)
+    assert bodies(site, "lease") == []
+    assert list(site.holders.iterdir()) == []
+
+
+def test_a_site_that_trusts_only_its_own_leases_follows_those(site, users):
+    site = site._replace(leases=LeaseValues(adopted="refuse"))
+    found = asked(site, person(), users)
+    assert asked(site, person(), users).account == found.account
+    shutil.rmtree(site.gridmapdir / ".gridwarden" / "leases")
+    assert asked(site, person(), users).lease_id == found.lease_id, "the holder file knows it too"
+    assert foresee_identity(person(), site, silent, users) == found.account
+
+
 def test_a_lease_that_another_program_moved_is_a_new_lease(site, users):
     first = asked(site, person(), users)
     (site.gridmapdir / first.name).unlink()

@@ -67,6 +67,12 @@ def test_a_lease_of_another_program_alone_is_in_order():
     assert not found(files(_7=["cms001", ANNA]))
 
 
+@pytest.mark.parametrize(("adopts", "kind"), [(True, findings.UNPROVEN), (False, "lease-not-ours")])
+def test_a_lease_of_another_program_is_a_fault_only_where_the_site_does_not_follow_it(adopts, kind):
+    assert found(files(_7=["cms001", ANNA]), claims=CLAIMS, adopts=adopts) == [(kind, ANNA, "")]
+    assert (kind in findings.NOT_FAULTS) == adopts
+
+
 def test_a_fixed_account_needs_no_link():
     fixed = held("cmsprod")
     fixed["cmsprod"].name, fixed["cmsprod"].inode = "", 0
