@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from gridwarden.pools import FIRST_ORDINARY_UID
+
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
 POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
-FIRST_USER = 1000  # uids below are the system's own: SYS_UID_MAX of login.defs(5)
 OnPrologFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
 OnEpilogFailure = Literal["record-gap", "drain"]  # the job is over: there is nothing to cancel or requeue
 
@@ -83,8 +84,8 @@ def uid_range(text: str) -> str:
     numbers = [first, last] if dash else [first]
     if not all(number.isascii() and number.isdigit() and len(number) < 11 for number in numbers):
         raise ValueError("is not a range of uids; write 20000-29999")
-    if int(first) < FIRST_USER:
-        raise ValueError(f"begins below {FIRST_USER}, among the system's own users")
+    if int(first) < FIRST_ORDINARY_UID:
+        raise ValueError(f"begins below {FIRST_ORDINARY_UID}, among the system's own users")
     if int(numbers[-1]) < int(first):
         raise ValueError("ends before it begins")
     return text

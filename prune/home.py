@@ -14,7 +14,8 @@ import time
 from gridwarden import trusted
 from gridwarden.become import as_account
 from gridwarden.errors import ConfigurationError
-from gridwarden.prune.remove import OPEN_DIRECTORY, mount_of, remove_tree
+from gridwarden.prune.files import OPEN_DIRECTORY
+from gridwarden.prune.remove import mount_of, remove_tree
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:

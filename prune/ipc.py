@@ -14,8 +14,27 @@ IPC_RMID = 0  # sys/ipc.h
 IDENTIFIERS = {"shm": "shmid", "msg": "msqid", "sem": "semid"}
 
 
-def listed(uid: int) -> list[tuple[str, int]]:
-    """The kind (shm, msg, sem) and id of every object that ``uid`` owns or made, in this IPC namespace."""
+class Segment:
+    """One object: its kind (shm, msg, sem), its id, the uids of its owner and its maker, when it was last used.
+
+    ``used`` is in seconds since the epoch.
+    """
+
+    __slots__ = ("kind", "number", "uids", "used")
+
+    def __init__(self, kind: str, number: int, uids: frozenset[int], used: int) -> None:
+        self.kind = kind
+        self.number = number
+        self.uids = uids
+        self.used = used
+
+    def name(self) -> str:
+        """What messages and records call it."""
+        return os.path.join("/proc/sysvipc", self.kind, str(self.number))
+
+
+def everything() -> list[Segment]:
+    """All objects of this IPC namespace."""
     found = []
     for kind, identifier in IDENTIFIERS.items():
         try:
@@ -26,34 +45,41 @@ def listed(uid: int) -> list[tuple[str, int]]:
         columns = header.split()
         for row in rows:
             values = dict(zip(columns, row.split(), strict=True))
-            if str(uid) in (values["uid"], values["cuid"]):
-                found.append((kind, int(values[identifier])))
+            used = max(int(value) for column, value in values.items() if column.endswith("time"))
+            uids = frozenset((int(values["uid"]), int(values["cuid"])))
+            found.append(Segment(kind, int(values[identifier]), uids, used))
     return found
 
 
-def remove(uid: int, gid: int, seconds: float) -> tuple[list[str], list[tuple[str, str]]]:
-    """Remove them all: (what was removed, (what is left, why)).  Shared memory that is in use elsewhere is left."""
-    before = listed(uid)
-    if not before:
-        return [], []
+def remove(
+    uid: int, gid: int, seconds: float, *, before: float | None = None, dry_run: bool = False
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Remove what ``uid`` owns or made: (what was removed, (what is left, why)).
+
+    Shared memory that is in use elsewhere is left.  ``before``, in seconds since the epoch: what was used since
+    then stays and is in neither list.
+    """
+
+    def own() -> list[Segment]:
+        return [one for one in everything() if uid in one.uids and (before is None or one.used < before)]
+
+    wanted = own()
+    if not wanted or dry_run:
+        return [one.name() for one in wanted], []
     from ctypes import CDLL, c_int, c_void_p  # noqa: PLC0415 - an epilog has no use for it
 
     calls = CDLL(None)
 
     def remove_all(_report: int) -> None:
-        for kind, number in before:
+        for kind, number in [(one.kind, one.number) for one in wanted]:
             if kind == "sem":
                 calls.semctl(c_int(number), c_int(0), c_int(IPC_RMID))
             else:
                 (calls.shmctl if kind == "shm" else calls.msgctl)(c_int(number), c_int(IPC_RMID), c_void_p(None))
 
     as_account(uid, gid, [], remove_all, seconds)
-    after = listed(uid)
+    after = {one.name() for one in own()}
     return (
-        [_name(item) for item in before if item not in after],
-        [(_name(item), "is in use elsewhere, or cannot be removed") for item in after],
+        [one.name() for one in wanted if one.name() not in after],
+        [(one.name(), "is in use elsewhere, or cannot be removed") for one in wanted if one.name() in after],
     )
-
-
-def _name(item: tuple[str, int]) -> str:
-    return os.path.join("/proc/sysvipc", item[0], str(item[1]))
