@@ -136,13 +136,18 @@ def _of_jobs(snapshot: Snapshot, tree: Tree, jobs: list[LiveJob], rules: Rules) 
         for pid, start in job.roots.items():
             if pid in snapshot.seen and snapshot.seen[pid].process.start == start and pid != INIT:
                 found.setdefault(pid, (reasons.BELOW_JOB_ROOT, _name(job)))
-    waiting = list(found)
-    while waiting:
-        pid = waiting.pop()
-        for relatives, reason in ((tree.members, reasons.JOB_SESSION), (tree.children, reasons.BELOW_JOB_ROOT)):
-            fresh = [relative for relative in relatives.get(pid, ()) if relative not in found]
-            found.update((relative, (reason, found[pid][1])) for relative in fresh)
-            waiting += fresh
+    waiting, leaders = list(found), list[int]()
+    while waiting or leaders:
+        if waiting:
+            pid = waiting.pop()
+            leaders.append(pid)
+            relatives, reason = tree.children.get(pid, []), reasons.BELOW_JOB_ROOT
+        else:
+            pid = leaders.pop()
+            relatives, reason = tree.members.get(pid, []), reasons.JOB_SESSION
+        fresh = [relative for relative in relatives if relative not in found]
+        found.update((relative, (reason, found[pid][1])) for relative in fresh)
+        waiting += fresh
     return found
 
 
