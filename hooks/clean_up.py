@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pwd
 
-from gridwarden.prune import kill, remove
+from gridwarden.prune import kill, remove, signals
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -25,26 +25,20 @@ def clear(job: Job, site: Site, lease: str) -> None:
     ``lease`` is that of the account's last job.  Raises EvidenceError, ConfigurationError.
     """
     gid = pwd.getpwnam(job.account).pw_gid
-    seen, survivors = kill.empty_account(job.uid, gid, KILL_SECONDS)
-    alive = {(process.pid, process.start) for process in survivors}
+    processes = kill.empty_account(job.uid, gid, KILL_SECONDS)
     killed: list[dict[str, Value]] = [
         {
             "pid": process.pid,
             "process_start": process.started(),
             "command": process.command,
-            "signal": kill.SIGKILL,
+            "signal": signals.SIGKILL,
         }
-        for process in seen
-        if (process.pid, process.start) not in alive
+        for process in processes.killed.values()
     ]
     at = _record(job, site, lease, "kill", killed)
     for fact in killed[:MOST_RECORDS]:
         job.log("kill", "killed", at, lease=lease, **fact)
-    _report_left(
-        job,
-        site,
-        [(f"process {process.pid} ({process.command})", f"survives in state {process.state}") for process in survivors],
-    )
+    _report_left(job, site, processes.left)
     removed, left = remove.sweep(job.uid, gid, site.get("scratch", []), REMOVE_SECONDS)
     if removed:
         at = _record(job, site, lease, "removed", [{"path": path} for path in removed])

@@ -18,7 +18,7 @@ from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
 from gridwarden.mapper import accounts, cooling, nodes, settling
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
-from gridwarden.prune import hand_over, kill, quota
+from gridwarden.prune import hand_over, quota, signals
 
 if TYPE_CHECKING:
     from gridwarden.mapper.accounts import Account, Users
@@ -188,7 +188,7 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
                 "pid": process.pid,
                 "process_start": process.started(),
                 "command": process.command,
-                "signal": kill.SIGKILL,
+                "signal": signals.SIGKILL,
             },
         )
         for process in done.killed[:MOST_RECORDS]

@@ -57,11 +57,9 @@ def empty(account: str, uid: int, gid: int, scratch: list[str], home_directory: 
 
 
 def _empty_once(done: Emptied, account: str, uid: int, gid: int, scratch: list[str]) -> None:
-    seen, survivors = kill.empty_account(uid, gid, KILL_SECONDS)
-    alive = {(process.pid, process.start) for process in survivors}
-    done.killed += [process for process in seen if (process.pid, process.start) not in alive]
-    for process in survivors:
-        done.left.append((f"process {process.pid} ({process.command})", f"survives in state {process.state}"))
+    processes = kill.empty_account(uid, gid, KILL_SECONDS)
+    done.killed += processes.killed.values()
+    done.left += processes.left
     done.add(spools.remove(account, uid))
     done.add(ipc.remove(uid, gid, KILL_SECONDS))
     places = dict.fromkeys([*scratch, *POSIX_IPC, f"/run/user/{uid}"])

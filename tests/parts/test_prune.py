@@ -17,13 +17,21 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of o
 UID, OTHER_UID = 61003, 61004
 
 
+def open_to_all(directory: Path) -> None:
+    """Let other users reach a directory of pytest's, which keeps its own to root."""
+    for parent in (directory, *directory.parents):
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            parent.chmod(0o755)
+
+
 def test_a_dry_run_says_what_would_go_and_touches_nothing(tmp_path: Path) -> None:
+    open_to_all(tmp_path)
     (tmp_path / "file").touch()
     os.chown(tmp_path / "file", UID, UID)
     with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as process:
         try:
-            seen, left = kill.empty_account(UID, UID, 1, dry_run=True)
-            assert [found.pid for found in seen] == [found.pid for found in left] == [process.pid]
+            outcome = kill.empty_account(UID, UID, 1, dry_run=True)
+            assert [pid for pid, _ in outcome.killed] == [process.pid]
             assert remove.sweep(UID, UID, [str(tmp_path)], 1, dry_run=True) == ([f"{tmp_path}/file"], [])
             assert process.poll() is None
         finally:
@@ -32,7 +40,8 @@ def test_a_dry_run_says_what_would_go_and_touches_nothing(tmp_path: Path) -> Non
 
 
 def test_an_account_with_nothing_is_empty_already(tmp_path: Path) -> None:
-    assert kill.empty_account(UID, UID, 5) == ([], [])
+    outcome = kill.empty_account(UID, UID, 5)
+    assert (outcome.killed, outcome.left) == ({}, [])
     assert remove.sweep(UID, UID, [str(tmp_path), str(tmp_path / "absent")], 5) == ([], [])
 
 
@@ -48,9 +57,7 @@ def test_a_scratch_directory_that_is_a_link_is_not_followed(tmp_path: Path) -> N
 
 
 def test_a_directory_with_another_users_file_in_it_is_reported(tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):  # pytest keeps its directories to root
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)
+    open_to_all(tmp_path)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     scratch.chmod(0o1777)
@@ -68,7 +75,7 @@ def test_a_directory_with_another_users_file_in_it_is_reported(tmp_path: Path) -
 
 def test_a_stray_that_stops_whoever_comes_for_it_dies_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     # A process of the account that guesses the child's number wins that race whenever it has a CPU to itself.
-    monkeypatch.setattr(kill, "_kill_all", lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+    monkeypatch.setattr(kill, "_signal_all", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
     with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as stray:
         try:
             kill.empty_account(UID, UID, 0)
@@ -83,8 +90,8 @@ def test_a_stray_that_borrowed_another_accounts_identity_dies_as_well() -> None:
     with subprocess.Popen([os.path.realpath(sys.executable), "-Ic", code], stdout=subprocess.PIPE, cwd="/") as stray:
         try:
             stray.stdout.readline()
-            seen, left = kill.empty_account(UID, UID, 5)
-            assert ([found.pid for found in seen], left) == ([stray.pid], [])
+            outcome = kill.empty_account(UID, UID, 5)
+            assert ([pid for pid, _ in outcome.killed], outcome.left) == ([stray.pid], [])
             assert stray.wait(10) == -signal.SIGKILL
         finally:
             stray.kill()

@@ -15,6 +15,16 @@ def test_a_command_named_like_the_fields_of_stat_is_still_read_right() -> None:
     assert (process.pid, process.command, process.state, process.parent) == (77, "x) R 1 1 (y", "S", 5)
     assert (process.session, process.start) == (7, 123456)
     assert (process.real_uid, process.effective_uid) == (45002, 0)
+    assert (process.cpu, process.threads) == (70_000, 1)
+
+
+def test_a_process_that_runs_on_without_its_first_thread_does_not_pass_for_dead() -> None:
+    def read(state: bytes, threads: bytes) -> proc.Process:
+        return proc.parse(b"77 (x) %s 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 %s 0 1 2 3" % (state, threads), STATUS)
+
+    assert not read(b"Z", b"2").has_ended()
+    assert read(b"Z", b"1").has_ended()
+    assert not read(b"S", b"1").has_ended()
 
 
 def test_a_process_that_ended_while_it_was_read_is_no_process() -> None:
