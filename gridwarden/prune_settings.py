@@ -113,7 +113,9 @@ class Prune(Section):
     )
     htcondor_programs: AbsolutePath = Field(Path("/usr/bin"), description="Directory of HTCondor's commands.")
     pbs_home: AbsolutePath = Field(Path("/var/spool/pbs"), description="PBS_HOME of pbs.conf.")
+    pbs_programs: AbsolutePath = Field(Path("/opt/pbs/bin"), description="Directory of OpenPBS's commands.")
     torque_home: AbsolutePath = Field(Path("/var/spool/torque"), description="Directory of Torque's mom_priv.")
+    torque_programs: AbsolutePath = Field(Path("/usr/sbin"), description="Directory of Torque's momctl.")
     daemons: Daemons = Field(Daemons(), description="Programs of the batch systems that start jobs on a node.")
 
     def node_pairs(self) -> list[tuple[str, str]]:
@@ -136,7 +138,9 @@ class Prune(Section):
             *(("prune_daemon", str(path)) for name in self.batch for path in getattr(self.daemons, name)),
             ("prune_htcondor_programs", str(self.htcondor_programs)),
             ("prune_pbs_home", str(self.pbs_home)),
+            ("prune_pbs_programs", str(self.pbs_programs)),
             ("prune_torque_home", str(self.torque_home)),
+            ("prune_torque_programs", str(self.torque_programs)),
         ]
 
 

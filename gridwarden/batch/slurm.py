@@ -9,26 +9,37 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from _socket import AF_UNIX, SO_PEERCRED, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket  # socket loads enum
 
 from gridwarden import proc
+from gridwarden.batch import question, slurm_listing
+from gridwarden.batch.evidence import LiveJob
+from gridwarden.errors import Unavailable
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Container
+
+    from gridwarden.batch.evidence import Answer
+    from gridwarden.batch.slurm_listing import Listed
 
 CONNECT_SECONDS = 1.0
 PEER_CREDENTIALS_BYTES = 12  # struct ucred: pid, uid, gid
 
 
 class Step:
-    """A running job step: ``pid`` is its slurmstepd, ``owner`` the uid of its script if it is a batch step here."""
+    """A running job step: ``pid`` is its slurmstepd, ``owner`` the uid of its script if it is a batch step here.
 
-    __slots__ = ("job", "node", "owner", "pid")
+    ``step`` is its number, with that of its component behind a dot in a heterogeneous job.
+    """
 
-    def __init__(self, node: str, job: str, pid: int, owner: int | None) -> None:
+    __slots__ = ("job", "node", "owner", "pid", "step")
+
+    def __init__(self, node: str, job: str, step: str, pid: int, owner: int | None) -> None:
         self.node = node
         self.job = job
+        self.step = step
         self.pid = pid
         self.owner = owner
 
@@ -39,7 +50,7 @@ def steps_here(spool: str) -> list[Step] | None:
     ``spool`` is SlurmdSpoolDir, in which ``%n`` stands for any node's name.
     """
     try:
-        return [step for directory in _directories(spool) for step in _steps_in(directory)]
+        return [step for directory in _directories(spool).values() for step in _steps_in(directory)]
     except OSError:
         return None
 
@@ -69,33 +80,106 @@ def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
     return False
 
 
-def _directories(spool: str) -> list[str]:
-    """The spool directory of each slurmd of this machine."""
+def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
+    """The Slurm jobs that run on this machine, as far as the spool and ``scontrol listpids`` agree."""
+    spool, programs = site["slurm_spool"][0], site["slurm_programs"][0]
+    return question.answer("slurm", lambda left: _look(spool, programs, left), seconds)
+
+
+def _look(spool: str, programs: str, seconds: float) -> list[LiveJob]:
+    """The jobs by their steps; raises Unavailable, OSError."""
+    deadline = time.monotonic() + seconds
+    directories = _directories(spool)
+    if not directories:
+        raise Unavailable(f"no slurmd keeps its steps in {spool}")
+    jobs: dict[tuple[str, str], LiveJob] = {}
+    for node, directory in directories.items():
+        steps = _steps_in(directory)
+        listed = slurm_listing.ask(programs, node, deadline - time.monotonic())
+        if listed is not None:
+            _compare(steps, listed, directory)
+        elif len(steps) == len(_sockets(directory)):
+            raise Unavailable(
+                f"scontrol meets a dead step, {directory} shows none: is it SlurmdSpoolDir of slurm.conf?"
+            )
+        for step in steps:
+            job = jobs.setdefault((step.node, step.job), _live_job(step))
+            _add(job, step, [each.pid for each in listed or () if each.is_task and each.job == step.job])
+    return list(jobs.values())
+
+
+def _compare(steps: list[Step], listed: list[Listed], directory: str) -> None:
+    """Raise Unavailable unless the spool has every step that scontrol lists, and scontrol every one that runs."""
+    shown = {(step.job, slurm_listing.step_name(step.step)) for step in steps}
+    for each in listed:
+        if (each.job, each.step) not in shown:
+            raise Unavailable(
+                f"scontrol lists job {each.job}, {directory} does not: is it SlurmdSpoolDir of slurm.conf?"
+            )
+    found = {(each.job, each.step) for each in listed}
+    silent = {step.pid: step for step in steps if (step.job, slurm_listing.step_name(step.step)) not in found}
+    for process in proc.everyone() if silent else ():
+        if process.parent in silent and not process.has_ended():
+            raise Unavailable(
+                f"scontrol does not list job {silent[process.parent].job}, of which {directory} has a step"
+            )
+
+
+def _live_job(step: Step) -> LiveJob:
+    return LiveJob(
+        batch="slurm", job=step.job, node=step.node, owner=step.owner, roots={}, sessions=frozenset(), cgroups=()
+    )
+
+
+def _add(job: LiveJob, step: Step, tasks: list[int]) -> None:
+    """Add to a job what the processes of one of its steps are known by."""
+    daemon = proc.read(step.pid)
+    if daemon is None or daemon.real_uid != 0:
+        return  # the step has ended
+    job.roots[daemon.pid] = daemon.start
+    # slurmd starts each slurmstepd in a session of its own, whose leader has gone.
+    if daemon.session == daemon.pid or proc.read(daemon.session) is None:
+        job.sessions |= {daemon.session}
+    # cgroup/v1: uid_U/job_J/step_S; cgroup/v2: slurmstepd.scope/job_J/step_S (read in the sources of 24.11).
+    job.cgroups += question.control_groups(step.pid, f"job_{step.job}".__eq__)
+    if job.owner is None:
+        owners = (task.real_uid for pid in tasks if (task := proc.read(pid)))
+        job.owner = next((uid for uid in owners if uid), None)
+
+
+def _directories(spool: str) -> dict[str, str]:
+    """The spool directory of each slurmd of this machine, by its node's name; "" where the path does not say it."""
     before, pattern, after = spool.partition("%n")
     if not pattern:
-        return [spool]
+        return {"": spool}
     parent, prefix = os.path.split(before)
     suffix, slash, below = after.partition("/")
-    found = []
+    found = {}
     for name in os.listdir(parent):
         node = name[len(prefix) : len(name) - len(suffix)]
         if node and name == prefix + node + suffix:
-            found.append(f"{parent}/{name}{slash}{below.replace('%n', node)}")
-    return [path for path in found if os.path.isdir(path)]
+            found[node] = f"{parent}/{name}{slash}{below.replace('%n', node)}"
+    return {node: path for node, path in found.items() if os.path.isdir(path)}
 
 
 def _steps_in(directory: str) -> list[Step]:
-    steps = []
+    return [
+        Step(node, job, step, pid, _script_owner(directory, job))
+        for node, job, step in _sockets(directory)
+        if (pid := _listener(f"{directory}/{node}_{job}.{step}"))
+    ]
+
+
+def _sockets(directory: str) -> list[tuple[str, str, str]]:
+    """Node, job and step of each socket of a slurmstepd, alive or dead."""
+    found = []
     for name in os.listdir(directory):
         # A node's name may hold "_" and, as a host's full name, "."; a job's and a step's number hold neither.
         node, _, numbers = name.rpartition("_")
         job, dot, step = numbers.partition(".")
-        if not (node and dot and job.isdigit() and step.replace(".", "", 1).isdigit()):
-            continue
-        path = f"{directory}/{name}"
-        if pid := _listener(path):
-            steps.append(Step(node, job, pid, _script_owner(directory, job)))
-    return steps
+        if node and dot and job.isdigit() and step.replace(".", "", 1).isdigit():
+            found.append((node, job, step))
+    return found
 
 
 def _listener(path: str) -> int:

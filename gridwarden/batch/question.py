@@ -1,0 +1,109 @@
+"""Put a question to a batch system's own programs on this node, and answer only with what they agree on.
+
+Never to a controller, which may be far away, or gone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gridwarden import child, proc
+from gridwarden.batch.evidence import Answer
+from gridwarden.errors import GridwardenError, Unavailable
+from gridwarden.tab_file import escape
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from gridwarden.batch.evidence import LiveJob
+
+TRIES = 4  # jobs start and end between one question and the next: what disagrees is asked again
+PAUSE_SECONDS = 0.1
+LONGEST_OUTPUT = 16 * 1024 * 1024  # some 100 000 processes, or slots
+LONGEST_SHOWN = 160
+CONFIGURATION = ("SLURM_CONF", "CONDOR_CONFIG", "PBS_CONF_FILE")  # where a site keeps them, if not where usual
+
+
+def answer(batch: str, look: Callable[[float], list[LiveJob]], seconds: float) -> Answer:
+    """What ``look`` finds, asked again when it raises, or why nothing can be told.
+
+    ``look`` gets the seconds that are left, and raises Unavailable, another of our errors, or OSError.
+    """
+    deadline = time.monotonic() + seconds
+    why = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE_SECONDS)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            return Answer(batch, look(left))
+        except (GridwardenError, OSError) as error:
+            why = str(error)
+    return Answer(batch, [], why or f"there was no time left to ask {batch}")
+
+
+def ask(command: list[str], seconds: float) -> tuple[str, bool]:
+    """What a program prints, its errors among it, and whether it ends with exit code 0.
+
+    Raises Unavailable when that takes longer than ``seconds``.
+    """
+    environment = {name: os.environ[name] for name in CONFIGURATION if name in os.environ}
+    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+    def execute(report: int) -> None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(report, 1)
+        os.dup2(report, 2)
+        os.execve(command[0], command, environment)  # noqa: S606  no shell is the point
+
+    deadline = time.monotonic() + seconds
+    report, well = child.run(execute, max(seconds, 0), lambda so_far: len(so_far) > LONGEST_OUTPUT)
+    if not well and time.monotonic() >= deadline:
+        raise Unavailable(f"{command[0]} did not answer in time")
+    return report.decode("utf-8", "surrogateescape"), well
+
+
+def no_answer(command: list[str], said: str) -> Unavailable:
+    """The error for what a program said that is no answer, or not a whole one."""
+    shown = escape(said.strip()[:LONGEST_SHOWN]) or "nothing"
+    return Unavailable(f"{escape(' '.join(command[:2]))} gave no answer that can be used, but: {shown}")
+
+
+def is_daemon(process: proc.Process, programs: Collection[str]) -> bool:
+    """Whether a process is root's and runs one of these files, or ran it before it was replaced (an upgrade)."""
+    if process.real_uid != 0 or process.has_ended():
+        return False
+    try:
+        return os.readlink(f"/proc/{process.pid}/exe").removesuffix(" (deleted)") in programs
+    except OSError:
+        return False
+
+
+def control_groups(pid: int, is_of_job: Callable[[str], bool]) -> tuple[str, ...]:
+    """The control groups that a batch system made for the job of process ``pid``.
+
+    ``is_of_job`` says by a path's component whether the job has the group of this name to itself.
+    """
+    try:
+        descriptor = proc.open_directory(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    try:
+        process = proc.read_below(descriptor)
+        paths = proc.cgroups_below(descriptor, process) if process else ()
+    finally:
+        os.close(descriptor)
+    return tuple(dict.fromkeys(group for path in paths if (group := group_in(path, is_of_job))))
+
+
+def group_in(path: str, is_of_job: Callable[[str], bool]) -> str:
+    """``path`` up to the first component that is the job's own; "" when none is."""
+    components = path.split("/")
+    for place, component in enumerate(components):
+        if is_of_job(component):
+            return "/".join(components[: place + 1])
+    return ""
