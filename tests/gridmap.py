@@ -12,6 +12,8 @@ from pathlib import Path
 from gridwarden import chain
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.identity import Identity
+from gridwarden.mapper.lease import Lease
+from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.policy import Rule
 from gridwarden.mapper.site import SiteValues
 
@@ -68,6 +70,11 @@ def person(name: str = "Anna", fqans: tuple[str, ...] = ("/cms",)) -> Identity:
     """Somebody with a verified credential."""
     vo = fqans[0].split("/")[1] if fqans else ""
     return Identity("x509", f"/DC=org/DC=example/CN={name}", fqans, vo, "01/test", 2**40, limited=False)
+
+
+def asked(site: SiteValues, identity: Identity, users: Users) -> Lease:
+    """The account that somebody is given, everything done that a mapping does."""
+    return map_identity(identity, site, silent, users)
 
 
 def lcmaps_links(site: SiteValues, account: str, identity: Identity) -> Path:

@@ -8,25 +8,11 @@ import pytest
 from gridwarden import holders, reasons, register
 from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, Refused, Unavailable
 from gridwarden.mapper import ban_changes, bans
-from gridwarden.mapper.mapping import map_identity, silent
-from tests.gridmap import bodies, holders_of_accounts, make_accounts, make_site, person, state
+from gridwarden.mapper.mapping import map_identity
+from tests.gridmap import asked, bodies, holders_of_accounts, make_accounts, person, state
 from tests.parts.test_lease import in_private_mounts, needs_root
 
 ANNA = "/DC=org/DC=example/CN=Anna"
-
-
-@pytest.fixture
-def site(tmp_path):
-    return make_site(tmp_path)
-
-
-@pytest.fixture
-def users(site):
-    return make_accounts(site, "cms001", "cms002", "cms003")
-
-
-def asked(site, identity, users):
-    return map_identity(identity, site, silent, users)
 
 
 def verdicts(site):

@@ -6,33 +6,16 @@ import os
 import subprocess
 import threading
 
-import pytest
-
 from gridwarden import chain, holders
 from gridwarden.mapper import cooling, names
 from gridwarden.mapper.directory_view import WITHDRAWN
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.gridmapdir import Gridmapdir
-from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.repair import check_directory, take_away
-from tests.gridmap import bodies, holders_of_accounts, lcmaps_links, make_accounts, make_site, person, state
+from tests.gridmap import asked, bodies, holders_of_accounts, lcmaps_links, make_accounts, person, state
 
 POOLS = ("cms", "atlas")
 ANNA, BELA = person("Anna"), person("Bela")
-
-
-@pytest.fixture
-def site(tmp_path):
-    return make_site(tmp_path)
-
-
-@pytest.fixture
-def users(site):
-    return make_accounts(site, "cms001", "cms002", "cms003")
-
-
-def asked(site, identity, users):
-    return map_identity(identity, site, silent, users)
 
 
 def path_of(site, identity):

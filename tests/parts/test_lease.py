@@ -19,6 +19,7 @@ from gridwarden.mapper.mapping import foresee_identity, map_identity, silent
 from gridwarden.mapper.site import LeaseValues
 from tests.gridmap import (
     Users,
+    asked,
     bodies,
     holders_of_accounts,
     lcmaps_links,
@@ -30,20 +31,6 @@ from tests.gridmap import (
 
 CLONE_NEWNS = 0x20000
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system in a namespace of its own: needs root")
-
-
-@pytest.fixture
-def site(tmp_path):
-    return make_site(tmp_path)
-
-
-@pytest.fixture
-def users(site):
-    return make_accounts(site, "cms001", "cms002", "cms003")
-
-
-def asked(site, identity, users):
-    return map_identity(identity, site, silent, users)
 
 
 def refusal(site, identity, users):

@@ -14,14 +14,9 @@ from gridwarden.mapper.lease import Lease
 from gridwarden.mapper.many import lease_many
 from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.site import LeaseValues
-from tests.gridmap import Users, bodies, holders_of_accounts, lcmaps_links, make_accounts, make_site, person
+from tests.gridmap import Users, bodies, holders_of_accounts, lcmaps_links, make_accounts, person
 
 POOL = [f"cms{number:03}" for number in range(100)]
-
-
-@pytest.fixture
-def site(tmp_path):
-    return make_site(tmp_path)
 
 
 @pytest.fixture

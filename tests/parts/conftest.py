@@ -1,0 +1,26 @@
+"""What the tests of leases share: a site with a gridmapdir of its own, and three accounts to lend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gridmap import Users, make_accounts, make_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gridwarden.mapper.site import SiteValues
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteValues:
+    """A site below the test's own directory, with no account file yet."""
+    return make_site(tmp_path)
+
+
+@pytest.fixture
+def users(site: SiteValues) -> Users:
+    """Three accounts of the pool cms, with their files."""
+    return make_accounts(site, "cms001", "cms002", "cms003")
