@@ -169,7 +169,7 @@ def of_job(job: Job, candidates: Sequence[Candidate], stamped: Sighting | None, 
 
 
 def of_kill(body: Body, lending: Sighting | None, candidates: Sequence[Candidate]) -> list[Answer]:
-    """A process that was killed when its account's last job on the node had ended."""
+    """A process that was killed: at the end of its account's last job on the node, or by the pruner."""
     answer = NOTHING._replace(
         account=text(body, "account"),
         node=text(body, "node"),
@@ -180,10 +180,9 @@ def of_kill(body: Body, lending: Sighting | None, candidates: Sequence[Candidate
         since=number(body, "process_start"),
         until=number(body, "time"),
     )
-    because = (
-        f"a stray ({text(body, 'command')}), killed with signal {text(body, 'signal')} "
-        f"when job {text(body, 'job')} ended, the account's last one there"
-    )
+    job = text(body, "job")
+    when = f"when job {job} ended, the account's last one there" if job else f"by the pruner: {text(body, 'why')}"
+    because = f"a stray ({text(body, 'command')}), killed with signal {text(body, 'signal')} {when}"
     if lending is not None:
         return [_named(answer, lending, evidence.LEASE_HISTORY, because)]
     if candidates:

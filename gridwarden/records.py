@@ -22,8 +22,16 @@ KINDS = {
     ),
     "job_end": ("batch", "job", "restart", "account", "uid", "lease", "exit_code"),
     "observation": ("account", "lease", "name", "inode"),
-    "kill": ("account", "uid", "lease", "pid", "process_start", "command", "signal", "batch", "job"),
+    "kill": (
+        "account", "uid", "lease", "subject", "pid", "process_start", "parent", "command", "arguments", "cpu",
+        "signal", "why", "batch", "job",
+    ),
     "removed": ("account", "uid", "lease", "path", "batch", "job"),
+    "frozen": (
+        "account", "uid", "lease", "subject", "pid", "process_start", "parent", "command", "arguments", "cpu",
+        "why", "hold",
+    ),
+    "quarantined": ("account", "uid", "lease", "path", "into", "hold"),
     "release": ("account", "uid", "lease", "name", "scheme", "subject", "because", "who"),
     "freed": ("account", "uid", "lease", "name", "because"),
     "node_answer": ("account", "lease", "answer", "detail"),

@@ -18,7 +18,8 @@ from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
 from gridwarden.mapper import accounts, cooling, nodes, settling
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
-from gridwarden.prune import hand_over, quota, signals
+from gridwarden.prune import hand_over, quota, signals, trace
+from gridwarden.prune.reasons import NO_JOB
 
 if TYPE_CHECKING:
     from gridwarden.mapper.accounts import Account, Users
@@ -185,10 +186,10 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
             "kill",
             {
                 **about,
-                "pid": process.pid,
-                "process_start": process.started(),
-                "command": process.command,
+                **trace.fields(process, done.command_lines),
+                "subject": "",
                 "signal": signals.SIGKILL,
+                "why": NO_JOB,
             },
         )
         for process in done.killed[:MOST_RECORDS]

@@ -146,6 +146,8 @@ def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], b
             for entry in register.everything(site["register"][0])
             if entry.batch == job.batch and entry.account != job.account
         }
+        if site.get("prune_epilog") == ["no"]:
+            return
         running = runs_elsewhere(others)
         if running is False:
             from gridwarden.hooks.clean_up import clear  # noqa: PLC0415 - a prolog has no use for it

@@ -12,6 +12,7 @@ from gridwarden.prune import home, ipc, kill, remove, spools
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden import proc
+    from gridwarden.prune.trace import CommandLines
 
 POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
 KILL_SECONDS = 10.0
@@ -23,10 +24,11 @@ ROUNDS = 4
 class Emptied:
     """What was killed and removed, and what is left, each with why."""
 
-    __slots__ = ("killed", "left", "removed")
+    __slots__ = ("command_lines", "killed", "left", "removed")
 
     def __init__(self) -> None:
         self.killed: list[proc.Process] = []
+        self.command_lines: CommandLines = {}
         self.removed: list[str] = []
         self.left: list[tuple[str, str]] = []
 
@@ -59,6 +61,7 @@ def empty(account: str, uid: int, gid: int, scratch: list[str], home_directory: 
 def _empty_once(done: Emptied, account: str, uid: int, gid: int, scratch: list[str]) -> None:
     processes = kill.empty_account(uid, gid, KILL_SECONDS)
     done.killed += processes.killed.values()
+    done.command_lines |= processes.command_lines
     done.left += processes.left
     done.add(spools.remove(account, uid))
     done.add(ipc.remove(uid, gid, KILL_SECONDS))

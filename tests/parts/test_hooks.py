@@ -21,6 +21,7 @@ from gridwarden import chain, holders, node_file, proc, reasons, register, trust
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused
 from gridwarden.hooks import clean_up, install, job
 from gridwarden.hooks.slurm import controller, node
+from gridwarden.prune import recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -545,13 +546,13 @@ def test_a_directory_too_deep_to_remove_is_reported(machine: Machine) -> None:
 
 def test_what_is_left_beyond_count_is_at_least_counted(machine: Machine) -> None:
     machine.run("prolog")
-    for number in range(clean_up.MOST_RECORDS + 2):
+    for number in range(recording.MOST_RECORDS + 2):
         directory = machine.base / "scratch" / f"{number:04d}"
         (directory / "of-root" / "file").mkdir(parents=True)
         os.chown(directory, UID, UID)
     assert machine.run("epilog") == 0
     *each, more = machine.records("gap")
-    assert len(each) == clean_up.MOST_RECORDS
+    assert len(each) == recording.MOST_RECORDS
     assert each[0]["what"].startswith(f"clean-up: {machine.base}/scratch/0000 of slurm job 2, account {ACCOUNT}")
     assert more["reason"] == "2 more are left"
 

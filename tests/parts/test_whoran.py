@@ -112,8 +112,8 @@ class Machine:
 
     def kill(self, pid: int, process_start: int, lease: str = LEASE) -> None:
         self.record(
-            "kill", account=LENT, uid=1, lease=lease, pid=pid, process_start=process_start, command="stray",
-            signal=9, batch="slurm", job="7",
+            "kill", account=LENT, uid=1, lease=lease, subject="", pid=pid, process_start=process_start, parent=1,
+            command="stray", arguments="stray", cpu=0, signal=9, why="no-job", batch="slurm", job="7",
         )  # fmt: skip
 
     def collect(self) -> None:

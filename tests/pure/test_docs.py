@@ -78,7 +78,7 @@ def test_every_syslog_event_and_its_literal_outcomes_are_documented() -> None:
     said = set()
     for path in [*root.glob("gridwarden/*.py"), *(p for part in PARTS for p in (root / part).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("decision", "log"):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("decision", "log", "_log"):
                 said |= {word.value for word in node.args[:2] if isinstance(word, ast.Constant)}
     said |= set(re.findall(r"(?:event|outcome)=([a-z-]+)", (root / "hooks/slurm/job_submit.lua").read_text()))
     assert len(said) > 10, said

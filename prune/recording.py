@@ -1,0 +1,143 @@
+"""Put what was done to an account's processes and files on record: the ledger first, then a syslog line each."""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import holders, ledger, syslog_line
+from gridwarden.errors import Refused
+from gridwarden.prune import trace
+from gridwarden.prune.signals import SIGKILL, STOPPED
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gridwarden.proc import Process
+    from gridwarden.prune.files import Left
+    from gridwarden.prune.outcome import Outcome
+    from gridwarden.records import Value
+
+    Site = dict[str, list[str]]
+    Facts = list[dict[str, Value]]
+
+MOST_RECORDS = 1000  # of one kind in one clean-up; what is beyond is counted in a gap record
+
+
+class Owner:
+    """Whose processes and files they are.
+
+    ``lease`` and ``subject`` are "" where nothing here says who holds the account; ``since`` is when they got it,
+    in microseconds since the epoch, or 0.  ``batch`` and ``job`` name the job at whose end this is done, or "".
+    """
+
+    __slots__ = ("account", "batch", "cluster", "gid", "job", "lease", "node", "since", "subject", "uid")
+
+    def __init__(
+        self, account: str, uid: int, gid: int, cluster: str, node: str = "", *, batch: str = "", job: str = ""
+    ) -> None:
+        self.account = account
+        self.uid = uid
+        self.gid = gid
+        self.cluster = cluster
+        self.node = node or os.uname().nodename
+        self.batch = batch
+        self.job = job
+        self.lease = ""
+        self.subject = ""
+        self.since = 0
+
+    def look_up(self, site: Site) -> Owner:
+        """Fill in who holds the account, where this machine's own files say so; the same object."""
+        try:
+            holder = holders.read(site["holders"][0], self.account)
+        except Refused:
+            return self
+        if holder.uid == self.uid:
+            self.lease, self.subject, self.since = holder.lease, holder.subject, holder.since
+        return self
+
+
+class Recorder:
+    """Records what happens to what one ``owner`` has here; its methods raise EvidenceError, ConfigurationError."""
+
+    def __init__(self, site: Site, owner: Owner) -> None:
+        self._directory = site["ledger"][0]
+        self._owner = owner
+
+    def killed(self, outcome: Outcome, why: str) -> None:
+        """Processes were killed, for one of ``prune.reasons``; what is left of them is recorded as well."""
+        facts = self._processes(outcome.killed.values(), outcome, why)
+        at = None
+        try:
+            at = self._write("kill", [{**fact, "signal": SIGKILL, **self._job()} for fact in facts])
+        finally:  # where the ledger fails, syslog is all that says so
+            for fact in facts[:MOST_RECORDS]:
+                self._log("kill", "killed", at, fact)
+        self.left(outcome.left)
+
+    def frozen(self, outcome: Outcome, why: str, hold: str) -> None:
+        """Processes were stopped, since the account is on hold; those that stood still already are on record."""
+        facts = self._processes([one for one in outcome.killed.values() if one.state not in STOPPED], outcome, why)
+        at = self._write("frozen", [{**fact, "hold": hold} for fact in facts])
+        for fact in facts[:MOST_RECORDS]:
+            self._log("kill", "frozen", at, {**fact, "hold": hold})
+        self.left(outcome.left)
+
+    def removed(self, paths: list[str]) -> None:
+        """Files, directories or IPC objects were removed."""
+        at = self._write("removed", [{"path": path, **self._job()} for path in paths])
+        if paths:
+            self._log("clean-up", "removed", at, {"files": len(paths)})
+
+    def quarantined(self, moved: list[tuple[str, str]], hold: str) -> None:
+        """Files were moved (from, to), since the account is on hold."""
+        at = self._write("quarantined", [{"path": path, "into": into, "hold": hold} for path, into in moved])
+        if moved:
+            self._log("clean-up", "quarantined", at, {"files": len(moved), "hold": hold})
+
+    def left(self, left: Left) -> None:
+        """What could not be killed or removed, each with why, is recorded as a gap."""
+        whose = f"of account {self._owner.account}"
+        if self._owner.job:
+            whose = f"of {self._owner.batch} job {self._owner.job}, account {self._owner.account}"
+        gaps = [(f"clean-up: {what}", why) for what, why in left[:MOST_RECORDS]]
+        if len(left) > MOST_RECORDS:
+            gaps.append(("clean-up", f"{len(left) - MOST_RECORDS} more are left"))
+        at = self._append([("gap", _gap(f"{what} {whose}", why)) for what, why in gaps])
+        for what, why in gaps:
+            self._log("clean-up", "left", at, {"detail": f"{what}: {why}"})
+
+    def _processes(self, processes: Iterable[Process], outcome: Outcome, why: str) -> Facts:
+        return [
+            {"subject": self._owner.subject, **trace.fields(process, outcome.command_lines), "why": why}
+            for process in processes
+        ]
+
+    def _write(self, kind: str, facts: Facts) -> tuple[int, str] | None:
+        """Append one record a fact; the number and hash of the last."""
+        about: dict[str, Value] = {
+            "account": self._owner.account, "uid": self._owner.uid, "lease": self._owner.lease
+        }  # fmt: skip
+        entries = [(kind, {**about, **fact}) for fact in facts[:MOST_RECORDS]]
+        if len(facts) > MOST_RECORDS:
+            more = f"there are {len(facts) - MOST_RECORDS} more"
+            entries.append(("gap", _gap(f"{kind} records of account {self._owner.account}", more)))
+        return self._append(entries)
+
+    def _append(self, entries: list[tuple[str, dict[str, Value]]]) -> tuple[int, str] | None:
+        if not entries:
+            return None
+        return ledger.append_all(self._directory, entries, node=self._owner.node, cluster=self._owner.cluster)
+
+    def _job(self) -> dict[str, Value]:
+        return {"batch": self._owner.batch or None, "job": self._owner.job or None}
+
+    def _log(self, event: str, outcome: str, at: tuple[int, str] | None, fact: dict[str, Value]) -> None:
+        seq, head = at or (None, None)
+        about = {"account": self._owner.account, "node": self._owner.node, "lease": self._owner.lease, **self._job()}
+        syslog_line.decision(event, outcome, **about, **fact, seq=seq, head=head)
+
+
+def _gap(what: str, reason: str) -> dict[str, Value]:
+    return {"what": what, "reason": reason, "bytes": None, "sha256": None}
