@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.site import condor as site_condor
 from tests.site import credentials, host
 from tests.site import slurm as site_slurm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 STORY = Path(__file__).parent / "story"
@@ -50,6 +52,14 @@ def site_root() -> None:
 def slurm() -> ModuleType:
     """The site's Slurm: submit(user, script, *options), wait(job), pids(job), accounted(job) … of tests.site.slurm."""
     return site_slurm
+
+
+@pytest.fixture(scope="module")
+def condor() -> Iterator[ModuleType]:
+    """The site's HTCondor, up for one module's tests: submit(user, script), wait_running(cluster) … of tests.site.condor."""
+    running = site_condor.start()
+    yield site_condor
+    site_condor.stop(running)
 
 
 @pytest.fixture(scope="session")
