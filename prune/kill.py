@@ -20,7 +20,7 @@ from gridwarden.prune.signals import SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent,
 
 PAUSE_SECONDS = 0.01
 CHILD_SECONDS = 1  # a child that has been stopped costs no more
-ALONE = b"alone"
+ALONE, NOT_ALONE = b"alone", b"not alone"
 
 
 def empty_account(uid: int, gid: int, seconds: float, term_seconds: float = 0.0, *, dry_run: bool = False) -> Outcome:
@@ -50,10 +50,10 @@ def _signal_account(uid: int, gid: int, signal: int, seconds: float, term_second
             outcome.remember(scan.alive)
             for process in scan.alive:
                 send(process, uid, signal)
-            told, ended = as_account(uid, gid, [], lambda report: _signal_all(report, signal, scan), CHILD_SECONDS)  # noqa: B023 - runs in this turn
+            told = _signal_rest(uid, gid, signal, scan)
             scan = Scan(uid)
             left = [process for process in scan.alive if signal == SIGKILL or process.state not in STOPPED]
-            certain = ended and (scan.is_whole or told == ALONE)
+            certain = told == ALONE or (told == NOT_ALONE and scan.is_whole)
             if (certain and not left) or time.monotonic() > deadline:
                 break
             time.sleep(PAUSE_SECONDS)
@@ -72,11 +72,20 @@ def _terminate(scan: Scan, uid: int, deadline: float) -> Scan:
     return scan
 
 
+def _signal_rest(uid: int, gid: int, signal: int, before: Scan) -> bytes:
+    """Signal what a scan may have missed, from a child; what it told, or nothing when it came to grief."""
+    try:
+        told, ended = as_account(uid, gid, [], lambda report: _signal_all(report, signal, before), CHILD_SECONDS)
+    except BlockingIOError:
+        return b""  # every pid is taken: those that were signalled one by one make room
+    return told if ended else b""
+
+
 def _signal_all(report: int, signal: int, before: Scan) -> None:
     """Signal every process of the account but this one, atomically towards fork(2), and tell whether others are left.
 
     ``before`` is the last scan: who had ended then may still be counted, and so are all whom a signal only stops.
     """
     os.kill(-1, signal)
-    if not count.has_company(before.ended if signal == SIGKILL else before.ended + before.running):
-        os.write(report, ALONE)
+    others = before.ended if signal == SIGKILL else before.ended + before.running
+    os.write(report, NOT_ALONE if count.has_company(others) else ALONE)

@@ -31,9 +31,13 @@ class Outcome:
     def remember(self, processes: Iterable[Process]) -> None:
         """Enter processes that are about to be signalled, each once and as it was then."""
         new = [process for process in processes if key(process) not in self.killed]
-        if new:
+        if not new:
+            return
+        self.killed |= {key(process): process for process in new}
+        try:
             self.command_lines |= trace.command_lines(new, COMMAND_LINE_SECONDS)
-            self.killed |= {key(process): process for process in new}
+        except BlockingIOError:
+            pass  # a fork bomb has taken every pid: ending it does not wait for what it was called
 
     def leave(self, processes: Iterable[Process]) -> None:
         """Enter processes that are still there as left, and not as killed."""
