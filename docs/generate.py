@@ -12,7 +12,7 @@ import click
 from click_man.man import ManPage
 
 from gridwarden import __version__, reasons, records
-from gridwarden.cli import WHORAN, gridwarden, load_command
+from gridwarden.cli import PRUNE, WHORAN, gridwarden, load_command
 from gridwarden.describe_settings import reference, sample
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def man_page(name: str, command: click.Command) -> str:
 def every_command() -> Iterator[tuple[str, click.Command]]:
     """Yield every command that is installed, with its full name."""
     yield from walk(gridwarden, "gridwarden")
+    yield "gridwarden-prune", load_command(PRUNE)
     yield "whoran", load_command(WHORAN)
 
 

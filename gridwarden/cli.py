@@ -1,4 +1,4 @@
-"""The commands ``gridwarden`` and ``whoran``: find the part, run it, turn its error into text and an exit code.
+"""The commands ``gridwarden``, ``whoran`` and ``gridwarden-prune``: find the part, run it, turn its error into text and an exit code.
 
 The only module that names every part, and it loads a part when its command is asked for: ``whoran``
 must not wait for what only ``map`` needs.  docs/exit-codes.md is the table of exit codes.
@@ -33,6 +33,7 @@ COMMANDS = {
     "submit": "gridwarden.hooks.commands:submit_group",
 }
 WHORAN = "gridwarden.accounting.commands:whoran_command"
+PRUNE = "gridwarden.prune.commands:prune_command"
 
 UNEXPECTED = 70  # EX_SOFTWARE: a fault of gridwarden itself
 OPERATING_SYSTEM = 71  # EX_OSERR: the machine refused something that no part foresaw
@@ -92,7 +93,7 @@ def run(command: click.Command, name: str, arguments: list[str]) -> int:  # noqa
     """
     open_missing_streams()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a subject no locale can print
-    variable = f"_{name.upper()}_COMPLETE"
+    variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
     if instruction := os.environ.get(variable):
         return shell_complete(command, {}, name, variable, instruction)
     try:
@@ -153,3 +154,8 @@ def main() -> int:
 def whoran() -> int:
     """Run ``whoran``."""
     return run(load_command(WHORAN), "whoran", sys.argv[1:])
+
+
+def prune() -> int:
+    """Run ``gridwarden-prune``."""
+    return run(load_command(PRUNE), "gridwarden-prune", sys.argv[1:])

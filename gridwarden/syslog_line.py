@@ -28,6 +28,8 @@ SUCCESSES = frozenset(
         "answered",
         "added",
         "collected",
+        "swept",
+        "reported",
     ]
 )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Left = list[tuple[str, str]]  # what, and why it is left
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
 IN_ONE_WRITE = 512  # entries
 
 

@@ -8,13 +8,13 @@ that no job of the account is here.
 from __future__ import annotations
 
 from gridwarden.prune import home, ipc, kill, remove, spools
+from gridwarden.prune.files import POSIX_IPC
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden import proc
     from gridwarden.prune.trace import CommandLines
 
-POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 60.0
 HOME_SECONDS = 600.0

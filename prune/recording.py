@@ -57,6 +57,14 @@ class Owner:
             self.lease, self.subject, self.since = holder.lease, holder.subject, holder.since
         return self
 
+    def former(self) -> Owner:
+        """The same account when somebody else held it, of whom nothing is known here."""
+        return Owner(self.account, self.uid, self.gid, self.cluster, self.node, batch=self.batch, job=self.job)
+
+    def at(self, when: int) -> Owner:
+        """The owner at a time in microseconds since the epoch."""
+        return self if when >= self.since else self.former()
+
 
 class Recorder:
     """Records what happens to what one ``owner`` has here; its methods raise EvidenceError, ConfigurationError."""
@@ -109,10 +117,12 @@ class Recorder:
             self._log("clean-up", "left", at, {"detail": f"{what}: {why}"})
 
     def _processes(self, processes: Iterable[Process], outcome: Outcome, why: str) -> Facts:
-        return [
-            {"subject": self._owner.subject, **trace.fields(process, outcome.command_lines), "why": why}
-            for process in processes
-        ]
+        facts: Facts = []
+        for process in processes:
+            holder = self._owner.at(process.started())
+            about: dict[str, Value] = {"lease": holder.lease, "subject": holder.subject, "why": why}
+            facts.append({**trace.fields(process, outcome.command_lines), **about})
+        return facts
 
     def _write(self, kind: str, facts: Facts) -> tuple[int, str] | None:
         """Append one record a fact; the number and hash of the last."""

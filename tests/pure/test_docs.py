@@ -22,6 +22,7 @@ PARTS = ("mapper", "hooks", "prune", "accounting")
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     yield from GENERATE["walk"](cli.gridwarden, "gridwarden")
+    yield "gridwarden-prune", cli.load_command(cli.PRUNE)
     yield "whoran", cli.load_command(cli.WHORAN)
 
 

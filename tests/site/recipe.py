@@ -48,7 +48,8 @@ BAKE = """\
 set -eu
 while read -r name uid; do useradd --create-home --user-group --uid "$uid" --shell /bin/bash "$name"; done
 python3 -m venv --without-pip /opt/gridwarden
-ln -s /opt/gridwarden/bin/gridwarden /opt/gridwarden/bin/whoran /opt/gridwarden/bin/pytest /usr/local/bin/
+ln -s /opt/gridwarden/bin/gridwarden /opt/gridwarden/bin/gridwarden-prune /opt/gridwarden/bin/whoran \
+    /opt/gridwarden/bin/pytest /usr/local/bin/
 rm -rf /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/lib/apt/lists/* /var/log/* /usr/share/doc/*
 rm -f /etc/resolv.conf /usr/sbin/policy-rc.d
 mkdir -p /src /var/log/slurm /var/spool/slurmctld /var/spool/slurmd

@@ -1,0 +1,98 @@
+"""The machine as one run of the pruner sees it: its processes, and what every batch system says runs here.
+
+A look reads the processes first and asks then, so that a job that has just started is in the answer.
+"""
+
+from __future__ import annotations
+
+import pwd
+import time
+
+from gridwarden.batch import registered
+from gridwarden.errors import ConfigurationError
+from gridwarden.prune import rules, snapshot
+from gridwarden.prune.judge import judge
+from gridwarden.prune.recording import Owner
+
+TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
+if TYPE_CHECKING:
+    from gridwarden.batch.evidence import Answer
+    from gridwarden.prune.judge import Verdict
+    from gridwarden.prune.snapshot import Snapshot
+
+    Site = dict[str, list[str]]
+
+BATCH_SYSTEMS = ("slurm", "htcondor", "pbs", "torque")
+ASK_SECONDS = 10.0  # for one answer of one batch system
+NO_GROUP = 65534  # of a user without a passwd entry
+
+
+class Machine:
+    """The machine as this run sees it: each ``look`` reads its processes, and then asks what runs here."""
+
+    def __init__(self, site: Site, deadline: float) -> None:
+        self.site = site
+        self.rules = rules.read(site)
+        self.deadline = deadline
+        self._accounts: dict[int, str] = {}
+
+    def left(self) -> float:
+        """Seconds until the run must end."""
+        return max(self.deadline - time.monotonic(), 0.0)
+
+    def account_to_clear(self, uid: int) -> str:
+        """The account of ``uid`` if its files may be cleared away, else ""."""
+        if uid not in self._accounts:
+            account = self.rules.account_of(uid)
+            self._accounts[uid] = "" if account in self.rules.users else account
+        return self._accounts[uid]
+
+    def look(self) -> Sight:
+        """Raises Unavailable when /proc does not show everyone, ConfigurationError."""
+        seen = snapshot.take(self.rules.account_of)
+        return self.judge(seen, self.ask())
+
+    def judge(self, seen: Snapshot, answers: list[Answer]) -> Sight:
+        """What this machine's processes are, by these answers."""
+        return Sight(seen, answers, judge(seen, answers, self.rules))
+
+    def ask(self) -> list[Answer]:
+        """What every batch system of this node and the local register say."""
+        from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
+
+        answers = []
+        for name in self.site.get("prune_batch", ["slurm"]):
+            if name not in BATCH_SYSTEMS:
+                raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
+            module = import_module(f"gridwarden.batch.{name}")
+            answers.append(module.jobs_here(self.site, min(ASK_SECONDS, self.left())))
+        answers.append(registered.jobs_here(self.site, min(ASK_SECONDS, self.left())))
+        return answers
+
+
+class Sight:
+    """What one look showed."""
+
+    __slots__ = ("answers", "snapshot", "verdicts")
+
+    def __init__(self, seen: Snapshot, answers: list[Answer], verdicts: list[Verdict]) -> None:
+        self.snapshot = seen
+        self.answers = answers
+        self.verdicts = verdicts
+
+    def unknown(self) -> dict[str, str]:
+        """Why a batch system's jobs are not known, by its name; nothing may be killed then."""
+        return {answer.batch: answer.unknown for answer in self.answers if answer.unknown}
+
+    def strays_of(self, uid: int) -> list[Verdict]:
+        """The strays whose real uid is ``uid``."""
+        return [verdict for verdict in self.verdicts if verdict.stray and verdict.process.real_uid == uid]
+
+
+def owner_of(site: Site, account: str, uid: int) -> Owner:
+    """Who holds an account, as far as this machine's own files say."""
+    try:
+        gid = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        gid = NO_GROUP
+    return Owner(account, uid, gid, site["cluster"][0]).look_up(site)

@@ -1,0 +1,128 @@
+"""What one run of the pruner saw and did: rows for people and programs, counts, and an exit code."""
+
+from __future__ import annotations
+
+from gridwarden.prune import reasons
+
+TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gridwarden.proc import Process
+    from gridwarden.prune.files import Left
+    from gridwarden.prune.judge import Verdict
+    from gridwarden.prune.outcome import Outcome
+    from gridwarden.prune.recording import Owner
+
+    Row = dict[str, object]
+
+COLUMNS = (
+    "action", "account", "what", "reason", "job", "detail", "lease", "subject", "pid", "process_start", "parent",
+    "cpu", "arguments",
+)  # fmt: skip
+SHOWN = 6  # of the columns, in a table
+
+SPARED, WOULD_KILL, WOULD_FREEZE, KILLED, FROZEN = "spared", "would kill", "would freeze", "killed", "frozen"
+WOULD_REMOVE, WOULD_QUARANTINE, REMOVED, QUARANTINED = "would remove", "would quarantine", "removed", "quarantined"
+LEFT, UNKNOWN = "left", "unknown"
+ACTIONS = (
+    SPARED, WOULD_KILL, WOULD_FREEZE, KILLED, FROZEN, WOULD_REMOVE, WOULD_QUARANTINE, REMOVED, QUARANTINED, LEFT,
+    UNKNOWN,
+)  # fmt: skip
+MOST_ROWS = 1000  # of one action; more are only counted
+
+DONE, SOMETHING_LEFT, CANNOT_TELL = 0, 1, 75  # exit codes, as in docs/exit-codes.md
+NAGIOS = {DONE: "OK", SOMETHING_LEFT: "WARNING", 2: "CRITICAL", 3: "UNKNOWN"}
+
+
+class Report:
+    """Rows, and how many there were of each action, rows that are left out included.
+
+    ``acts``: whether this run killed and removed; ``unknown``: why it could not be told what runs here, by
+    batch system, or empty: then nothing was killed anywhere; ``seconds``: how long the run took.
+    """
+
+    __slots__ = ("acts", "counts", "rows", "seconds", "unknown")
+
+    def __init__(self, *, acts: bool) -> None:
+        self.acts = acts
+        self.rows: list[Row] = []
+        self.counts = dict.fromkeys(ACTIONS, 0)
+        self.unknown: dict[str, str] = {}
+        self.seconds = 0.0
+
+    def add(self, action: str, account: str, what: str, **more: object) -> None:
+        """Add a row."""
+        self.counts[action] += 1
+        if self.counts[action] <= MOST_ROWS:
+            self.rows.append({"action": action, "account": account, "what": what, **more})
+
+    def doubt(self, batch: str, why: str) -> None:
+        """Add that a batch system did not say which jobs run here."""
+        if batch not in self.unknown:
+            self.add(UNKNOWN, "", batch, detail=why)
+        self.unknown[batch] = why
+
+    def judged(self, verdicts: Iterable[Verdict], action: str, hold: str = "") -> None:
+        """Add processes that nothing was done to."""
+        for verdict in verdicts:
+            detail = hold or reasons.SENTENCES[verdict.reason]
+            row = {**_facts(verdict.process, None), "reason": verdict.reason, "job": verdict.job, "detail": detail}
+            self.add(action, verdict.account, _shown(verdict.process), **row)
+
+    def processes(self, owner: Owner, outcome: Outcome, why: str, job: str, hold: str) -> None:
+        """Add what became of an account's processes."""
+        for key, process in outcome.killed.items():
+            row = {**_facts(process, outcome.command_lines.get(key)), "lease": owner.lease, "subject": owner.subject}
+            detail = hold or reasons.SENTENCES[why]
+            action = FROZEN if hold else KILLED
+            self.add(action, owner.account, _shown(process), **row, reason=why, job=job, detail=detail)
+        self.left(owner.account, outcome.left)
+
+    def left(self, account: str, left: Left) -> None:
+        """Add what could not be killed or removed, or listed, each with why."""
+        for what, why in left:
+            self.add(LEFT, account, what, detail=why)
+
+    def strays(self) -> int:
+        """How many strays there were, whatever became of them."""
+        return sum(self.counts[action] for action in (WOULD_KILL, WOULD_FREEZE, KILLED, FROZEN))
+
+    def exit_code(self) -> int:
+        """0: nothing is left to do, 1: something is, 75: it could not be told what runs here."""
+        if self.unknown:
+            return CANNOT_TELL
+        open_ends = (WOULD_KILL, WOULD_FREEZE, WOULD_REMOVE, WOULD_QUARANTINE, LEFT)
+        return SOMETHING_LEFT if any(self.counts[action] for action in open_ends) else DONE
+
+    def summary(self) -> str:
+        """One sentence: how many of each action, and why nothing was done where nothing could be."""
+        if self.unknown:
+            whose = "; ".join(f"{batch}: {why}" for batch, why in self.unknown.items())
+            return f"nothing was killed or removed, since it cannot be told what runs here: {whose}"
+        counted = [f"{number} {action}" for action, number in self.counts.items() if number and action != SPARED]
+        return ", ".join(counted) or "no strays and nothing to remove"
+
+    def nagios(self) -> tuple[str, int]:
+        """The line and the exit code that the Nagios plug-in interface asks for (monitoring-plugins guidelines)."""
+        code = {DONE: 0, SOMETHING_LEFT: 1, CANNOT_TELL: 3}[self.exit_code()]
+        if self.acts and self.counts[LEFT] and not self.unknown:
+            code = 2
+        figures = {"strays": self.strays(), "killed": self.counts[KILLED], "left": self.counts[LEFT]}
+        performance = " ".join(f"{name}={value}" for name, value in figures.items())
+        text = self.summary().replace("|", "/").replace("\n", " ")
+        return f"GRIDWARDEN-PRUNE {NAGIOS[code]} - {text} | {performance} seconds={self.seconds:.3f}s", code
+
+
+def _facts(process: Process, arguments: str | None) -> Row:
+    return {
+        "pid": process.pid,
+        "process_start": process.started(),
+        "parent": process.parent,
+        "cpu": process.cpu,
+        "arguments": arguments,
+    }
+
+
+def _shown(process: Process) -> str:
+    return f"process {process.pid} ({process.command})"

@@ -1,0 +1,110 @@
+"""One run of the pruner: look at this machine, judge, and clear away what no live job accounts for.
+
+Whoever is to be touched is judged twice: once to find them, and again under the lock of their account, under
+which prologs start jobs and epilogs end them.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gridwarden import register
+from gridwarden.errors import Unavailable
+from gridwarden.prune import clear, holds, snapshot
+from gridwarden.prune import report as reporting
+from gridwarden.prune.judge import may_be_emptied
+from gridwarden.prune.leavings import clear_leavings
+from gridwarden.prune.machine import Machine, owner_of
+from gridwarden.prune.recording import Recorder
+from gridwarden.prune.report import Report
+from gridwarden.prune.signals import Urgent, key
+
+TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
+if TYPE_CHECKING:
+    from gridwarden.prune.judge import Verdict
+    from gridwarden.prune.machine import Sight, Site
+
+LOCK_SECONDS = 10.0  # for an account that a prolog or an epilog is busy with; the next run comes to it again
+KILL_SECONDS = 15.0  # for one account: what is left by then hangs, or forks too fast; others have a right, too
+
+
+def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
+    """Find strays and what accounts without a job left; with ``kill``, clear both away.
+
+    Takes at most ``seconds``, and then reports what was not reached.  Raises EvidenceError when a kill could
+    not be recorded (the run then ends), ConfigurationError, Unavailable.
+    """
+    began = time.monotonic()
+    machine = Machine(site, began + seconds)
+    report = Report(acts=kill)
+    with Urgent():
+        sight = machine.look()
+        report.judged((verdict for verdict in sight.verdicts if not verdict.stray), reporting.SPARED)
+        strays = sorted({verdict.process.real_uid for verdict in sight.verdicts if verdict.stray})
+        for uid in strays:
+            if kill:
+                _clear_processes(machine, uid, sight.snapshot.accounts[uid], report)
+            else:
+                _report_processes(machine, uid, sight, report)
+    for batch, why in sight.unknown().items():
+        report.doubt(batch, why)
+    if not report.unknown:
+        clear_leavings(machine, sight, report)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _report_processes(machine: Machine, uid: int, sight: Sight, report: Report) -> None:
+    strays = sight.strays_of(uid)
+    hold = holds.why_held(machine.site, strays[0].account)
+    report.judged(strays, reporting.WOULD_FREEZE if hold else reporting.WOULD_KILL, hold)
+
+
+def _clear_processes(machine: Machine, uid: int, account: str, report: Report) -> None:
+    """Look and judge again under the account's lock, and act on that alone."""
+    try:
+        with register.AccountLock(machine.site["locks"][0], account, min(LOCK_SECONDS, machine.left())):
+            sight = machine.look()
+            for batch, why in sight.unknown().items():
+                report.doubt(batch, why)
+            strays = sight.strays_of(uid)
+            if not strays or report.unknown:
+                return
+            owner = owner_of(machine.site, account, uid)
+            hold = holds.why_held(machine.site, account)
+            recorder = Recorder(machine.site, owner)
+            term = float(machine.site.get("prune_term_seconds", ["0"])[0])
+            why, job = strays[0].reason, strays[0].job
+            seconds = min(KILL_SECONDS + term, machine.left())
+            if may_be_emptied(uid, sight.verdicts, sight.answers):
+                outcome = clear.everything(owner, recorder, why, hold=hold, seconds=seconds, term_seconds=term)
+            else:
+                again = Again(machine, uid, sight)
+                outcome = clear.beside_a_job(owner, recorder, again, why, hold=hold, seconds=seconds, term_seconds=term)
+            report.processes(owner, outcome, why, job, hold)
+    except Unavailable as error:
+        report.left(account, [(f"processes of uid {uid}", str(error))])
+
+
+class Again:
+    """Judge an account's processes anew; batch systems are asked again only about strays not seen before.
+
+    A stray stays one: what is true of it cannot be undone.  Of a process that an earlier answer did not know yet
+    only a later one can tell.
+    """
+
+    def __init__(self, machine: Machine, uid: int, sight: Sight) -> None:
+        self._machine = machine
+        self._uid = uid
+        self._answers = sight.answers
+        self._known = {key(verdict.process) for verdict in sight.strays_of(uid)}
+
+    def __call__(self) -> list[Verdict]:
+        """The account's verdicts of this moment."""
+        seen = snapshot.take(self._machine.rules.account_of)
+        sight = self._machine.judge(seen, self._answers)
+        if any(key(verdict.process) not in self._known for verdict in sight.strays_of(self._uid)):
+            self._answers = self._machine.ask()
+            sight = self._machine.judge(seen, self._answers)
+            self._known |= {key(verdict.process) for verdict in sight.strays_of(self._uid)}
+        return [verdict for verdict in sight.verdicts if verdict.process.real_uid == self._uid]
