@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden.prune import hand_over, home, ipc, quota, spools
+from tests.apart import in_private_mounts
 
 UID, GID = 23456, 23456
 OTHER = 23457
@@ -273,6 +274,57 @@ def test_what_comes_back_for_ever_keeps_the_account(place, monkeypatch):
 
 def test_a_quota_that_cannot_be_asked_keeps_the_account():
     assert "cannot be asked" in quota.why_left("/proc", UID)
+
+
+def mount_with_quota(place):
+    """Mount a file system that counts what each user owns; why none can be had here, or nothing."""
+    place.mkdir()
+    options = ["-o", "usrquota,mode=0755", "tmpfs", str(place)]  # Linux 6.6
+    if subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, check=False).returncode == 0:
+        return ""
+    image = place.with_suffix(".ext4")
+    with image.open("wb") as file:
+        file.truncate(16 * 1024 * 1024)
+    made = ["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", str(image)]
+    for command in (made, ["mount", "-o", "loop", str(image), str(place)]):
+        try:
+            subprocess.run(command, capture_output=True, text=True, check=True)
+        except FileNotFoundError as error:
+            return str(error)
+        except subprocess.CalledProcessError as error:
+            return error.stderr.splitlines()[0]
+    return ""
+
+
+def test_a_home_is_not_walked_where_its_quota_says_whether_it_is_empty(place):
+    """The kernel is asked, in one call however many files there are, and nothing below the home is opened."""
+
+    def work():
+        assert not mount_with_quota(place / "homes")
+        own = place / "homes" / "cms001"
+        own.mkdir(mode=0o700)
+        os.chown(own, UID, GID)
+        (own / "of-root").touch()
+        looked_at = []
+        sys.addaudithook(lambda event, about: looked_at.append((event, about[:1])) if event.startswith("os.") else None)
+        sys.addaudithook(lambda event, about: looked_at.append((event, about[:1])) if event == "open" else None)
+        assert quota.why_left(str(own), UID) == ""
+        for number in range(300):
+            plant(own / str(number))
+        looked_at.clear()
+        assert quota.why_left(str(own), UID) == "its quota counts 301 files"
+        assert [about for event, about in looked_at if event == "open"] == [(str(own),)]
+        assert not [event for event, _ in looked_at if event in ("os.listdir", "os.scandir")]
+        assert quota.why_left(str(own), OTHER) == ""
+
+    def probe():
+        if why := mount_with_quota(place / "probe"):
+            (place / "why-not").write_text(why)
+
+    in_private_mounts(probe)
+    if (place / "why-not").exists():
+        pytest.skip(f"this kernel counts no user's files: {(place / 'why-not').read_text()}")
+    in_private_mounts(work)
 
 
 @pytest.mark.parametrize(("inodes", "expected"), [(0, ""), (1, ""), (2, "its quota counts 2 files")])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from gridwarden.mapper import lease, mapping
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import foresee_identity, map_identity, silent
 from gridwarden.mapper.site import LeaseValues
+from tests.apart import in_child, in_private_mounts
 from tests.gridmap import (
     Users,
     asked,
@@ -29,7 +29,6 @@ from tests.gridmap import (
     state,
 )
 
-CLONE_NEWNS = 0x20000
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system in a namespace of its own: needs root")
 
 
@@ -40,31 +39,6 @@ def refusal(site, identity, users):
         asked(site, identity, users)
     assert (holders_of_accounts(site), sorted(os.listdir(site.holders)), bodies(site, "lease")) == before
     return caught.value
-
-
-def in_child(work):
-    """Run `work` in a process of its own; return its exit code, negative for a signal."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
-            traceback.print_exc()
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def in_private_mounts(work):
-    """Run `work` where its mounts are seen by nobody else and end with it."""
-
-    def apart():
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
-            raise OSError(ctypes.get_errno(), "unshare")
-        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        work()
-
-    assert in_child(apart) == 0
 
 
 # Who gets what

@@ -21,8 +21,8 @@ from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.site import SiteValues
 from gridwarden.mapper.terms import HOUR, Terms
+from tests.apart import in_child
 from tests.gridmap import make_accounts, make_site, person
-from tests.parts.test_lease import in_child
 from tests.proof import LONG, invariant
 from tests.proof.crowd import START, Journal
 
