@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden.batch.evidence import Answer, LiveJob
 
-FIRST_LINE = "jobid:\t"
+FIRST_LINE = "\njobid:\t"
 TASK_FILE = "task file "
 OWNER = "\tuid\t"
 SESSION = "\tsid:\t\t"

@@ -51,7 +51,7 @@ def steps_here(spool: str) -> list[Step] | None:
     """
     try:
         return [step for directory in _directories(spool).values() for step in _steps_in(directory)]
-    except OSError:
+    except (OSError, Unavailable):
         return None
 
 
@@ -105,7 +105,7 @@ def _look(spool: str, programs: str, seconds: float) -> list[LiveJob]:
         for step in steps:
             job = jobs.setdefault((step.node, step.job), _live_job(step))
             _add(job, step, [each.pid for each in listed or () if each.is_task and each.job == step.job])
-    return list(jobs.values())
+    return [job for job in jobs.values() if job.roots]  # the others have ended meanwhile
 
 
 def _compare(steps: list[Step], listed: list[Listed], directory: str) -> None:
@@ -135,7 +135,7 @@ def _add(job: LiveJob, step: Step, tasks: list[int]) -> None:
     """Add to a job what the processes of one of its steps are known by."""
     daemon = proc.read(step.pid)
     if daemon is None or daemon.real_uid != 0:
-        return  # the step has ended
+        return
     job.roots[daemon.pid] = daemon.start
     # slurmd starts each slurmstepd in a session of its own, whose leader has gone.
     if daemon.session == daemon.pid or proc.read(daemon.session) is None:
@@ -183,7 +183,10 @@ def _sockets(directory: str) -> list[tuple[str, str, str]]:
 
 
 def _listener(path: str) -> int:
-    """The pid that listens on a socket; 0 when none does any more (a dead slurmstepd) or it is no socket."""
+    """The pid that listens on a socket; 0 when none does any more (a dead slurmstepd) or it is no socket.
+
+    Raises Unavailable when it does not take the connection, OSError.
+    """
     try:
         if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
             return 0
@@ -196,6 +199,8 @@ def _listener(path: str) -> int:
         credentials = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, PEER_CREDENTIALS_BYTES)
     except (FileNotFoundError, ConnectionRefusedError):
         return 0
+    except (BlockingIOError, TimeoutError) as error:
+        raise Unavailable(f"{path}: its slurmstepd takes no connection") from error
     finally:
         connection.close()
     return int.from_bytes(credentials[:4], sys.byteorder)
