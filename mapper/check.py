@@ -14,6 +14,7 @@ from gridwarden.mapper import check_links, policy
 from gridwarden.mapper.check_links import is_of_lease_file
 from gridwarden.mapper.directory_view import by_inode, cooling_parts, identity_text, is_lease, pool_of
 from gridwarden.mapper.findings import (
+    REMOVE_HALF_MADE,
     REMOVE_HOLDER,
     REMOVE_LEASE_FILE,
     RESTORE_LEASE,
@@ -44,7 +45,7 @@ def judge(seen: Seen) -> list[Finding]:
 
 
 def odd_files(seen: Seen) -> Iterator[Finding]:
-    """Accounts and leases that are not regular files, claims that say nobody."""
+    """Accounts and leases that are not regular files, claims that say nobody, files of ours that nobody finishes."""
     for name, file in seen.files.items():
         if not file.regular and (is_lease(name) or pool_of(name, seen.pools)):
             yield Finding("not-a-file", name, "", "it is not a regular file", "", "look who made it, and remove it")
@@ -52,6 +53,9 @@ def odd_files(seen: Seen) -> Iterator[Finding]:
         if b"\n" not in claim:
             detail = "the registry's file for this lease name does not name an identity"
             yield Finding("claim-corrupt", name, "", detail, "", "restore .gridwarden/names from a backup")
+    for name in seen.half_made:
+        detail = "a program that was killed, long ago, had begun to write it; nothing reads it"
+        yield Finding("half-made", f".gridwarden/{name}", "", detail, REMOVE_HALF_MADE)
 
 
 def lease_files(seen: Seen) -> Iterator[Finding]:

@@ -37,7 +37,8 @@ class Seen(NamedTuple):
     has for it; ``leases``: lease name -> its lease file, None when that is not whole; ``holders``: by account, and
     ``unreadable`` why one cannot be trusted; ``unusable``: account -> why this machine cannot use it; ``released``
     and ``freed``: lease ids of which this machine's ledger says so; ``cold``: what is known of each cooling name;
-    ``adopts``: whether the site follows leases of other programs.
+    ``adopts``: whether the site follows leases of other programs; ``half_made``: files of ours below ``.gridwarden``,
+    as ``KIND/NAME``, that whoever began them will never finish.
     """
 
     files: dict[str, File]
@@ -52,6 +53,7 @@ class Seen(NamedTuple):
     freed: frozenset[str] = frozenset()
     cold: dict[str, Cooling] = {}  # noqa: RUF012 - a default that nobody changes
     adopts: bool = True
+    half_made: tuple[str, ...] = ()
 
 
 class Names(NamedTuple):

@@ -12,6 +12,7 @@ REMOVE_LEASE_FILE = "remove-lease-file"
 WRITE_HOLDER = "write-holder"
 REMOVE_HOLDER = "remove-holder"
 NOTE = "note"
+REMOVE_HALF_MADE = "remove-half-made"
 
 REPAIRS = {
     RESTORE_ACCOUNT: "make the account's file again, as a link to the lease",
@@ -22,6 +23,7 @@ REPAIRS = {
     WRITE_HOLDER: "write the holder file with the account's present inode",
     REMOVE_HOLDER: "remove the holder file, which finishes the release",
     NOTE: "record it now",
+    REMOVE_HALF_MADE: "remove it",
 }
 UNPROVEN = "unproven-lease"
 NOT_FAULTS = frozenset([UNPROVEN])

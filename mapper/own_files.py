@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ OWN = ".gridwarden"
 DIRECTORY_FLAGS = trusted.OPEN_FLAGS | os.O_DIRECTORY
 LONGEST_FILE = 64 * 1024
 PAGE = 4096
+HALF_MADE = ".new-"
+LONGEST_WRITING_SECONDS = 3600
 
 
 class OwnFiles:
@@ -73,6 +76,16 @@ class OwnFiles:
         with self._saying(f"list {OWN}/{kind}"):
             try:
                 return sorted(name for name in os.listdir(self._own_directory(kind)) if not name.startswith("."))
+            except FileNotFoundError:
+                return []
+
+    def half_made(self, kind: str) -> list[str]:
+        """The files in ``.gridwarden/KIND`` that somebody began to write long ago and will never finish."""
+        with self._saying(f"list {OWN}/{kind}"):
+            try:
+                directory = self._own_directory(kind)
+                begun = [name for name in os.listdir(directory) if name.startswith(HALF_MADE)]
+                return sorted(name for name in begun if _age(name, directory) > LONGEST_WRITING_SECONDS)
             except FileNotFoundError:
                 return []
 
@@ -160,7 +173,7 @@ class OwnFiles:
     @contextmanager
     def _temporary(self, directory: int, data: bytes) -> Iterator[str]:
         """The name of a new file that holds ``data`` durably; it is gone afterwards, unless renamed."""
-        name = f".new-{os.urandom(8).hex()}"
+        name = f"{HALF_MADE}{os.urandom(8).hex()}"
         descriptor = os.open(name, trusted.CREATE_FLAGS, 0o600, dir_fd=directory)
         try:
             with _closing(descriptor):
@@ -185,6 +198,14 @@ class OwnFiles:
     def _unavailable(self, what: str, error: OSError) -> Unavailable:
         text = f"gridmapdir {self.path}: cannot {escape(what)}: {error.strerror}"
         return Unavailable(text, "nothing was handed out")
+
+
+def _age(name: str, directory: int) -> float:
+    """Seconds since a file was written, by this machine's clock; none for what is gone."""
+    try:
+        return time.time() - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @contextmanager

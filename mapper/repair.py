@@ -143,6 +143,9 @@ def act(directory: Gridmapdir, finding: Finding, now: Seen, site: SiteValues) ->
         holder = now.holders[account]
         holder.inode = now.files[account].inode
         holders.publish(site.holders, holder, site.holders_group)
+    elif finding.repair == findings.REMOVE_HALF_MADE:
+        _, kind, file = name.split("/")
+        directory.remove_own(kind, file)
     elif finding.repair == findings.REMOVE_HOLDER:
         holders.remove(site.holders, account)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden import chain, holders, trusted
 from gridwarden.errors import Refused
-from gridwarden.mapper import accounts, cooling, names
+from gridwarden.mapper import accounts, candidates, cooling, names, nodes
 from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen, cooling_parts, pool_of
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gridwarden.mapper.site import SiteValues
 
 UNRECORDED = "cooling-unrecorded"
+KINDS = (names.NAMES, names.LEASES, cooling.KIND, nodes.KIND, candidates.KIND)
 
 
 def survey(
@@ -62,6 +63,7 @@ def survey(
         freed=freed,
         cold=cold,
         adopts=site.leases.adopted == "follow",
+        half_made=tuple(f"{kind}/{name}" for kind in KINDS for name in directory.half_made(kind)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 
 from gridwarden import chain, holders
 from gridwarden.mapper import cooling, names
@@ -51,6 +52,18 @@ def test_after_ordinary_mappings_there_is_nothing_to_find(site, users):
     asked(site, ANNA, users)
     lcmaps_links(site, next(a for a, held in holders_of_accounts(site).items() if not held), BELA)
     assert kinds(site, users) == []
+
+
+def test_what_a_killed_program_began_to_write_is_removed_once_nobody_can_be_at_it(site, users):
+    asked(site, ANNA, users)
+    own = site.gridmapdir / ".gridwarden"
+    old, new = own / "names" / ".new-0011223344556677", own / "leases" / ".new-8899aabbccddeeff"
+    for path in (old, new):
+        path.write_text("x509\n/DC=org")
+    os.utime(old, (time.time() - 4000,) * 2)
+    assert repaired(site, users) == ["half-made"]
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_of_three_links_the_one_that_was_handed_out_stays(site, users):
