@@ -145,8 +145,9 @@ class Recorder:
 
     def _log(self, event: str, outcome: str, at: tuple[int, str] | None, fact: dict[str, Value]) -> None:
         seq, head = at or (None, None)
-        about = {"account": self._owner.account, "node": self._owner.node, "lease": self._owner.lease, **self._job()}
-        syslog_line.decision(event, outcome, **about, **fact, seq=seq, head=head)
+        owner = self._owner
+        about: dict[str, Value] = {"account": owner.account, "node": owner.node, "lease": owner.lease, **self._job()}
+        syslog_line.decision(event, outcome, **(about | fact), seq=seq, head=head)
 
 
 def _gap(what: str, reason: str) -> dict[str, Value]:

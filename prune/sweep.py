@@ -6,9 +6,10 @@ which prologs start jobs and epilogs end them.
 
 from __future__ import annotations
 
+import os
 import time
 
-from gridwarden import register
+from gridwarden import register, trusted
 from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds, snapshot
 from gridwarden.prune import report as reporting
@@ -35,6 +36,8 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
     not be recorded (the run then ends), ConfigurationError, Unavailable.
     """
     began = time.monotonic()
+    if kill:
+        os.close(trusted.open_directory(site["ledger"][0]))  # no kill without a record
     machine = Machine(site, began + seconds)
     report = Report(acts=kill)
     with Urgent():

@@ -1,0 +1,347 @@
+"""What gridwarden-prune does on a node: the whole command, on real processes and files, beside a live job."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gridwarden import chain, holders, node_file, proc, register
+from gridwarden.holders import Holder
+from tests.batch_nodes import UID as JOBS_UID
+from tests.batch_nodes import SlurmNode
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+STRAYS_UID, HELD_UID = 61022, 61023
+PRUNE = [sys.executable, "-c", "import sys; from gridwarden.cli import prune; sys.exit(prune())"]
+DAY = 86400
+
+
+class Node(SlurmNode):
+    """A Slurm node with one live job of JOBS_UID, and gridwarden's own directories."""
+
+    def __init__(self, base: Path) -> None:
+        super().__init__(base)
+        for name in ("holders", "jobs", "locks", "ledger", "holds"):
+            (base / name).mkdir(mode=0o700)
+        self.scratch = base / "scratch"
+        self.scratch.mkdir()
+        self.scratch.chmod(0o1777)
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.configure()
+
+    def configure(self, **values: str) -> None:
+        """Write the node file, with other values for some keys."""
+        base = {name: f"{self.base}/{name}" for name in ("holders", "locks", "ledger", "holds")}
+        usual = {
+            "site": "EXAMPLE",
+            "cluster": "site",
+            "pool": "gwt",
+            "register": f"{self.base}/jobs",
+            "gridmapdir": str(self.base),
+            "gridmapdir_local": "yes",
+            "scratch": str(self.scratch),
+            "slurm_programs": self.site["slurm_programs"][0],
+            "slurm_spool": self.site["slurm_spool"][0],
+            "prolog_on_failure": "record-gap",
+            "epilog_on_failure": "record-gap",
+            "prune_batch": "slurm",
+            "prune_kill": "yes",
+            "prune_uids": "61021-61029",
+            "prune_seconds": "20",
+        }
+        node_file.write(self.base / "node", list({**base, **usual, **values}.items()))
+
+    def begin(self, *options: str) -> subprocess.Popen[str]:
+        command = [*PRUNE, "--node-file", str(self.base / "node"), *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def prune(self, *options: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        run = self.begin(*options)
+        output, errors = run.communicate(timeout=120)
+        assert "Traceback" not in errors, errors
+        return run.returncode, output, errors
+
+    def rows(self, *options: str) -> list[dict[str, object]]:
+        _, output, errors = self.prune("--format", "json", *options)
+        assert output, errors
+        return json.loads(output)
+
+    def run(self, uid: int, *command: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            command or ["sleep", "600"], user=uid, group=uid, extra_groups=[], cwd="/", start_new_session=True
+        )
+        self.started.append(process)
+        return process
+
+    def file(self, name: str, uid: int, age: float = 0) -> Path:
+        """A file of a user.  Its ctime, which nobody can set, is now: ``age`` only sets what they could."""
+        path = self.scratch / name
+        path.write_text("left behind")
+        os.chown(path, uid, uid)
+        os.utime(path, (time.time() - age,) * 2)
+        return path
+
+    def hold(self, uid: int) -> None:
+        path = self.base / "holds" / str(uid)
+        path.write_text("ticket 4711,\nby sec\n")
+        path.chmod(0o600)
+
+    def records(self, kind: str) -> list[dict[str, object]]:
+        return [line.body for line in chain.read(self.base / "ledger") if line.body["kind"] == kind]
+
+    def close(self) -> None:
+        super().close()
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    base = Path(tempfile.mkdtemp(prefix="gw-prune-"))
+    base.chmod(0o755)
+    node = Node(base)
+    yield node
+    node.close()
+    shutil.rmtree(base)
+
+
+def ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        return process.wait(10) == -signal.SIGKILL
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def alive(pids: list[int]) -> bool:
+    return all((process := proc.read(pid)) and not process.has_ended() for pid in pids)
+
+
+def test_until_a_site_switches_killing_on_nothing_dies_and_the_report_says_what_would(node: Node) -> None:
+    node.configure(prune_kill="no", prune_scratch_age_hours="0")
+    stray, beside = node.run(STRAYS_UID), node.run(JOBS_UID)
+    file = node.file("file", STRAYS_UID)
+    time.sleep(0.05)  # its ctime is the kernel's coarse clock's
+    code, output, errors = node.prune()
+    assert code == 1
+    assert f"process {stray.pid} (sleep)" in output
+    assert {(row["pid"], row["action"], row["reason"]) for row in node.rows() if row["pid"]} == {
+        (stray.pid, "would kill", "no-job"),
+        (beside.pid, "would kill", "left-its-job"),
+    }
+    assert [row["what"] for row in node.rows() if row["action"] == "would remove"] == [str(file)]
+    assert "prune.kill is off" in errors
+    assert alive([stray.pid, beside.pid, *node.payload()])
+    assert file.exists()
+    assert list(chain.read(node.base / "ledger")) == []
+
+
+def test_strays_die_the_live_job_of_the_same_account_does_not_and_each_kill_is_on_record(node: Node) -> None:
+    stray = node.run(STRAYS_UID)
+    beside = node.run(JOBS_UID, "sh", "-c", "sleep 600; : --token hunter2")
+    assert node.prune()[0] == 0
+    assert ended(stray)
+    assert ended(beside)
+    assert alive(node.payload())
+    kills = {kill["pid"]: kill for kill in node.records("kill")}
+    assert (kills[stray.pid]["account"], kills[stray.pid]["why"]) == (str(STRAYS_UID), "no-job")
+    assert (kills[beside.pid]["parent"], kills[beside.pid]["why"]) == (os.getpid(), "left-its-job")
+    assert kills[beside.pid]["arguments"] == "sh -c sleep 600; : --token [hidden]"
+    assert kills[stray.pid]["process_start"] <= kills[stray.pid]["time"]
+    assert node.prune() == (0, "", ""), "a quiet node has nothing to say, and cron nothing to mail"
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "sleep 60", "echo 'PID      JOBID'", ":"])
+def test_when_the_batch_system_fails_to_answer_nothing_is_killed_or_removed(node: Node, answer: str) -> None:
+    node.configure(prune_scratch_age_hours="0", prune_seconds="5" if "sleep" in answer else "20")
+    stray, beside = node.run(STRAYS_UID), node.run(JOBS_UID)
+    file = node.file("file", STRAYS_UID)
+    node.program("scontrol", answer)
+    code, output, errors = node.prune()
+    assert code == 75
+    assert "unknown" in output
+    assert "it cannot be told what runs here: slurm" in errors
+    assert alive([stray.pid, beside.pid, *node.payload()])
+    assert file.exists()
+
+
+def test_an_account_on_hold_is_frozen_and_what_it_left_is_put_away_for_root(node: Node) -> None:
+    stray, other = node.run(HELD_UID), node.run(STRAYS_UID)
+    file = node.file("evidence", HELD_UID)
+    node.hold(HELD_UID)
+    code, _, _ = node.prune()
+    assert code == 0
+    assert ended(other)
+    assert proc.read(stray.pid).state == "T"
+    assert not file.exists()
+    (quarantined,) = node.records("quarantined")
+    kept = Path(quarantined["into"])
+    assert kept.read_text() == "left behind"
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    (frozen,) = node.records("frozen")
+    assert (frozen["pid"], frozen["hold"]) == (stray.pid, "ticket 4711, by sec")
+    node.prune()
+    assert len(node.records("frozen")) == 1, "what stands still already is on record already"
+    (node.base / "holds" / str(HELD_UID)).unlink()
+    node.prune()
+    assert ended(stray)
+    assert kept.exists(), "what was kept is for a person to delete"
+
+
+@pytest.mark.parametrize("spoil", ["mode", "directory", "empty"])
+def test_a_hold_file_that_cannot_be_read_holds_all_the_same(node: Node, spoil: str) -> None:
+    stray = node.run(HELD_UID)
+    path = node.base / "holds" / str(HELD_UID)
+    if spoil == "directory":
+        path.mkdir()
+    else:
+        path.touch()
+        path.chmod(0o666 if spoil == "mode" else 0o600)
+    node.prune()
+    assert proc.read(stray.pid).state == "T"
+
+
+def test_what_a_former_holder_left_goes_at_once_and_the_present_ones_only_when_it_is_old(node: Node) -> None:
+    former = node.file("former", STRAYS_UID)
+    time.sleep(0.05)
+    since = time.time_ns() // 1000
+    time.sleep(0.05)
+    present = node.file("present", STRAYS_UID, age=30 * DAY)
+    holder = Holder(
+        account=str(STRAYS_UID), uid=STRAYS_UID, gid=STRAYS_UID, lease="0" * 32, name="", scheme="x509",
+        subject="/CN=Anna", vo="", fqans=(), since=since, inode=0,
+    )  # fmt: skip
+    holders.publish(node.base / "holders", holder)
+    assert node.prune()[0] == 0
+    assert not former.exists()
+    assert present.exists(), "only its mtime is old, and that anybody can set"
+    (removed,) = node.records("removed")
+    assert (removed["path"], removed["lease"]) == (str(former), "")
+    node.configure(prune_scratch_age_hours="0")
+    assert node.prune()[0] == 0
+    assert not present.exists()
+    assert [record["lease"] for record in node.records("removed")] == ["", "0" * 32]
+
+
+def test_a_directory_is_as_young_as_the_youngest_thing_in_it(node: Node) -> None:
+    node.configure(prune_scratch_age_hours=str(1 / 3600))
+    old, young = node.scratch / "old", node.scratch / "young"
+    for path in (old, young):
+        (path / "below").mkdir(parents=True)
+        for each in (path / "below", path):
+            os.chown(each, STRAYS_UID, STRAYS_UID)
+    time.sleep(1.1)
+    (young / "below" / "file").touch()
+    node.prune()
+    assert not old.exists()
+    assert (young / "below" / "file").exists()
+
+
+def test_files_of_an_account_with_a_job_here_and_of_an_exempt_one_stay(node: Node) -> None:
+    node.configure(prune_scratch_age_hours="0", prune_exempt_user=str(HELD_UID))
+    files = [node.file("of-the-job", JOBS_UID), node.file("of-the-exempt", HELD_UID)]
+    exempt = node.run(HELD_UID)
+    time.sleep(0.05)
+    assert node.prune()[0] == 0
+    assert all(file.exists() for file in files)
+    assert alive([exempt.pid])
+
+
+def test_a_job_that_only_the_register_knows_keeps_its_account_alive(node: Node) -> None:
+    entry = register.Entry(
+        batch="slurm", cluster="site", node="n1", job="77", restart=0, account=str(STRAYS_UID), uid=STRAYS_UID,
+        lease="", start=0, boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )  # fmt: skip
+    file = node.file("staged", STRAYS_UID)
+    node.configure(prune_scratch_age_hours="0")
+    register.enter(node.base / "jobs", entry)
+    time.sleep(0.05)
+    node.prune()
+    assert file.exists()
+
+
+def test_two_runs_at_once_kill_each_stray_once_and_neither_fails(node: Node) -> None:
+    strays = [node.run(uid) for uid in (STRAYS_UID, JOBS_UID, HELD_UID) for _ in range(5)]
+    runs = [node.begin(), node.begin()]
+    outcomes = [run.communicate(timeout=60) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outcomes
+    assert all(map(ended, strays))
+    assert sorted(record["pid"] for record in node.records("kill")) == sorted(stray.pid for stray in strays)
+    assert alive(node.payload())
+
+
+def test_nagios_gets_its_one_line_and_its_four_codes(node: Node) -> None:
+    def said(*options: str) -> tuple[int, str]:
+        code, output, _ = node.prune("--nagios", *options)
+        assert output.count("\n") == 1
+        return code, output.split(" - ")[0]
+
+    assert said() == (0, "GRIDWARDEN-PRUNE OK")
+    stray = node.run(STRAYS_UID)
+    assert said("--dry-run") == (1, "GRIDWARDEN-PRUNE WARNING")
+    assert alive([stray.pid])
+    assert said() == (0, "GRIDWARDEN-PRUNE OK")
+    assert ended(stray)
+    node.program("scontrol", "exit 1")
+    assert said() == (3, "GRIDWARDEN-PRUNE UNKNOWN")
+    (node.base / "node").unlink()
+    assert said() == (3, "GRIDWARDEN-PRUNE UNKNOWN")
+
+
+def test_prometheus_finds_the_figures_of_the_last_run(node: Node) -> None:
+    textfile = node.base / "gridwarden.prom"
+    node.configure(prune_prometheus=str(textfile))
+    stray = node.run(STRAYS_UID)
+    node.prune("--dry-run")
+    assert not textfile.exists()
+    node.prune()
+    assert ended(stray)
+    lines = textfile.read_text().splitlines()
+    assert 'gridwarden_prune_things{action="killed"} 1' in lines
+    assert "gridwarden_prune_unknown 0" in lines
+    assert all(line.startswith(("# HELP ", "# TYPE ", "gridwarden_prune_")) for line in lines)
+
+
+def test_every_process_can_be_asked_about(node: Node) -> None:
+    stray = node.run(STRAYS_UID)
+    _, output, _ = node.prune("--explain", str(stray.pid))
+    assert "stray, no-job" in output
+    _, output, _ = node.prune("--explain", str(node.payload()[0]))
+    assert "spared, job-session: it is in a session of a live job (slurm 9)" in output
+    _, output, _ = node.prune("--explain", str(os.getpid()))
+    assert "never touched" in output
+    assert alive([stray.pid])
+
+
+def test_a_name_full_of_control_bytes_reaches_no_terminal(node: Node) -> None:
+    code = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'\\x1b[2J\\nkill 1'); print(flush=True); time.sleep(600)"
+    command = [shutil.which("python3", path="/usr/bin:/usr/local/bin"), "-Ic", code]
+    process = node.run(STRAYS_UID, *command)
+    deadline = time.monotonic() + 10
+    while b"kill" not in Path(f"/proc/{process.pid}/comm").read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for options in ([], ["--nagios"], ["--explain", str(process.pid)]):
+        output = "".join(node.prune("--dry-run", *options)[1:])
+        assert "\x1b" not in output
+        assert "\nkill" not in output
+
+
+def test_what_cannot_be_recorded_ends_the_run(node: Node) -> None:
+    (node.base / "ledger").chmod(0o777)
+    stray = node.run(STRAYS_UID)
+    code, _, errors = node.prune()
+    assert code == 78
+    assert "ledger" in errors
+    assert alive([stray.pid]), "nothing may be killed without a record"
