@@ -7,12 +7,11 @@ the answer what that system and the site ask for.
 from __future__ import annotations
 
 import os
-import pwd
-import stat
 import time
 
-from gridwarden import holders, ledger, pools, reasons, register, syslog_line
-from gridwarden.errors import GridwardenError, Refused
+from gridwarden import holders, ledger, pools, register, syslog_line
+from gridwarden.errors import GridwardenError
+from gridwarden.hooks import job_holder
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -119,8 +118,8 @@ def start(job: Job, site: Site) -> Holder:
     """
     with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
         try:
-            holder = _read_holder(job, site)
-            linked = holder.verdict != holders.BANNED and _confirm_link(holder, site)
+            holder = job_holder.read_holder(job, site)
+            linked = holder.verdict != holders.BANNED and job_holder.confirm_link(holder, site)
         except (GridwardenError, OSError):
             _enter(job, site, "")
             raise
@@ -156,45 +155,6 @@ def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], b
             return
         why = "a job that is not in the register runs" if running else "it cannot be told what runs here"
         job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
-
-
-def _read_holder(job: Job, site: Site) -> Holder:
-    """The holder, as far as this machine's own files tell; raises Refused."""
-    try:
-        entry = pwd.getpwnam(job.account)
-    except KeyError as error:
-        raise Refused(reasons.ACCOUNT_UNKNOWN, f"{job.account} has no passwd entry here") from error
-    holder = holders.read(site["holders"][0], job.account)
-    if not job.uid == holder.uid == entry.pw_uid:
-        detail = f"{job.account}: the job's uid is {job.uid}, the holder's {holder.uid}, passwd's {entry.pw_uid}"
-        raise Refused(reasons.HOLDER_INVALID, detail)
-    if job.stamp and job.stamp != holder.lease and holder.verdict != holders.BANNED:
-        detail = f"{job.account}: the job carries {job.stamp}, the holder's lease is {holder.lease}"
-        raise Refused(reasons.STAMP_MISMATCH, detail)
-    return holder
-
-
-def _confirm_link(holder: Holder, site: Site) -> bool:
-    """Whether the gridmapdir confirmed the holder; False where it is not asked; raises Refused if it denies.
-
-    Also keeps the lease fresh: mapping programs and the site take an account's file time for its last use.
-    """
-    if not holder.name or site["gridmapdir_local"] != ["yes"]:
-        return False
-    directory = os.open(site["gridmapdir"][0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        account = os.stat(holder.account, dir_fd=directory, follow_symlinks=False)
-        name = os.stat(holder.name, dir_fd=directory, follow_symlinks=False)
-        same = account.st_ino == name.st_ino == holder.inode and account.st_dev == name.st_dev
-        if not (same and account.st_nlink == 2 and stat.S_ISREG(account.st_mode)):
-            raise Refused(reasons.HOLDER_NOT_LINKED, f"{holder.account} is not linked to {holder.name}")
-        os.utime(holder.account, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError as error:
-        detail = f"{holder.account} or {holder.name} is not in {site['gridmapdir'][0]}"
-        raise Refused(reasons.HOLDER_NOT_LINKED, detail) from error
-    finally:
-        os.close(directory)
-    return True
 
 
 def _enter(job: Job, site: Site, lease: str) -> None:

@@ -10,11 +10,8 @@ import click
 from gridwarden.output import as_blocks, format_option, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from gridwarden.mapper.directory_view import Seen
-    from gridwarden.mapper.lease_list import Row
     from gridwarden.mapper.release import Outcome
     from gridwarden.mapper.site import SiteValues
     from gridwarden.mapper.terms import Terms
@@ -52,10 +49,12 @@ def list_command(path: Path, pool: str | None, format: str) -> None:
       gridwarden lease list
       gridwarden lease list --pool cms --format json
     """
-    _, found = everything(path)
-    write(
-        [shown(row) for row in found if pool in (None, row.pool)], [*COLUMNS, "name"][: 7 + (format != "table")], format
-    )
+    from gridwarden.hooks.lease_rows import everything, shown
+
+    settings, site = loaded(path)
+    _, found = everything(site, settings.pools)
+    rows = [shown(row) for row in found if pool in (None, row.pool)]
+    write(rows, COLUMNS if format == "table" else [*COLUMNS, "name"], format)
 
 
 @lease_group.command("show")
@@ -73,27 +72,10 @@ def show_command(path: Path, which: str, format: str) -> None:
       gridwarden lease show '/DC=org/DC=example/CN=Jane Roe'
       gridwarden lease show 5d0c36e2a6b1418e9f2b7f7f1c7e9a01 --format json
     """
-    from gridwarden.mapper.check import judge
+    from gridwarden.hooks.lease_rows import detailed, everything
 
-    seen, found = everything(path)
-    faults = judge(seen)
-    details = []
-    for row in some(which, found):
-        holder = seen.holders.get(row.account)
-        if holder and holder.lease != row.lease:
-            holder = None
-        said = [
-            fault.detail for fault in faults if row.account in (fault.account, fault.name) or row.name == fault.name
-        ]
-        details.append(
-            {
-                **shown(row),
-                "fqans": " ".join(holder.fqans) if holder else None,
-                "uid": holder.uid if holder else None,
-                "verdict": holder.verdict if holder else None,
-                "faults": "; ".join(said) or None,
-            }
-        )
+    settings, site = loaded(path)
+    details = detailed(which, *everything(site, settings.pools))
     columns = [*COLUMNS, "name", "scheme", "uid", "fqans", "verdict", "faults"]
     if format == "table":
         click.echo(as_blocks([[row.get(column) for column in columns] for row in details], columns), nl=False)
@@ -148,15 +130,15 @@ def release_command(path: Path, which: str, because: str, dry_run: bool, format:
     """
     from gridwarden.errors import BadQuestion, Unavailable
     from gridwarden.hooks import handing_over
+    from gridwarden.hooks.lease_rows import everything, some
     from gridwarden.mapper.ban_changes import who
     from gridwarden.mapper.release import BUSY
 
-    _, found = everything(path)
-    leases = some(which, found)
+    settings, site = loaded(path)
+    leases = some(which, everything(site, settings.pools)[1])
     if len(leases) > 1:
         named = ", ".join(row.account for row in leases)
         raise BadQuestion(f"{which} has {len(leases)} leases: {named}", "release them one by one, by account")
-    settings, site = loaded(path)
     which = leases[0].account or leases[0].name
     done = handing_over.release(which, because, who(), site, terms_of(settings), now(), dry_run=dry_run)
     if done.state == BUSY:
@@ -212,41 +194,6 @@ def answer_command(path: Path, format: str) -> None:
     answers = handing_over.answer(site, terms_of(settings), now())
     rows = [{**answer._asdict(), "answer": "busy" if answer.why else "none"} for answer in answers]
     write(rows, ["account", "lease", "answer", "why"], format)
-
-
-def everything(path: Path) -> tuple[Seen, list[Row]]:
-    """What the directory has now, and its leases."""
-    from gridwarden.mapper import lease_list
-    from gridwarden.mapper.gridmapdir import Gridmapdir
-    from gridwarden.mapper.survey import survey
-
-    settings, site = loaded(path)
-    with Gridmapdir(site.gridmapdir) as directory:
-        seen = survey(directory, site, settings.pools, None)
-        return seen, lease_list.rows(seen)
-
-
-def some(which: str, found: Iterable[Row]) -> list[Row]:
-    """The leases that ``which`` stands for; raises BadQuestion when there are none."""
-    from gridwarden.errors import BadQuestion
-    from gridwarden.mapper.lease_list import matching
-
-    if not (rows := matching(which, found)):
-        raise BadQuestion(f"no lease has the account, DN, lease id or name {which}", "gridwarden lease list shows all")
-    return rows
-
-
-def shown(row: Row) -> dict[str, object]:
-    """A lease as text for people and programs: times in ISO 8601, to the second."""
-    from gridwarden.times import format_instant, system_zone
-
-    zone = system_zone()
-
-    def instant(time: int | None) -> str | None:
-        return format_instant(time - time % 1_000_000, zone) if time else None
-
-    empty = {key: value or None for key, value in row._asdict().items()}
-    return {**empty, "since": instant(row.since), "last_use": instant(row.used)}
 
 
 def write_outcomes(outcomes: list[Outcome], format: str) -> None:

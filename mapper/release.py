@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import BadQuestion, GridwardenError, Unavailable
-from gridwarden.mapper import accounts, cooling, linking, names, nodes, publishing, settling
+from gridwarden.mapper import accounts, cooling, held, linking, nodes, settling
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.register import AccountLock
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gridwarden.mapper.accounts import Account, Users
     from gridwarden.mapper.cooling import Cooling
-    from gridwarden.mapper.linking import Link
+    from gridwarden.mapper.held import Held
     from gridwarden.mapper.site import SiteValues
     from gridwarden.mapper.terms import Terms
 
@@ -50,17 +50,6 @@ class Outcome(NamedTuple):
     why: str
 
 
-class Held(NamedTuple):
-    """A lease as it stands in the gridmapdir; ``scheme`` and ``subject`` are empty where nobody registered it."""
-
-    name: str
-    account: Account
-    inode: int
-    lease: str
-    scheme: str
-    subject: str
-
-
 def release(  # noqa: PLR0913 - what a release needs to know
     which: str,
     because: str,
@@ -79,7 +68,7 @@ def release(  # noqa: PLR0913 - what a release needs to know
     ``which``, Refused when the lease is not consistent or its user unknown, EvidenceError, Unavailable.
     """
     with Gridmapdir(site.gridmapdir) as directory:
-        name = name_of(directory, which)
+        name = held.name_of(directory, which)
         if parts := cooling.parse(name):
             known = settling.settle(directory, *parts, site, now, users)
             return Outcome(*parts, known.name, COOLING, "it was released before")
@@ -87,38 +76,38 @@ def release(  # noqa: PLR0913 - what a release needs to know
             link = linking.find(directory, name)
             if link is None:
                 raise BadQuestion(f"nothing is leased under {name} any more")
-            held = lease_of(directory, name, link, site, users)
+            lease = held.lease_of(directory, name, link, site, users)
             with AccountLock(terms.locks, link.account, LOCK_SECONDS):
-                if why := ask(held.account):
-                    return outcome(held, BUSY, why)
+                if why := ask(lease.account):
+                    return outcome(lease, BUSY, why)
                 if dry_run:
-                    return outcome(held, WOULD_RELEASE, "")
-                return cool(directory, held, because, who, site, now)
+                    return outcome(lease, WOULD_RELEASE, "")
+                return cool(directory, lease, because, who, site, now)
 
 
-def cool(directory: Gridmapdir, held: Held, because: str, who: str, site: SiteValues, now: int) -> Outcome:
+def cool(directory: Gridmapdir, lease: Held, because: str, who: str, site: SiteValues, now: int) -> Outcome:
     """Record that a lease ends, and turn it into a cooling name."""
-    begun = cooling.Cooling(held.account.name, held.lease, held.name, held.account.uid, held.inode, 0)
+    begun = cooling.Cooling(lease.account.name, lease.lease, lease.name, lease.account.uid, lease.inode, 0)
     cooling.write(directory, begun)
     facts: dict[str, str | int | None] = {
-        "account": held.account.name,
-        "uid": held.account.uid,
-        "lease": held.lease,
-        "name": held.name,
-        "scheme": held.scheme,
-        "subject": held.subject,
+        "account": lease.account.name,
+        "uid": lease.account.uid,
+        "lease": lease.lease,
+        "name": lease.name,
+        "scheme": lease.scheme,
+        "subject": lease.subject,
         "because": because,
         "who": who,
     }
     seq, head = ledger.append(site.ledger, "release", facts, node=site.node, cluster=site.cluster)
-    if not directory.rename(held.name, begun.cooling_name, held.inode):
-        raise linking.corrupt(directory, held.name, "was changed by another program while it was released")
+    if not directory.rename(lease.name, begun.cooling_name, lease.inode):
+        raise linking.corrupt(directory, lease.name, "was changed by another program while it was released")
     directory.sync()
     cooling.write(directory, begun._replace(since=now))
     settling.forget(directory, begun)
     settling.unpublish(begun, site)
     syslog_line.decision("lease", "released", **facts, seq=seq, head=head)
-    return outcome(held, RELEASED, because)
+    return outcome(lease, RELEASED, because)
 
 
 class Freeing(NamedTuple):
@@ -223,34 +212,6 @@ def let_go(directory: Gridmapdir, known: Cooling, site: SiteValues, inode: int) 
     return Outcome(known.account, known.lease, known.name, FREED, because)
 
 
-def name_of(directory: Gridmapdir, which: str) -> str:
-    """The lease name (or cooling name) of an account, or ``which`` itself if it is one; raises BadQuestion."""
-    status = directory.look(which) if which and "/" not in which else None
-    if status is None:
-        raise BadQuestion(f"the gridmapdir has no {which!r}", "gridwarden lease list shows what is leased")
-    if not accounts.may_be_account(which):
-        return which
-    others = [name for name, inode in directory.entries() if inode == status.st_ino and name != which]
-    if len(others) != 1:
-        raise BadQuestion(f"{which} is {'leased more than once' if others else 'free'}", "gridwarden lease check")
-    return others[0]
-
-
-def lease_of(directory: Gridmapdir, name: str, link: Link, site: SiteValues, users: Users) -> Held:
-    """What is known of a lease; one that another program made gets an id now.  Raises Refused."""
-    account = accounts.usable(link.account, users)
-    known = names.read_lease(directory, name)
-    if known and (known.account, known.inode) == (link.account, link.inode):
-        lease = known.lease
-    else:
-        holder = publishing.published(link.account, site)
-        ours = holder and (holder.name, holder.inode) == (name, link.inode)
-        lease = holder.lease if holder and ours else names.new_lease(link.account, link.inode).lease
-    exact = (directory.read_own(names.NAMES, name) or b"").decode("utf-8", "surrogateescape")
-    scheme, _, subject = exact.partition("\n")
-    return Held(name, account, link.inode, lease, scheme, subject)
-
-
-def outcome(held: Held, state: str, why: str) -> Outcome:
+def outcome(lease: Held, state: str, why: str) -> Outcome:
     """The outcome of a lease."""
-    return Outcome(held.account.name, held.lease, held.name, state, why)
+    return Outcome(lease.account.name, lease.lease, lease.name, state, why)

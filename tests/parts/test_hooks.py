@@ -19,7 +19,7 @@ import pytest
 
 from gridwarden import chain, holders, node_file, proc, reasons, register, trusted
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused
-from gridwarden.hooks import clean_up, install, job
+from gridwarden.hooks import clean_up, install, job, job_holder
 from gridwarden.hooks.slurm import controller, node
 from gridwarden.prune import recording
 
@@ -144,7 +144,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
             raise KeyError(name)
         return pwd.struct_passwd((name, "x", UID, UID, "", "/", "/bin/sh"))
 
-    for module in (job, clean_up):
+    for module in (job_holder, clean_up):
         monkeypatch.setattr(module, "pwd", SimpleNamespace(getpwnam=getpwnam))
     return Machine(tmp_path)
 
@@ -594,8 +594,8 @@ def test_a_prolog_loads_nothing_that_its_budget_cannot_pay(machine: Machine) -> 
 import os, sys
 sys.path.append({library!r})
 from gridwarden.hooks.slurm import node
-from gridwarden.hooks import job
-job.pwd.getpwnam = lambda name: job.pwd.struct_passwd((name, "x", {UID}, {UID}, "", "/", "/bin/sh"))
+from gridwarden.hooks import job_holder
+job_holder.pwd.getpwnam = lambda name: job_holder.pwd.struct_passwd((name, "x", {UID}, {UID}, "", "/", "/bin/sh"))
 code = node.run("prolog", {EVENT!r}, {str(machine.base / "node")!r})
 print("\\n".join(sys.modules))
 """
