@@ -12,8 +12,9 @@ import click
 from click_man.man import ManPage
 
 from gridwarden import __version__, reasons, records
-from gridwarden.cli import PRUNE, WHORAN, gridwarden, load_command
+from gridwarden.cli import WHORAN, gridwarden, load_command
 from gridwarden.describe_settings import reference, sample
+from gridwarden.prune.commands import prune_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +170,7 @@ def man_page(name: str, command: click.Command) -> str:
 def every_command() -> Iterator[tuple[str, click.Command]]:
     """Yield every command that is installed, with its full name."""
     yield from walk(gridwarden, "gridwarden")
-    yield "gridwarden-prune", load_command(PRUNE)
+    yield "gridwarden-prune", prune_command
     yield "whoran", load_command(WHORAN)
 
 

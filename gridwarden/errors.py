@@ -1,7 +1,7 @@
 """One tree of errors, each with the exit code and the hint that its reader needs.
 
 Exit codes follow sysexits(3) where it has a word for the case; docs/exit-codes.md is the table.
-Only ``gridwarden.cli`` and the hook programs turn an error into text and an exit code.
+Only ``gridwarden.run`` and the hook programs turn an error into text and an exit code.
 """
 
 from __future__ import annotations

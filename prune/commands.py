@@ -13,7 +13,6 @@ from gridwarden.output import format_option, write
 if TYPE_CHECKING:
     from gridwarden.prune.report import Report
 
-DEFAULT_SECONDS = 60.0
 UNKNOWN_TO_NAGIOS = 3
 
 
@@ -56,20 +55,13 @@ def prune_command(
       gridwarden-prune --format json
     """
     from gridwarden.errors import GridwardenError
-    from gridwarden.prune.sweep import sweep
+    from gridwarden.prune.run import prune
 
     if pid is not None:
         explain(pid, node_path, format)
         return
     try:
-        site = node_file.read(node_path)
-        report = sweep(
-            site,
-            kill=site.get("prune_kill") == ["yes"] and not dry_run,
-            seconds=float(site.get("prune_seconds", [DEFAULT_SECONDS])[0]),
-        )
-        if not dry_run:
-            publish(site, report)
+        report = prune(node_file.read(node_path), dry_run=dry_run)
     except (GridwardenError, OSError) as error:
         if not nagios:
             raise
@@ -90,33 +82,12 @@ def explain(pid: int, path: Path, format: str) -> None:
 
     from gridwarden.prune.explain import explain as explain_process
     from gridwarden.prune.machine import Machine
+    from gridwarden.prune.run import DEFAULT_SECONDS
 
     machine = Machine(node_file.read(path), time.monotonic() + DEFAULT_SECONDS)
     sight = machine.look()
     facts = explain_process(pid, sight.snapshot, sight.answers, machine.rules)
     write([{"about": about, "fact": fact} for about, fact in facts], ["about", "fact"], format)
-
-
-def publish(site: dict[str, list[str]], report: Report) -> None:
-    """Tell syslog, and Prometheus where the site wants it, what a run came to."""
-    from gridwarden import syslog_line
-    from gridwarden.prune import prometheus
-    from gridwarden.prune.report import FROZEN, KILLED, LEFT, QUARANTINED, REMOVED
-
-    counts = report.counts
-    syslog_line.decision(
-        "prune",
-        "unknown" if report.unknown else "swept" if report.acts else "reported",
-        detail=report.summary(),
-        strays=report.strays(),
-        killed=counts[KILLED],
-        frozen=counts[FROZEN],
-        files=counts[REMOVED] + counts[QUARANTINED],
-        left=counts[LEFT],
-        seconds=f"{report.seconds:.3f}",
-    )
-    for path in site.get("prune_prometheus", []):
-        prometheus.write(path, report)
 
 
 def show(report: Report, format: str, *, everything: bool) -> None:

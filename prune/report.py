@@ -84,6 +84,10 @@ class Report:
         for what, why in left:
             self.add(LEFT, account, what, detail=why)
 
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to say."""
+        return all(row["action"] == SPARED for row in self.rows)
+
     def strays(self) -> int:
         """How many strays there were, whatever became of them."""
         return sum(self.counts[action] for action in (WOULD_KILL, WOULD_FREEZE, KILLED, FROZEN))

@@ -10,7 +10,8 @@ import click
 import pytest
 
 from gridwarden import errors, reasons
-from gridwarden.cli import COMMANDS, gridwarden, load_command, run
+from gridwarden.cli import COMMANDS, gridwarden, load_command
+from gridwarden.run import run
 
 if TYPE_CHECKING:
     from pathlib import Path

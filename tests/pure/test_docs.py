@@ -13,6 +13,7 @@ import click
 import pytest
 
 from gridwarden import cli, errors
+from gridwarden.prune.commands import prune_command
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
@@ -22,7 +23,7 @@ PARTS = ("mapper", "hooks", "prune", "accounting")
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     yield from GENERATE["walk"](cli.gridwarden, "gridwarden")
-    yield "gridwarden-prune", cli.load_command(cli.PRUNE)
+    yield "gridwarden-prune", prune_command
     yield "whoran", cli.load_command(cli.WHORAN)
 
 
@@ -33,7 +34,7 @@ def exit_codes() -> set[int]:
         error = tree.pop()
         codes.add(error.exit_code)
         tree += error.__subclasses__()
-    own = importlib.import_module("gridwarden.cli")
+    own = importlib.import_module("gridwarden.run")
     return codes | {own.UNEXPECTED, own.OPERATING_SYSTEM, own.INTERRUPTED, own.PIPE_CLOSED}
 
 
