@@ -73,17 +73,18 @@ def pages() -> dict[Path, str]:
         DOCS / "commands.md": commands_page(),
         DOCS / "configuration.md": configuration_page(),
         DOCS / "files.md": files_page(),
-        DOCS / "gridmapdir-speed.md": gridmapdir_speed_page(),
+        DOCS / "gridmapdir-speed.md": speed_page("gridmapdir"),
+        DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
     }
 
 
-def gridmapdir_speed_page() -> str:
-    """Return the page of what bench/gridmapdir.py measured."""
+def speed_page(name: str) -> str:
+    """Return the page of what bench/NAME.py measured."""
     bench = DOCS.parent / "bench"
-    page: str = runpy.run_path(str(bench / "gridmapdir_page.py"))["page"](
-        json.loads((bench / "gridmapdir.json").read_text(encoding="utf-8"))
+    page: str = runpy.run_path(str(bench / f"{name}_page.py"))["page"](
+        json.loads((bench / f"{name}.json").read_text(encoding="utf-8"))
     )
     return page
 

@@ -1,0 +1,151 @@
+"""What one look at all processes costs: gridwarden, C doing the same reads, ps and psutil, in turn.
+
+Run as root; it takes a pid namespace of its own, in which there is nothing but idle processes::
+
+    .venv/bin/python bench/prune.py --json > bench/prune.json
+    make docs
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import psutil
+from prune_page import page
+
+from gridwarden.batch.evidence import Answer
+from gridwarden.prune import snapshot
+from gridwarden.prune.judge import judge
+from gridwarden.prune.rules import Rules
+
+SIZES = (200, 2000, 10_000)
+POOL_UID, OUTSIDER_UID = 61031, 61032
+ROUNDS = 15
+IN_NAMESPACE = "GRIDWARDEN_BENCH_APART"
+APART = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+
+
+def main() -> None:
+    """Measure and print, or print the table of what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if IN_NAMESPACE not in os.environ:
+        words = [*APART, sys.executable, *sys.argv]
+        sys.exit(subprocess.run(words, env=os.environ | {IN_NAMESPACE: "1"}, check=False).returncode)
+    with tempfile.TemporaryDirectory() as directory:
+        scan = f"{directory}/scan"
+        subprocess.run(["cc", "-O2", "-o", scan, Path(__file__).parent / "scan.c"], check=True)
+        rows = [
+            measure(scan, size, uid, arguments.rounds) for size in arguments.sizes for uid in (OUTSIDER_UID, POOL_UID)
+        ]
+    result = {"python": sys.version.split()[0], "rounds": arguments.rounds, "rows": rows}
+    print(json.dumps(result, indent=1) if arguments.json else page(result))
+
+
+def measure(scan: str, size: int, uid: int, rounds: int) -> dict[str, object]:
+    """The median milliseconds of each way to look at ``size`` idle processes of ``uid``, a first round left out."""
+    with idle(scan, size, uid), running([scan, str(POOL_UID), str(POOL_UID)]) as floor:
+        counted: list[str] = []
+
+        def in_c() -> float:
+            floor.stdin.write("\n")
+            floor.stdin.flush()
+            nanoseconds, *counted[:] = floor.stdout.readline().split()
+            return int(nanoseconds) / 1e6
+
+        ways = {"c": in_c, "ours": timed(look), "judge": judging(), "ps": timed(ps), "psutil": timed(with_psutil)}
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(rounds + 1):
+            for name, way in ways.items():
+                milliseconds = way()
+                if turn:
+                    taken[name].append(milliseconds)
+        passed, read = map(int, counted)
+    ratio = statistics.median(ours / c for ours, c in zip(taken["ours"], taken["c"], strict=True))
+    medians = {name: round(statistics.median(times), 2) for name, times in taken.items()}
+    return {"processes": passed, "read": read, "ratio": round(ratio, 2), **medians}
+
+
+def account_of(uid: int) -> str:
+    """The account of the bench's only pool."""
+    return "cms001" if uid == POOL_UID else ""
+
+
+def look() -> object:
+    """What the pruner reads."""
+    return snapshot.take(account_of)
+
+
+def judging() -> Callable[[], float]:
+    """What judging costs on top, with nobody's job here."""
+    answers = [Answer("slurm", [])]
+    seen = snapshot.take(account_of)
+    return timed(lambda: judge(seen, answers, Rules()))
+
+
+def ps() -> object:
+    """What programs that parse ps pay: the whole program."""
+    return subprocess.run(["ps", "-eo", "pid,ppid,uid,lstart"], capture_output=True, check=True).stdout
+
+
+def with_psutil() -> object:
+    """The same of every process through psutil, as in a program that has just started."""
+    psutil.process_iter.cache_clear()
+    return [process.info for process in psutil.process_iter(["pid", "ppid", "uids", "create_time"])]
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """``work``, returning its milliseconds instead, without collecting the garbage of the other ways."""
+
+    def run() -> float:
+        gc.collect()
+        start = time.perf_counter()
+        result = work()
+        took = (time.perf_counter() - start) * 1000
+        del result
+        return took
+
+    return run
+
+
+@contextmanager
+def idle(scan: str, size: int, uid: int) -> Iterator[None]:
+    """So many idle processes of ``uid``."""
+    with running([scan, "idle", str(size), str(uid)]) as process:
+        if process.stdout.readline() != "started\n":
+            sys.exit("the idle processes cannot be started")
+        while len(os.listdir("/proc")) < size:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        yield
+    with suppress(ChildProcessError):  # this is their namespace's first process
+        while True:
+            os.wait()
+
+
+@contextmanager
+def running(words: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program to talk to, which ends when it has nothing more to read."""
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    main()
