@@ -1,0 +1,237 @@
+"""The pruner beside the real Slurm: live jobs of every shape survive every run, and no stray survives one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden import proc, register
+from tests import pruning
+from tests.proof import LONG
+from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers
+from tests.site import daemons
+from tests.site.up import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType, SimpleNamespace
+
+REGISTER = "/run/gridwarden/jobs"
+CROWD = ("--partition", "crowd", "--mem", "1")
+MANY = 50 if LONG else 20
+BACK_TO_BACK = 1000 if LONG else 60
+SHAPES = {
+    "array": ("sleep 411$SLURM_ARRAY_TASK_ID", ("--array", "1-2")),
+    "two nodes": ("srun --overlap sh -c 'exec sleep 412$SLURM_NODEID'", ("--nodes", "2", "--ntasks", "2")),
+    "nohup": ("nohup sleep 4131 >/dev/null 2>&1 & wait", ()),
+    "orphaned in the job's session": ("(sleep 4141 &); sleep 4142", ()),
+    "a session of its own": ("setsid --wait sleep 4151", ()),
+    "a container by unshare": ("unshare --user --map-root-user --pid --fork sleep 4161", ()),
+    "suspended": ("sleep 4171 & sleep 4172", ()),
+    "requeued": ("sleep 4181", ("--requeue",)),
+    "interactive": ("script --quiet --command 'srun --overlap --pty sleep 4191' /dev/null", ()),
+}
+SLEEPERS = {"4111", "4112", "4120", "4121", "4131", "4141", "4142", "4151", "4161", "4171", "4172", "4181", "4191"}
+
+
+@pytest.fixture
+def account(people: SimpleNamespace) -> str:
+    command = ["gridwarden", "map", "--proxy", str(people.dora.proxy)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(slurm: ModuleType) -> Iterator[None]:
+    yield
+    subprocess.run(["scancel", "--user", "root", "--state", "suspended"], check=False)
+    subprocess.run(["sh", "-c", "squeue --noheader --format=%A | xargs --no-run-if-empty scancel"], check=True)
+    slurm.until("the test's jobs to be gone", lambda: not queue(), 120)
+    slurm.until("the epilogs", lambda: not register.everything(REGISTER), 120)
+
+
+def queue() -> list[str]:
+    return subprocess.run(
+        ["squeue", "--noheader", "--format=%A"], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def submit(slurm: ModuleType, account: str, script: str, *options: str) -> int:
+    return slurm.submit(account, script, *CROWD, *options)
+
+
+def slurmd(node: str = "n1") -> int:
+    """The pid of a node's slurmd."""
+    for process in proc.everyone():
+        if process.command == "slurmd" and process.real_uid == 0 and not process.has_ended():
+            words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+            if node.encode() in words:
+                return process.pid
+    raise AssertionError(f"no slurmd of {node}")
+
+
+def slurmstepd(job: int) -> int:
+    listed = subprocess.run(
+        ["pgrep", "-f", rf"^slurmstepd: \[{job}.batch\]"], capture_output=True, text=True, check=True
+    )
+    return int(listed.stdout.split()[0])
+
+
+def start_slurmd(slurm: ModuleType) -> None:
+    """Start n1's again, as it was started before."""
+    daemons.start(NODES[0])
+    slurm.until("slurmd to listen", listens)
+
+
+def listens() -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", 16821)) == 0
+
+
+def hurried(slurm: ModuleType, job: int) -> bool:
+    """Whether a job that was put back runs; Slurm would have it wait two minutes from when it has left its node."""
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True, check=False)
+    return slurm.state(job) == "RUNNING"
+
+
+def test_live_jobs_of_every_shape_survive_every_run_under_load_and_no_stray_survives_one(
+    slurm: ModuleType, account: str
+) -> None:
+    jobs = {shape: submit(slurm, account, script, *options) for shape, (script, options) in SHAPES.items()}
+    slurm.until("the job to be requeued to run", lambda: slurm.state(jobs["requeued"]) == "RUNNING")
+    subprocess.run(["scontrol", "requeue", str(jobs["requeued"])], check=True)
+    slurm.until("it to be put back", lambda: slurm.job(jobs["requeued"])["job_state"] == ["PENDING"])
+    slurm.until("it to run again", lambda: hurried(slurm, jobs["requeued"]))
+    assert slurm.job(jobs["requeued"])["restart_cnt"] == 1
+    slurm.until("every shape to run", lambda: sleepers(account) >= SLEEPERS)
+    subprocess.run(["scontrol", "suspend", str(jobs["suspended"])], check=True)
+    live = processes_of(account)
+    pruner = Pruner("slurm")
+    with load():
+        for kind in itertools.islice(itertools.cycle(pruning.STRAYS), pruning.RUNS):
+            stray = plant(account, kind)
+            report = pruner.run()
+            assert report.unknown == {}
+            assert killed(report) == {stray.pid}
+            assert not is_alive(stray)
+            assert gone(live) == []
+
+
+def test_what_linuxproc_leaves_of_a_job_dies_and_the_accounts_other_job_does_not(
+    slurm: ModuleType, account: str
+) -> None:
+    submit(slurm, account, "exec sleep 4201")
+    ended = submit(slurm, account, "setsid sleep 4202 & sleep 4203 & (sleep 4204 &); sleep 0.5")
+    slurm.until("the live job to run", lambda: "4201" in sleepers(account))
+    slurm.wait(ended)
+    slurm.until("its epilog", lambda: str(ended) not in [entry.job for entry in register.jobs_of(REGISTER, account)])
+    assert sleepers(account) == {"4201", "4202", "4203", "4204"}
+    report = Pruner("slurm").run()
+    assert len(killed(report)) == 3
+    assert {row["reason"] for row in report.rows if row["pid"] in killed(report)} == {"left-its-job"}
+    assert sleepers(account) == {"4201"}
+
+
+def test_many_live_jobs_survive_slurmd_killed_started_and_upgraded_and_a_controller_that_hangs(
+    slurm: ModuleType, account: str
+) -> None:
+    submit(slurm, account, "exec sleep 43$SLURM_ARRAY_TASK_ID", "--array", f"1-{MANY}", "--nodelist", "n1")
+    slurm.until("the jobs to run", lambda: len(sleepers(account)) == MANY, 120)
+    live = processes_of(account)
+    pruner = Pruner("slurm")
+    for turn in range(pruning.RUNS):
+        if turn == 1:  # as a package does: a new file under the old name
+            program = os.path.realpath("/usr/sbin/slurmstepd")
+            shutil.copy2(program, f"{program}.new")
+            os.replace(f"{program}.new", program)
+        stray = plant(account, pruning.STRAYS[turn % len(pruning.STRAYS)])
+        os.kill(slurmd(), signal.SIGKILL)
+        reports = [pruner.run()]
+        if turn % 5 == 0:
+            start_slurmd(slurm)
+        else:
+            daemons.start(NODES[0])
+        reports.append(pruner.run())
+        assert [report.unknown for report in reports] == [{}, {}]
+        assert set.union(*(killed(report) for report in reports)) == {stray.pid}
+        assert gone(live) == []
+        slurm.until("slurmd to be there", slurmd)
+    controller = next(process.pid for process in proc.everyone() if process.command == "slurmctld")
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        assert Pruner("slurm").run().unknown == {}
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    assert gone(live) == []
+
+
+@pytest.mark.parametrize("failure", ["hangs", "half", "nothing", "does not answer"])
+def test_nobody_is_killed_while_the_real_slurm_does_not_say_what_runs(
+    slurm: ModuleType, account: str, tmp_path: Path, failure: str
+) -> None:
+    job = submit(slurm, account, "exec sleep 4401", "--nodelist", "n1")
+    slurm.until("the job to run", lambda: "4401" in sleepers(account))
+    stray = plant(account, pruning.STRAYS[0])
+    live = processes_of(account)
+    pruner = Pruner("slurm")
+    spool = Path("/var/spool/slurmd/n1")
+    with ExitStack() as undo:
+        if failure == "hangs":
+            os.kill(slurmstepd(job), signal.SIGSTOP)
+            undo.callback(os.kill, slurmstepd(job), signal.SIGCONT)
+        elif failure == "half":
+            pruner.site["slurm_programs"] = [str(tmp_path)]
+            (tmp_path / "scontrol").write_text('#!/bin/sh\n/usr/bin/scontrol "$@" | head --bytes=-20\n')
+            (tmp_path / "scontrol").chmod(0o755)
+        elif failure == "nothing":
+            empty = tmp_path / "spool" / "n1"
+            empty.mkdir(parents=True)
+            pruner.site["slurm_spool"] = [f"{empty.parent}/%n"]
+        else:
+            spool.rename("/var/spool/slurmd/elsewhere")
+            undo.callback(os.rename, "/var/spool/slurmd/elsewhere", spool)
+        report = pruner.run(seconds=3)
+        assert "slurm" in report.unknown
+        assert report.exit_code() == 75
+        assert gone(live) == []
+    assert killed(Pruner("slurm").run()) == {stray.pid}
+    assert [process.pid for process in gone(live)] == [stray.pid]
+
+
+def test_a_job_whose_socket_is_lost_is_still_below_its_slurmstepd(slurm: ModuleType, account: str) -> None:
+    job = submit(slurm, account, "exec sleep 4501", "--nodelist", "n1")
+    slurm.until("the job to run", lambda: "4501" in sleepers(account))
+    live = processes_of(account)
+    stray = plant(account, pruning.STRAYS[0])
+    name = Path(f"/var/spool/slurmd/n1/n1_{job}.4294967291")
+    name.rename(name.with_name("lost"))
+    try:
+        assert killed(Pruner("slurm").run()) == {stray.pid}
+        assert gone(live) == []
+    finally:
+        name.with_name("lost").rename(name)
+
+
+def test_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: ModuleType, account: str) -> None:
+    job = submit(slurm, account, "sleep 0.2 & sleep 0.1; wait", "--array", f"1-{BACK_TO_BACK}", "--nodelist", "n1")
+    pruner = Pruner("slurm")
+    strays, runs = set(), 0
+    while queue():
+        stray = plant(account, pruning.STRAYS[runs % len(pruning.STRAYS)])
+        strays.add(stray.pid)
+        assert killed(pruner.run()) <= strays
+        runs += 1
+    assert runs > BACK_TO_BACK / 30
+    listed = ["squeue", "--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%T"]
+    states = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    assert states == ["COMPLETED"] * BACK_TO_BACK
+    pruner.run()
+    assert processes_of(account) == {}
