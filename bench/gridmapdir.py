@@ -48,6 +48,7 @@ SIZES = (100, 1000, 10_000, 50_000)
 STATES = ("empty", "half full", "last 40 free")
 NEW = 40
 REPEATS = 100
+OWN_AT_ONCE = 30  # between any two of the look-ups that are compared, so that no busy moment is their median
 FILLED = 10_000
 FQAN = "/bench"
 FIRST_UID = 100_000
@@ -67,12 +68,13 @@ def main() -> None:
         for size in arguments.sizes:
             rows += in_child(lambda size=size: measure(size, passwd, arguments.directory))
         programs = [] if arguments.no_fill else ["lcmaps", "gridwarden"]
+        durable = in_child(lambda: durability(passwd, arguments.directory))
         filled = [in_child(lambda who=who: fill(who, passwd, arguments.directory)) for who in programs]
         crowds = [in_child(lambda who=who: crowd(who, passwd, arguments.directory)) for who in ("lcmaps", "gridwarden")]
     finally:
         Path("/etc/passwd").write_text(passwd)
     result = {"python": sys.version.split()[0], "file_system": file_system(arguments.directory), "rows": rows}
-    result |= {"fill": filled, "crowd": crowds}
+    result |= {"durable": durable, "fill": filled, "crowd": crowds}
     print(json.dumps(result, indent=1) if arguments.json else page(result))
 
 
@@ -156,13 +158,13 @@ def measure(size: int, passwd: str, where: str) -> list[dict[str, object]]:
 
     def take(identity: Identity, users: accounts.Users) -> None:
         name = naming.name_of(identity, site.leases)
-        with names.claimed(directory, name, identity):
-            lease.take(directory, name, identity, "pool", site, silent, users)
+        with names.claimed(directory, name, identity) as known:
+            lease.take(directory, name, known, identity, "pool", site, silent, users)
 
     def look_up(identity: Identity) -> str:
         name = naming.name_of(identity, site.leases)
-        names.is_claimed(directory, name, identity)
         known = names.read_lease(directory, name)
+        names.refuse_other(directory, name, identity, known)
         return linking.find(directory, name, known.account).account
 
     getpwnam = timed(pwd.getpwnam, pool.accounts[:: max(1, size // REPEATS)])
@@ -183,9 +185,12 @@ def measure(size: int, passwd: str, where: str) -> list[dict[str, object]]:
             rows.append(row(size, f"new lease, {state}", theirs, ours, getpwnam, 2, durable=durable))
         pool.fill(size)
         sample = (held * REPEATS)[:REPEATS]
-        own = timed(look_up, sample)
-        theirs, ours = interleaved(pool.ask_lcmaps, lambda p: pwd.getpwnam(look_up(p)), sample)
-        complete = timed(lambda p: lease.lease_from_pool(p, "pool", site, silent), sample)
+        own: list[float] = []
+
+        def meanwhile() -> None:
+            own.extend(timed(look_up, sample[:OWN_AT_ONCE]))
+
+        theirs, ours = interleaved(pool.ask_lcmaps, lambda p: pwd.getpwnam(look_up(p)), sample, meanwhile)
         complete = timed(lambda p: lease.lease_from_pool(p, "pool", site, silent), sample)
         rows.append(row(size, "held lease, full", theirs, ours, getpwnam, 1, own=own, durable=complete))
 
@@ -200,6 +205,36 @@ def measure(size: int, passwd: str, where: str) -> list[dict[str, object]]:
         theirs, ours = interleaved(lambda p: not pool.ask_lcmaps(p), refused, some)
         rows.append(row(size, "no account free, one reading", theirs, ours, getpwnam, 0))
     return rows
+
+
+def durability(passwd: str, where: str) -> dict[str, object]:
+    """What one fsync takes here, how many a complete new lease makes, and how much of its time they are; in µs."""
+    pool = Pool(1000, passwd, where)
+    directory = os.open(pool.directory, os.O_RDONLY | os.O_DIRECTORY)
+    spent: list[float] = []
+
+    def of_a_file(number: int) -> None:
+        descriptor = os.open(f"file-{number}", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=directory)
+        os.write(descriptor, bytes(200))
+        spent.extend(timed(os.fsync, [descriptor]))
+        os.close(descriptor)
+        spent.extend(timed(os.fsync, [directory]))
+
+    for number in range(NEW):
+        of_a_file(number)
+    found: dict[str, object] = {"file": statistics.median(spent[::2]), "directory": statistics.median(spent[1::2])}
+    calls: list[float] = []
+    real = {name: getattr(os, name) for name in ("fsync", "fdatasync")}
+    for name, function in real.items():
+        setattr(os, name, lambda descriptor, function=function: calls.extend(timed(function, [descriptor])))
+    leases = []
+    for identity in itertools.islice(pool.people, NEW):
+        calls.clear()
+        (whole,) = timed(lambda p: lease.lease_from_pool(p, "pool", pool.site, silent), [identity])
+        leases.append((len(calls), sum(calls), whole))
+    for name, column in zip(("calls", "in_calls", "lease"), zip(*leases, strict=True), strict=True):
+        found[name] = statistics.median(column)
+    return found
 
 
 def fill(who: str, passwd: str, where: str) -> dict[str, object]:
@@ -251,11 +286,15 @@ def timed(work: Callable[[object], object], over: list[object]) -> list[float]:
 
 
 def interleaved(
-    theirs: Callable[[object], bool], ours: Callable[[object], object], over: list[object]
+    theirs: Callable[[object], bool],
+    ours: Callable[[object], object],
+    over: list[object],
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[list[float], list[float]]:
-    """The microseconds of both for each, in turn."""
+    """The microseconds of both for each, in turn, with something else done between the turns."""
     times: tuple[list[float], list[float]] = ([], [])
     for one in over:
+        meanwhile()
         start = time.perf_counter_ns()
         answered = theirs(one)
         middle = time.perf_counter_ns()

@@ -32,6 +32,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield "| accounts | what | LCMAPS | gridwarden | ratio | one getpwnam | own part | complete, durable |"
     yield "|---|---|---|---|---|---|---|---|"
     yield from map(row, result["rows"])
+    yield from durability(result.get("durable"))
     fill = {one["who"]: one for one in result["fill"]}
     if fill:
         theirs, ours = fill["lcmaps"]["seconds"], fill["gridwarden"]["seconds"]
@@ -44,6 +45,20 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     if refused:
         yield ""
         yield f"Refused when eight processes lease to 50 new people each at once, 1000 accounts free: {refused}."
+
+
+def durability(found: dict[str, float] | None) -> Iterator[str]:
+    """What fsync takes, and how much of a lease it is."""
+    if found is None:
+        return
+    took = {name: round(value) for name, value in found.items()}
+    yield ""
+    yield "| made durable | µs |"
+    yield "|---|---|"
+    yield f"| fsync of a new small file | {took['file']} |"
+    yield f"| fsync of its directory | {took['directory']} |"
+    yield f"| the {took['calls']} fsyncs of a complete new lease, 1000 accounts | {took['in_calls']} |"
+    yield f"| that lease, all of it | {took['lease']} |"
 
 
 def row(one: dict[str, Any]) -> str:

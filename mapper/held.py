@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.errors import BadQuestion
@@ -47,7 +48,7 @@ def lease_of(directory: Gridmapdir, name: str, link: Link, site: SiteValues, use
     else:
         holder = publishing.published(link.account, site)
         ours = holder and (holder.name, holder.inode) == (name, link.inode)
-        lease = holder.lease if holder and ours else names.new_lease(link.account, link.inode).lease
+        lease = holder.lease if holder and ours else os.urandom(16).hex()
     exact = (directory.read_own(names.NAMES, name) or b"").decode("utf-8", "surrogateescape")
     scheme, _, subject = exact.partition("\n")
     return Held(name, account, link.inode, lease, scheme, subject)

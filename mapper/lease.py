@@ -80,8 +80,8 @@ def lease_from_pool(
     name = naming.name_of(identity, site.leases, slot)
     publishing.refuse_unready(site)
     users = accounts.UsersRemembered(users)
-    with Gridmapdir(site.gridmapdir) as directory, names.claimed(directory, name, identity):
-        taken = take(directory, name, identity, pool, site, say, users)
+    with Gridmapdir(site.gridmapdir) as directory, names.claimed(directory, name, identity) as known:
+        taken = take(directory, name, known, identity, pool, site, say, users)
         head = None
         if not publishing.is_published(taken.holder, site):  # else it is recorded too
             head = publishing.record([taken[:3]], site)
@@ -89,9 +89,10 @@ def lease_from_pool(
         return hand_out(directory, taken, head, bans.read(site.bans), site)
 
 
-def take(
+def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
     directory: Gridmapdir,
     name: str,
+    known: LeaseFile | None,
     identity: Identity,
     pool: str,
     site: SiteValues,
@@ -101,17 +102,16 @@ def take(
 ) -> Taken:
     """The link and the lease file under a claimed name, found or made; nothing may be handed out yet.
 
-    ``probable`` are accounts to try first.  Raises as ``lease_from_pool``.
+    ``known`` is what the claim gave; ``probable`` are accounts to try first.  Raises as ``lease_from_pool``.
     """
-    known = names.read_lease(directory, name)
     link = linking.find(directory, name, known.account if known else None)
     if not link:
         if known:
             names.forget_lease(directory, name)
             known = None
         link = lending.lend(directory, name, pool, site, say, users, probable)
-    account = checked(link.account, pool, identity, users, known=known is not None)
-    file, adopted = lease_file(known, link, name, site)
+    account = checked(link.account, pool, identity, users, known=known is not None and known.account == link.account)
+    file, adopted = lease_file(known, link, name, identity, site)
     directory.touch(name)
     if file != known:
         directory.sync()
@@ -176,26 +176,29 @@ def checked(account: str, pool: str, identity: Identity, users: Users, *, known:
     return accounts.usable(account, users, known=known)
 
 
-def lease_file(known: LeaseFile | None, link: Link, name: str, site: SiteValues) -> tuple[LeaseFile, bool]:
+def lease_file(
+    known: LeaseFile | None, link: Link, name: str, identity: Identity, site: SiteValues
+) -> tuple[LeaseFile, bool]:
     """The lease's id and time, and whether it is adopted now.
 
     A lease that was found is the one in its lease file, or else in its holder file, if that is of this link.  Raises
     Refused (lease-not-ours) for any other where the site does not adopt leases.
     """
-    if link.created:
-        return names.new_lease(link.account, link.inode), False
     if known and (known.account, known.inode) == (link.account, link.inode):
         return known, False
+    new = names.new_lease(link.account, link.inode, identity.scheme, identity.subject)
+    if link.created:
+        return new, False
     holder = publishing.published(link.account, site)
     if holder and (holder.name, holder.inode) == (name, link.inode):
-        return names.LeaseFile(holder.lease, link.account, link.inode, holder.since), False
+        return new._replace(lease=holder.lease, since=holder.since), False
     if site.leases.adopted == "refuse":
         raise Refused(
             reasons.LEASE_NOT_OURS,
             f"nothing of ours says whose the lease {name} of {link.account} is, and leases.adopted is refuse",
             f"gridwarden lease release {link.account} ends it, unless jobs of its holder are left",
         )
-    return names.new_lease(link.account, link.inode), True
+    return new, True
 
 
 def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) -> Holder:

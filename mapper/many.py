@@ -69,8 +69,8 @@ def lease_some(
         with directory.synced_once():
             for name, identity, pool in wanted:
                 try:
-                    locks.enter_context(names.claimed(directory, name, identity))
-                    taken[name] = lease.take(directory, name, identity, pool, site, say, users, free[pool])
+                    known = locks.enter_context(names.claimed(directory, name, identity))
+                    taken[name] = lease.take(directory, name, known, identity, pool, site, say, users, free[pool])
                 except Refused as refusal:
                     found[name] = refusal
         new = {name: one for name, one in taken.items() if not publishing.is_published(one.holder, site)}

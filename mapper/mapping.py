@@ -92,11 +92,12 @@ def foresee_identity(
         return accounts.usable(decision.target, users).name
     name = naming.name_of(identity, site.leases, slot)
     with Gridmapdir(site.gridmapdir) as directory:
-        names.is_claimed(directory, name, identity)
+        known = names.read_lease(directory, name)
+        names.refuse_other(directory, name, identity, known)
         if link := linking.find(directory, name):
             say(f"{link.account} is held under the lease name {name}")
             account = lease.checked(link.account, decision.target, identity, users)
-            lease.lease_file(names.read_lease(directory, name), link, name, site)  # which may refuse it
+            lease.lease_file(known, link, name, identity, site)  # which may refuse it
             return account.name
         survey = accounts.survey(directory.entries(), decision.target)
         unusable = {

@@ -4,17 +4,18 @@
 created once and never changed or removed, so the first identity to use a name keeps it for ever, and two
 identities that are written alike (upper and lower case) can never share a lease.
 
-``.gridwarden/leases/N`` holds the lease id, the account and inode that it was given for, and the time, as
-``key<TAB>value`` lines.  It lets a lease keep its id when the holder files are gone (they are on tmpfs).  It
-proves nothing by itself: it counts while the link N leads to that inode.  It is written under the lock of
-``names/N``.
+``.gridwarden/leases/N`` holds the lease id, the account and inode that it was given for, the time, and once more
+whose it is, as ``key<TAB>value`` lines.  It lets a lease keep its id when the holder files are gone (they are on
+tmpfs), and a look-up read one file of the two.  It proves no lease by itself: it counts while the link N leads to
+that inode.  It is written under the lock of ``names/N``, by who has N; so it says another identity only where
+somebody removed or wrote ``names/N``, and then the one who is not in it is refused.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons, tab_file
@@ -31,44 +32,60 @@ LEASES = "leases"
 
 
 class LeaseFile(NamedTuple):
-    """``lease`` is 32 hex digits; ``since`` is when the lease was made or adopted, in µs since the epoch."""
+    """``lease`` is 32 hex digits; ``since`` is when the lease was made or adopted, in µs since the epoch.
+
+    ``scheme`` and ``subject`` are the identity's; empty in files of versions that did not write them.
+    """
 
     lease: str
     account: str
     inode: int
     since: int
+    scheme: str = ""
+    subject: str = ""
 
 
-def new_lease(account: str, inode: int) -> LeaseFile:
+def new_lease(account: str, inode: int, scheme: str, subject: str) -> LeaseFile:
     """A lease that begins now, under a random id."""
-    return LeaseFile(os.urandom(16).hex(), account, inode, time.time_ns() // 1000)
+    return LeaseFile(os.urandom(16).hex(), account, inode, time.time_ns() // 1000, scheme, subject)
 
 
 @contextmanager
-def claimed(directory: Gridmapdir, name: str, identity: Identity) -> Iterator[None]:
+def claimed(directory: Gridmapdir, name: str, identity: Identity) -> Iterator[LeaseFile | None]:
     """Hold ``name`` for ``identity``, which has it for ever; other mappings of the same identity wait.
 
-    Raises Refused (lease-name-collision) when the name is another's.
+    Gives what is known of its lease.  Raises Refused (lease-name-collision) when the name is another's.
     """
-    if not is_claimed(directory, name, identity) and not directory.create_own(NAMES, name, exact(identity)):
-        is_claimed(directory, name, identity)  # by another, at the same moment
-    with directory.lock_own(NAMES, name):
-        yield
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(directory.lock_own(NAMES, name))
+        except FileNotFoundError:
+            refuse_other(directory, name, identity, read_lease(directory, name))  # where the registry was lost
+            directory.create_own(NAMES, name, exact(identity))  # unless another did at the same moment
+            stack.enter_context(directory.lock_own(NAMES, name))
+        known = read_lease(directory, name)
+        refuse_other(directory, name, identity, known)
+        yield known
 
 
-def is_claimed(directory: Gridmapdir, name: str, identity: Identity) -> bool:
-    """Whether ``name`` is that of ``identity``; False when nobody has it; raises Refused when another does."""
+def refuse_other(directory: Gridmapdir, name: str, identity: Identity, known: LeaseFile | None) -> None:
+    """Raise Refused (lease-name-collision) when ``name`` is not that of ``identity``, nor nobody's."""
+    if known and known.scheme:
+        if (known.scheme, known.subject) != (identity.scheme, identity.subject):
+            raise collision(identity, f"{known.scheme} {known.subject}")
+        return
     held = directory.read_own(NAMES, name)
-    if held is None:
-        return False
-    if held != exact(identity):
-        other = tab_file.escape(held.decode("utf-8", "surrogateescape").replace("\n", " ", 1))
-        raise Refused(
-            reasons.LEASE_NAME_COLLISION,
-            f"{identity.scheme} {identity.subject} would have the lease name of {other}",
-            "the names differ only in what a lease name cannot show, such as upper and lower case",
-        )
-    return True
+    if held is not None and held != exact(identity):
+        raise collision(identity, held.decode("utf-8", "surrogateescape").replace("\n", " ", 1))
+
+
+def collision(identity: Identity, other: str) -> Refused:
+    """The refusal of an identity whose lease name is that of ``other``."""
+    return Refused(
+        reasons.LEASE_NAME_COLLISION,
+        f"{identity.scheme} {identity.subject} would have the lease name of {tab_file.escape(other)}",
+        "the names differ only in what a lease name cannot show, such as upper and lower case",
+    )
 
 
 def exact(identity: Identity) -> bytes:
@@ -83,8 +100,9 @@ def read_lease(directory: Gridmapdir, name: str) -> LeaseFile | None:
         return None
     try:
         values = tab_file.decode(data)
-        (lease,), (account,), (inode,), (since,) = map(values.__getitem__, LeaseFile._fields)
-        return LeaseFile(lease, account, int(inode), int(since))
+        (lease,), (account,), (inode,), (since,) = map(values.__getitem__, LeaseFile._fields[:4])
+        (scheme,), (subject,) = values.get("scheme", ("",)), values.get("subject", ("",))
+        return LeaseFile(lease, account, int(inode), int(since), scheme, subject)
     except (ValueError, KeyError):
         return None
 

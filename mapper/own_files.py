@@ -118,8 +118,11 @@ class OwnFiles:
 
     @contextmanager
     def lock_own(self, kind: str, name: str) -> Iterator[None]:
-        """Hold the lock of ``.gridwarden/KIND/NAME``, a file that is never removed; waits for it."""
-        with self._saying(f"lock {OWN}/{kind}/{name}"):
+        """Hold the lock of ``.gridwarden/KIND/NAME``, a file that is never removed; waits for it.
+
+        Raises FileNotFoundError when there is no such file yet.
+        """
+        with self._saying(f"lock {OWN}/{kind}/{name}", FileNotFoundError):
             # NFS gives an exclusive lock only on a file that is open for writing.
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, dir_fd=self._own_directory(kind))

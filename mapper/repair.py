@@ -163,9 +163,10 @@ def take_away(directory: Gridmapdir, name: str, inode: int) -> None:
 def right_lease_file(name: str, account: str, now: Seen) -> names.LeaseFile:
     """What the lease file of a link should say: the holder file decides, else the old one for that account."""
     inode = now.files[name].inode
+    scheme, _, subject = now.claims.get(name, b"").decode("utf-8", "surrogateescape").partition("\n")
     holder, old = now.holders.get(account), now.leases.get(name)
     if holder and (holder.name, holder.inode) == (name, inode):
-        return names.LeaseFile(holder.lease, account, inode, holder.since)
+        return names.LeaseFile(holder.lease, account, inode, holder.since, scheme, subject)
     if old is None:
         raise FileNotFoundError(2, os.strerror(2), name)
     return old._replace(inode=inode)

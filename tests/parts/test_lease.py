@@ -124,6 +124,26 @@ def test_a_second_lease_of_the_same_person_does_not_pass_for_the_first(site, use
     assert asked(site, person(), users).lease_id != first.lease_id
 
 
+def test_a_lost_registry_lets_nobody_into_the_lease_of_a_person_who_is_written_alike(site, users):
+    found = asked(site, person("Anna"), users)
+    shutil.rmtree(site.gridmapdir / ".gridwarden" / "names")
+    assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
+    with pytest.raises(Refused, match="would have the lease name of x509 /DC=org/DC=example/CN=Anna"):
+        foresee_identity(person("ANNA"), site, silent, users)
+    holders.remove(site.holders, found.account)
+    assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
+    assert asked(site, person("Anna"), users).lease_id == found.lease_id
+
+
+def test_a_lease_file_that_does_not_say_whose_it_is_leaves_that_to_the_registry(site, users):
+    found = asked(site, person("Anna"), users)
+    file = site.gridmapdir / ".gridwarden" / "leases" / found.name
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(line for line in lines if not line.startswith((b"scheme", b"subject"))))
+    assert asked(site, person("Anna"), users).lease_id == found.lease_id
+    assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
+
+
 def test_a_person_whose_name_is_too_long_for_a_file_is_lent_an_account_of_their_own(site, users):
     people = [person("x" * 250 + end) for end in ("a", "A", "b")]
     accounts = [asked(site, identity, users).account for identity in people]
