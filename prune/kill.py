@@ -16,7 +16,11 @@ from gridwarden.become import as_account
 from gridwarden.prune import count
 from gridwarden.prune.count import Scan
 from gridwarden.prune.outcome import Outcome
-from gridwarden.prune.signals import SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent, send
+from gridwarden.prune.signals import SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent, key, send
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from gridwarden.prune.signals import Key
 
 PAUSE_SECONDS = 0.01
 CHILD_SECONDS = 1  # a child that has been stopped costs no more
@@ -38,6 +42,7 @@ def freeze_account(uid: int, gid: int, seconds: float, *, dry_run: bool = False)
 
 def _signal_account(uid: int, gid: int, signal: int, seconds: float, term_seconds: float, *, dry_run: bool) -> Outcome:
     outcome = Outcome()
+    reached: set[Key] = set()
     deadline = time.monotonic() + seconds
     with Urgent():
         scan = Scan(uid)
@@ -45,11 +50,11 @@ def _signal_account(uid: int, gid: int, signal: int, seconds: float, term_second
         if dry_run:
             return outcome
         if term_seconds and scan.alive:
-            scan = _terminate(scan, uid, min(deadline, time.monotonic() + term_seconds))
+            reached.update(key(process) for process in scan.alive if send(process, uid, SIGTERM))
+            scan = _await_end(scan, uid, min(deadline, time.monotonic() + term_seconds))
         while True:
             outcome.remember(scan.alive)
-            for process in scan.alive:
-                send(process, uid, signal)
+            reached.update(key(process) for process in scan.alive if send(process, uid, signal))
             told = _signal_rest(uid, gid, signal, scan)
             scan = Scan(uid)
             left = [process for process in scan.alive if signal == SIGKILL or process.state not in STOPPED]
@@ -57,15 +62,14 @@ def _signal_account(uid: int, gid: int, signal: int, seconds: float, term_second
             if (certain and not left) or time.monotonic() > deadline:
                 break
             time.sleep(PAUSE_SECONDS)
+    outcome.keep(reached)
     outcome.leave(left)
     if not certain and not left:
         outcome.left.append((f"processes of uid {uid}", count.HIDDEN))
     return outcome
 
 
-def _terminate(scan: Scan, uid: int, deadline: float) -> Scan:
-    for process in scan.alive:
-        send(process, uid, SIGTERM)
+def _await_end(scan: Scan, uid: int, deadline: float) -> Scan:
     while scan.alive and time.monotonic() < deadline:
         time.sleep(PAUSE_SECONDS)
         scan = Scan(uid)

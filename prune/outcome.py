@@ -7,7 +7,7 @@ from gridwarden.prune.signals import key, why_left
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from gridwarden.proc import Process
     from gridwarden.prune.signals import Key
@@ -38,6 +38,10 @@ class Outcome:
             self.command_lines |= trace.command_lines(new, COMMAND_LINE_SECONDS)
         except BlockingIOError:
             pass  # a fork bomb has taken every pid: ending it does not wait for what it was called
+
+    def keep(self, reached: Collection[Key]) -> None:
+        """Take those for killed that a signal has reached; the others ended by themselves."""
+        self.killed = {name: process for name, process in self.killed.items() if name in reached}
 
     def leave(self, processes: Iterable[Process]) -> None:
         """Enter processes that are still there as left, and not as killed."""

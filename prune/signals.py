@@ -15,7 +15,7 @@ else:  # signal would load enum
     from _signal import pidfd_send_signal
 
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
-STOPPED = "Tt"
+STOPPED = "TtZ"  # Z: its first thread has ended, which shows in place of what the others do
 HANGING = "D"
 
 

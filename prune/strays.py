@@ -16,7 +16,7 @@ from gridwarden.prune.signals import HANGING, SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from gridwarden.proc import Process
     from gridwarden.prune.judge import Verdict
@@ -69,6 +69,7 @@ class Chase:
         self._deadline = deadline
         self._strays: Strays = {}
         self._stopped: Strays = {}  # as they were before
+        self._reached: set[Key] = set()
 
     def begin(self) -> bool:
         """Judge for the first time; whether there is anything to do."""
@@ -86,26 +87,33 @@ class Chase:
     def kill_groups(self) -> None:
         """Kill the control groups in which there is nothing but strays."""
         for path in control_group.groups_of(self._strays.values()):
-            self.outcome.remember(control_group.kill_cgroup(path, self._uid, self._judge_again))
+            killed = control_group.kill_cgroup(path, self._uid, self._judge_again)
+            self.outcome.remember(killed)
+            self._reached.update(map(key, killed))
 
     def kill(self) -> None:
         """Stop and kill the strays until none is left, or none that a signal would end."""
         killed: set[Key] = set()
         while True:
             settled = self._stop()
-            if self._strays.keys() <= killed or time.monotonic() > self._deadline:
+            if self._strays.keys() <= killed:
                 break
             self._send(self._strays.values(), SIGKILL)
             killed.update(self._strays)
             self._await_end()
-        self.outcome.leave(self._strays.values())
-        if not settled:
-            self.outcome.left.append((f"processes of uid {self._uid}", RESTLESS))
+            if time.monotonic() > self._deadline:
+                break
+        self._report(self._reached, [stray for stray in self._strays.values() if not has_gone(stray)], settled=settled)
 
     def freeze(self) -> None:
         """Stop the strays for good."""
         settled = self._stop()
-        self.outcome.leave(process for process in self._strays.values() if process.state not in STOPPED)
+        left = [process for process in self._strays.values() if process.state not in STOPPED]
+        self._report(self._strays.keys(), left, settled=settled)
+
+    def _report(self, reached: Collection[Key], left: Iterable[Process], *, settled: bool) -> None:
+        self.outcome.keep(reached)
+        self.outcome.leave(left)
         if not settled:
             self.outcome.left.append((f"processes of uid {self._uid}", RESTLESS))
 
@@ -116,33 +124,36 @@ class Chase:
         while True:
             born = count.last_pid()
             self._look()
-            running = [process for process in self._strays.values() if process.state not in (*STOPPED, HANGING)]
+            running = [process for name, process in self._strays.items() if not self._stands(name, process)]
             quiet = 0 if running else quiet + 1
             # What stands still in two passes did not fork in between; where nobody forked at all, no pass missed any.
             if quiet >= QUIET_PASSES or (quiet > 1 and born == count.last_pid()):
                 return True
             if time.monotonic() > give_up:
                 return False
-            new = [process for process in running if key(process) not in self._stopped]
-            self._stopped |= {key(process): process for process in new}
+            self._stopped = {key(process): process for process in running} | self._stopped
             self._send(running, SIGSTOP)
             time.sleep(PAUSE_SECONDS)
+
+    def _stands(self, name: Key, process: Process) -> bool:
+        return process.state in "Tt" or (name in self._stopped and process.state in (*STOPPED, HANGING))
 
     def _look(self) -> None:
         """Judge anew; remember the strays, and let those run on that have been stopped and are none any more."""
         try:
             verdicts = self._judge_again()
         except BaseException:
-            self._send(self._stopped.values(), SIGCONT)
+            for process in self._stopped.values():
+                send(process, self._uid, SIGCONT)
             raise
         self._strays = {key(verdict.process): verdict.process for verdict in verdicts if verdict.stray}
         self.outcome.remember(self._strays.values())
-        freed = self._stopped.keys() - self._strays.keys()
-        self._send([self._stopped.pop(name) for name in freed], SIGCONT)
+        self._reached.difference_update(key(verdict.process) for verdict in verdicts if not verdict.stray)
+        for name in self._stopped.keys() - self._strays.keys():
+            send(self._stopped.pop(name), self._uid, SIGCONT)
 
     def _send(self, processes: Iterable[Process], signal: int) -> None:
-        for process in processes:
-            send(process, self._uid, signal)
+        self._reached.update(key(process) for process in processes if send(process, self._uid, signal))
 
     def _await_end(self) -> None:
         late = min(self._deadline, time.monotonic() + END_SECONDS)

@@ -1,0 +1,335 @@
+"""Strays of every shape die, alone and beside a live job of their account, and nobody else is touched."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gridwarden import proc
+from gridwarden.batch.evidence import Answer, LiveJob
+from gridwarden.prune import kill, signals, strays
+from gridwarden.prune.judge import Verdict, judge
+from gridwarden.prune.rules import Rules
+from gridwarden.prune.snapshot import take
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+UID, OTHER_UID = 61013, 61014
+PYTHON = os.path.realpath(sys.executable)
+SECONDS = 20.0
+EXIT_THREAD = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+BEGIN = f"""
+import ctypes, os, signal, subprocess, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def stay():
+    print(os.getpid(), flush=True)
+    os.close(1)
+    time.sleep(600)
+def become():
+    os.setgroups([]); os.setresgid({UID}, {UID}, {UID}); os.setresuid({UID}, {UID}, {UID})
+"""
+
+SHAPES = {
+    "plain": "become(); stay()",
+    "of its own session": "become(); os.setsid(); stay()",
+    "double-forked": "become(); os.fork() and os._exit(0); os.fork() and os._exit(0); stay()",
+    "daemonised": "become(); os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); os.chdir('/'); stay()",
+    "below a subreaper": """
+become()
+libc.prctl(36, 1, 0, 0, 0)
+if os.fork():
+    stay()
+os.fork() and os._exit(0)
+stay()""",
+    "acting as somebody else": f"os.setgroups([]); os.setresuid({UID}, {OTHER_UID}, {UID}); stay()",
+    "of a set-uid program of root's": f"os.setgroups([]); os.setresuid({UID}, 0, 0); stay()",
+    "not dumpable": "become(); libc.prctl(4, 0, 0, 0, 0); stay()",
+    "deaf": "become(); [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 3, 15, 17, 18)]; stay()",
+    "stopped": "become(); print(os.getpid(), flush=True); os.close(1); os.kill(os.getpid(), signal.SIGSTOP)",
+    "traced": """
+become()
+if os.fork():
+    os.wait()
+    stay()
+libc.ptrace(0, 0, 0, 0)
+print(os.getpid(), flush=True)
+os.close(1)
+os.kill(os.getpid(), signal.SIGSTOP)""",
+    "in a user namespace": "become(); libc.unshare(0x10000000) and os.abort(); stay()",
+    "the first of a pid namespace": """
+become()
+libc.unshare(0x30000000) and os.abort()
+child = os.fork()
+if child:
+    print(child, flush=True)
+    stay()
+os.close(1)
+time.sleep(600)""",
+    "of many threads": """
+become()
+[threading.Thread(target=time.sleep, args=(600,)).start() for _ in range(20)]
+stay()""",
+    "without its first thread": f"""
+become()
+threading.Thread(target=time.sleep, args=(600,)).start()
+print(os.getpid(), flush=True)
+os.close(1)
+libc.syscall({EXIT_THREAD}, 0)""",
+    "named like a daemon": "become(); libc.prctl(15, b'x) S 1 (y\\n', 0, 0, 0); stay()",
+    "restarted by its parent": """
+become()
+os.setsid()
+print(os.getpid(), flush=True)
+while True:
+    if os.fork() == 0:
+        stay()
+    os.close(1)
+    os.wait()""",
+}
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., list[int]]]:
+    """Start a program of ours: the pids that it printed.  All are dead afterwards."""
+    with ExitStack() as stack:
+
+        def started(code: str) -> list[int]:
+            words = [PYTHON, "-ISc", BEGIN + code]
+            process = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, cwd="/"))
+            stack.callback(process.kill)
+            return [int(line) for line in process.stdout]
+
+        yield started
+        kill.empty_account(UID, UID, SECONDS)
+
+
+@pytest.fixture
+def job(start) -> list[int]:
+    """A live job of the account: its leader, and a process below it."""
+    return start("become(); os.setsid(); os.fork(); stay()")
+
+
+def judge_beside(leader: int) -> Callable[[], list[Verdict]]:
+    """The judge, told of one job."""
+    roots = {leader: proc.read(leader).start}
+    live = LiveJob(batch="slurm", job="7", node="n1", owner=UID, roots=roots, sessions=frozenset(), cgroups=())
+
+    def judge_again() -> list[Verdict]:
+        snapshot = take(lambda uid: "cms001" if uid == UID else "")
+        return judge(snapshot, [Answer("slurm", [live])], Rules())
+
+    return judge_again
+
+
+def leader_of(pids: list[int]) -> int:
+    return next(pid for pid in pids if proc.read(pid).session == pid)
+
+
+def running(pids: list[int]) -> list[int]:
+    """Those that are there and have not been stopped."""
+    found = [process for process in map(proc.read, pids) if process]
+    return [process.pid for process in found if process.state not in "TtZX"]
+
+
+def gone(pids: list[int]) -> bool:
+    found = [process for process in map(proc.read, pids) if process]
+    return all(process.has_ended() for process in found)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_stray_survives_when_its_account_is_emptied(shape: str, start) -> None:
+    pids = start(SHAPES[shape])
+    assert pids and not gone(pids)
+    outcome = kill.empty_account(UID, UID, SECONDS)
+    assert gone(pids)
+    assert outcome.left == []
+    assert set(pids) <= {pid for pid, _ in outcome.killed}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_stray_survives_beside_a_live_job_and_the_job_does(shape: str, job, start) -> None:
+    pids = start(SHAPES[shape])
+    assert pids and not gone(pids)
+    outcome = strays.kill_strays(UID, judge_beside(leader_of(job)), SECONDS)
+    assert gone(pids)
+    assert outcome.left == []
+    assert running(job) == job
+    assert not set(job) & {pid for pid, _ in outcome.killed}
+
+
+def test_a_record_of_a_kill_can_say_what_it_was(start) -> None:
+    (pid,) = start("become(); stay()")
+    outcome = kill.empty_account(UID, UID, SECONDS)
+    ((name, process),) = outcome.killed.items()
+    assert (name[0], process.pid, process.real_uid) == (pid, pid, UID)
+    assert outcome.command_lines[name].startswith(f"{PYTHON} -ISc")
+
+
+def test_who_has_got_a_dead_strays_number_is_not_killed_for_it(start) -> None:
+    (pid,) = start("become(); stay()")
+    judged = proc.read(pid)
+    other = proc.Process(**{name: getattr(judged, name) for name in proc.Process.__slots__} | {"start": 1})
+    assert not signals.send(other, UID, signal.SIGKILL)
+    assert not signals.send(judged, OTHER_UID, signal.SIGKILL)
+    assert running([pid]) == [pid]
+    assert signals.send(judged, UID, signal.SIGKILL)
+
+
+def test_a_daemon_of_root_that_acts_for_the_account_at_the_moment_lives(start) -> None:
+    (pid,) = start(f"os.setresuid(0, {UID}, 0); stay()")
+    try:
+        assert kill.empty_account(UID, UID, SECONDS).killed == {}
+        assert running([pid]) == [pid]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+TIDY = """
+become()
+def end(*_):
+    open(PATH, "w").close()
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+stay()"""
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_who_ends_when_asked_can_tidy_up_and_who_does_not_is_killed(beside, job, start, tmp_path: Path) -> None:
+    for parent in (tmp_path, *list(tmp_path.parents)[:-2]):
+        parent.chmod(0o711)
+    (tmp_path / "own").mkdir()
+    os.chown(tmp_path / "own", UID, UID)
+    marks = tmp_path / "own" / "ended"
+    pids = start(TIDY.replace("PATH", repr(str(marks)))) + start(SHAPES["deaf"])
+    if beside:
+        outcome = strays.kill_strays(UID, judge_beside(leader_of(job)), SECONDS, 1.0)
+        assert running(job) == job
+    else:
+        outcome = kill.empty_account(UID, UID, SECONDS, 1.0)
+    assert marks.exists()
+    assert gone(pids)
+    assert outcome.left == []
+
+
+def test_an_account_on_hold_stands_still_and_nothing_of_it_is_lost(start) -> None:
+    pids = start(SHAPES["plain"]) + start(SHAPES["daemonised"])
+    outcome = kill.freeze_account(UID, UID, SECONDS)
+    assert [proc.read(pid).state for pid in pids] == ["T", "T"]
+    assert ({pid for pid, _ in outcome.killed}, outcome.left) == (set(pids), [])
+
+
+def test_strays_on_hold_stand_still_while_the_live_job_runs(job, start) -> None:
+    pids = start(SHAPES["plain"]) + start(SHAPES["daemonised"])
+    outcome = strays.freeze_strays(UID, judge_beside(leader_of(job)), SECONDS)
+    assert [proc.read(pid).state for pid in pids] == ["T", "T"]
+    assert ({pid for pid, _ in outcome.killed}, outcome.left) == (set(pids), [])
+    assert running(job) == job
+
+
+def test_a_dry_run_names_the_strays_beside_a_job_and_touches_nothing(job, start) -> None:
+    pids = start(SHAPES["daemonised"])
+    for work in (strays.kill_strays, strays.freeze_strays):
+        outcome = work(UID, judge_beside(leader_of(job)), SECONDS, dry_run=True)
+        assert [pid for pid, _ in outcome.killed] == pids
+    assert running(pids + job) == pids + job
+
+
+def test_a_stray_that_turns_out_to_be_a_jobs_runs_on(job, start) -> None:
+    pids = start(SHAPES["daemonised"])
+    judge_again = judge_beside(leader_of(job))
+    verdicts: list[list[Verdict]] = []
+
+    def judge_otherwise() -> list[Verdict]:
+        verdicts.append(judge_again())
+        for verdict in verdicts[-1]:
+            verdict.stray = verdict.stray and len(verdicts) <= 2
+        return verdicts[-1]
+
+    outcome = strays.kill_strays(UID, judge_otherwise, SECONDS)
+    assert len(verdicts) > 3
+    assert running(pids + job) == pids + job
+    assert outcome.killed == {}
+
+
+def test_strays_run_on_when_it_cannot_be_told_any_more_what_they_are(job, start) -> None:
+    pids = start(SHAPES["daemonised"])
+    judge_again = judge_beside(leader_of(job))
+    calls = []
+
+    def fail_later() -> list[Verdict]:
+        calls.append(None)
+        if len(calls) > 2:
+            raise ConnectionError
+        return judge_again()
+
+    with pytest.raises(ConnectionError):
+        strays.kill_strays(UID, fail_later, SECONDS)
+    assert running(pids + job) == pids + job
+
+
+def test_what_hangs_in_the_kernel_is_reported_and_not_waited_for(job, start, freezer: Path) -> None:
+    pids = start(SHAPES["plain"])
+    (freezer / "cgroup.procs").write_text(str(pids[0]))
+    (freezer / "freezer.state").write_text("FROZEN")
+    reports = [
+        strays.kill_strays(UID, judge_beside(leader_of(job)), SECONDS),
+        kill.empty_account(UID, UID, 0.1),
+    ]
+    for ((what, why),) in (outcome.left for outcome in reports):
+        assert f"process {pids[0]} " in what
+        assert "hangs in the kernel" in why
+    assert not gone(pids)
+
+
+@pytest.fixture
+def freezer(tmp_path: Path) -> Iterator[Path]:
+    """A control group of version 1 whose processes no signal ends while it is frozen."""
+    mounted = Path("/sys/fs/cgroup/freezer")
+    if not (mounted / "cgroup.procs").exists():
+        mounted = tmp_path
+        subprocess.run(["mount", "-t", "cgroup", "-o", "freezer", "cgroup", mounted], check=True)
+    group = mounted / f"gridwarden-test-{os.getpid()}"
+    group.mkdir()
+    yield group
+    (group / "freezer.state").write_text("THAWED")
+    while (group / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    group.rmdir()
+    if mounted == tmp_path:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_the_account_that_is_killed_from_cannot_hold_the_pruner_up(start) -> None:
+    # It stops every process of its account that it sees, the pruner's helper included.
+    program = """
+become()
+print(os.getpid(), flush=True)
+os.close(1)
+while True:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                os.kill(int(name), signal.SIGSTOP)
+            except OSError:
+                pass"""
+    pids = start(program)
+    outcome = kill.empty_account(UID, UID, SECONDS)
+    assert gone(pids)
+    assert outcome.left == []
+
+
+def test_strays_that_were_stopped_are_killed_although_the_time_is_up(job, start) -> None:
+    pids = start(SHAPES["daemonised"])
+    strays.kill_strays(UID, judge_beside(leader_of(job)), 0.0)
+    assert running(job) == job
+    while not gone(pids):
+        time.sleep(0.01)
