@@ -88,6 +88,8 @@ class UsersRemembered:
 def usable(name: str, users: Users, *, known: bool = False) -> Account:
     """The user ``name``, not asked again whether the uid is nobody else's when that is ``known``.
 
+    A new lease asks both ways, whatever that costs in a long passwd file: nothing else here could tell.
+
     Raises Refused (account-unknown, account-privileged).
     """
     try:

@@ -166,7 +166,10 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
 
 
 def checked(account: str, pool: str, identity: Identity, users: Users, *, known: bool = False) -> Account:
-    """The user behind a leased account, which was theirs before if ``known``; raises Refused when the lease is of another pool, or nobody may use it."""
+    """The user behind a leased account, which was theirs before if ``known``.
+
+    Raises Refused when the lease is of another pool, or nobody may use the account.
+    """
     if not accounts.is_of_pool(account, pool):
         raise Refused(
             reasons.LEASE_IN_OTHER_POOL,

@@ -4,6 +4,11 @@ The state of an account is its link count: 1 free, 2 leased.  Whoever finds more
 one has met another who took the same account at the same moment; both take their link back, wait a little and
 try again.  This is what LCMAPS, Argus and gss-assist do too, so nobody ever keeps an account that two have
 linked.  A link that was good is never taken back here: another program may already have handed it out.
+
+Nor is one whose answer was lost.  A mark made before the link (a time on ``names/N``, a hidden link) would not tell
+it from LCMAPS's: that may link the same account under the same name after the mark, and hand it out; and a hidden
+link that is renamed into place either replaces LCMAPS's lease of that moment (NFS knows no RENAME_NOREPLACE) or
+makes three links of one lease for a moment, in which LCMAPS unlinks it.  So such a link waits for a person.
 """
 
 from __future__ import annotations
@@ -77,8 +82,9 @@ def link_one(
 ) -> tuple[Link, accounts.Survey]:
     """Lease a free account of ``pool`` to ``name``, found by reading the directory; or follow who was faster.
 
-    Returns what was read, too.  ``why_not`` says why a free account may not be lent, or nothing.  Raises Refused (pool-full) with the
-    numbers, once several passes in a row have found nothing: what looks taken may be two others' passing try.
+    Returns what was read, too.  ``why_not`` says why a free account may not be lent, or nothing.  Raises Refused
+    (pool-full) with the numbers, once several passes in a row have found nothing: what looks taken may be two others'
+    passing try.
     """
     barren = 0
     unusable: dict[str, str] = {}

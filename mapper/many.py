@@ -1,5 +1,7 @@
 """Lease to many identities at once: the same steps as for one, with the costs that can be shared paid once.
 
+A library call for whoever fills a pool in one go, as ``bench/gridmapdir.py`` does; no command needs it.
+
 The users are read once, the directory once a pool, and what makes leases durable is done once for a few hundred
 of them; of those nobody is handed anything before.
 """
