@@ -34,7 +34,7 @@ def explain(pid: int, snapshot: Snapshot, answers: list[Answer], rules: Rules) -
         ancestor = parent
     if ancestor.process.parent:
         facts.append(("parent", f"{ancestor.process.parent}, which ended while it was read"))
-    facts += [("batch system", _say(answer, one.process.real_uid)) for answer in answers]
+    facts += [("batch system", _say(answer, verdict.owner)) for answer in answers]
     fate = "stray" if verdict.stray else "spared"
     job = f" ({tab_file.escape(verdict.job)})" if verdict.job else ""
     return [*facts, ("verdict", f"{fate}, {verdict.reason}: {reasons.SENTENCES[verdict.reason]}{job}")]

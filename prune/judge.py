@@ -35,14 +35,16 @@ LOGIN_DAEMONS = frozenset(
 class Verdict:
     """Whether ``process``, of the pool account ``account``, is a stray, and for which of ``prune.reasons``.
 
-    ``job`` is the job that accounts for it, or one beside which it strayed: ``BATCH JOB``; "" for none.
+    ``owner`` is the account's uid, which is not the process's where that one is lent (subuid(5)); ``job`` the
+    job that accounts for it, or one beside which it strayed: ``BATCH JOB``; "" for none.
     """
 
-    __slots__ = ("account", "job", "process", "reason", "stray")
+    __slots__ = ("account", "job", "owner", "process", "reason", "stray")
 
-    def __init__(self, process: Process, account: str, reason: str, job: str = "") -> None:
+    def __init__(self, process: Process, account: str, owner: int, reason: str, job: str = "") -> None:
         self.process = process
         self.account = account
+        self.owner = owner
         self.stray = reason in (reasons.LEFT_ITS_JOB, reasons.NO_JOB)
         self.reason = reason
         self.job = job
@@ -96,6 +98,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
         account = snapshot.accounts.get(process.real_uid)
         if not account or process.has_ended():
             continue
+        owner = rules.lenders.get(process.real_uid, process.real_uid)
         job = ""
         if pid in of_jobs:
             reason, job = of_jobs[pid]
@@ -103,12 +106,12 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
             reason = reasons.BELOW_BATCH_DAEMON
         elif exemption := _exemption(one, account, rules, below_logins):
             reason = exemption
-        elif pid in uncertain or doubted is None or process.real_uid in doubted:
+        elif pid in uncertain or doubted is None or owner in doubted:
             reason = reasons.UNKNOWN
         else:
-            job = next((_name(job) for job in jobs if job.owner == process.real_uid), "")
+            job = next((_name(job) for job in jobs if job.owner == owner), "")
             reason = reasons.LEFT_ITS_JOB if job else reasons.NO_JOB
-        verdicts.append(Verdict(process, account, reason, job))
+        verdicts.append(Verdict(process, account, owner, reason, job))
     return verdicts
 
 
@@ -117,7 +120,8 @@ def may_be_emptied(uid: int, verdicts: list[Verdict], answers: list[Answer]) -> 
     protected = any(
         uid in (verdict.process.real_uid, verdict.process.effective_uid) for verdict in verdicts if not verdict.stray
     )
-    jobs = any(job.owner in (uid, None) for answer in answers for job in answer.jobs)
+    owners = {uid, None, *(verdict.owner for verdict in verdicts if verdict.process.real_uid == uid)}
+    jobs = any(job.owner in owners for answer in answers for job in answer.jobs)
     return bool(answers) and not (protected or jobs or any(answer.unknown for answer in answers))
 
 

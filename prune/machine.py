@@ -49,7 +49,7 @@ class Machine:
 
     def look(self) -> Sight:
         """Raises Unavailable when /proc does not show everyone, ConfigurationError."""
-        seen = snapshot.take(self.rules.account_of)
+        seen = snapshot.take(self.rules.whose)
         return self.judge(seen, self.ask())
 
     def judge(self, seen: Snapshot, answers: list[Answer]) -> Sight:

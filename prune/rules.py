@@ -7,6 +7,8 @@ import pwd
 
 from gridwarden import pools
 
+SUBORDINATE = "/etc/subuid"
+
 Site = dict[str, list[str]]
 
 
@@ -15,11 +17,13 @@ class Rules:
 
     ``pools`` are prefixes, ``uids`` ranges with both ends; ``files`` the (device, inode) of exempt commands and
     ``helpers`` of submit helpers; ``cgroups`` exempt control groups; ``daemons`` the paths of the batch
-    systems' programs that start jobs.
+    systems' programs that start jobs; ``subordinate`` the file that lends accounts more uids, and ``lenders``
+    the uids of the accounts by those of their lent ones that ``whose`` has met.
     """
 
     __slots__ = (
-        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "pools", "spare_logins", "uids", "users",
+        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "pools", "spare_logins",
+        "subordinate", "uids", "users",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one argument a setting
@@ -34,6 +38,7 @@ class Rules:
         daemons: frozenset[str] = frozenset(),
         cgroup_protects: bool = True,
         spare_logins: bool = False,
+        subordinate: str = SUBORDINATE,
     ) -> None:
         self.pools = pools
         self.uids = uids
@@ -44,9 +49,11 @@ class Rules:
         self.daemons = daemons
         self.cgroup_protects = cgroup_protects
         self.spare_logins = spare_logins
+        self.subordinate = subordinate
+        self.lenders: dict[int, int] = {}
 
     def account_of(self, uid: int) -> str:
-        """The account of ``uid`` if its processes are to be judged, else "": root, the system's and people's."""
+        """The account of ``uid`` if it is to be judged, else "": root, the system's and people's."""
         if not pools.is_ordinary(uid):
             return ""
         try:
@@ -56,6 +63,21 @@ class Rules:
         if any(pools.is_of_pool(name, pool) for pool in self.pools):
             return name
         return (name or str(uid)) if any(first <= uid <= last for first, last in self.uids) else ""
+
+    def whose(self, uid: int) -> str:
+        """The account whose processes those of ``uid`` are, "" if they are not to be judged.
+
+        With newuidmap(1) an account's process takes any uid that subuid(5) lends the account, and would
+        otherwise be nobody's.
+        """
+        account = self.account_of(uid)
+        if account or not pools.is_ordinary(uid):
+            return account
+        for name, first, count in _lent(self.subordinate) if _is_nobodys(uid) else ():
+            if first <= uid < first + count and (lender := _uid_of(name)) and (account := self.account_of(lender)):
+                self.lenders[uid] = lender
+                return account
+        return ""
 
 
 def read(site: Site) -> Rules:
@@ -88,3 +110,29 @@ def _files(paths: list[str]) -> frozenset[tuple[int, int]]:
             continue
         found.add((status.st_dev, status.st_ino))
     return frozenset(found)
+
+
+def _lent(path: str) -> list[tuple[str, int, int]]:
+    """Account, first uid and count of each line of subuid(5); a line of another form lends nothing."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.split(":") for line in file.read().splitlines()]
+    except OSError:
+        return []
+    return [(line[0], int(line[1]), int(line[2])) for line in lines if len(line) == 3 and "".join(line[1:]).isdecimal()]
+
+
+def _is_nobodys(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return True
+    return False
+
+
+def _uid_of(name: str) -> int:
+    """The uid of an account by name or number, as subuid(5) has either; 0 if there is none."""
+    try:
+        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return 0

@@ -104,7 +104,7 @@ class Again:
 
     def __call__(self) -> list[Verdict]:
         """The account's verdicts of this moment."""
-        seen = snapshot.take(self._machine.rules.account_of)
+        seen = snapshot.take(self._machine.rules.whose)
         sight = self._machine.judge(seen, self._answers)
         if any(key(verdict.process) not in self._known for verdict in sight.strays_of(self._uid)):
             self._answers = self._machine.ask()

@@ -25,7 +25,7 @@ from tests.proof import LONG
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
-UID, OTHER_UID, OUTSIDER = 61011, 61012, 61013
+UID, OTHER_UID, OUTSIDER, LENT = 61011, 61012, 61013, 700_000
 ACCOUNTS = {UID: "cms001", OTHER_UID: "cms002"}
 PYTHON = os.path.realpath(sys.executable)
 READY = "print(flush=True); "
@@ -115,6 +115,18 @@ def test_a_process_between_two_accounts_is_its_real_uids(start):
     process = start(f"os.setresuid({UID}, {OTHER_UID}, {UID}); {SLEEP}", uid=0)
     verdict = verdicts()[process.pid]
     assert (verdict.account, verdict.process.effective_uid) == ("cms001", OTHER_UID)
+
+
+def test_a_uid_lent_by_subuid_is_no_place_to_hide(start, directory):
+    (directory / "subuid").write_text(f"nobody-here:{LENT - 9}:9\nbroken\n{UID}:{LENT}:65536\nalice:900000:65536\n")
+    rules = Rules(uids=((UID, UID),), subordinate=str(directory / "subuid"))
+    hidden = start(uid=LENT + 1)
+    start(uid=OUTSIDER)
+    (verdict,) = judge(snapshot.take(rules.whose), [Answer("slurm", [])], rules)
+    assert (verdict.process.pid, verdict.owner, verdict.account) == (hidden.pid, UID, str(UID))
+    assert verdict.reason == reasons.NO_JOB
+    assert (rules.whose(LENT - 1), rules.whose(900_000), rules.whose(OUTSIDER)) == ("", "", "")
+    assert rules.account_of(LENT + 1) == ""
 
 
 def test_people_outside_the_pools_and_root_acting_for_an_account_are_not_judged(start):

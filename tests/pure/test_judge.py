@@ -14,8 +14,8 @@ from gridwarden.prune.judge import judge, may_be_emptied
 from gridwarden.prune.rules import Rules
 from gridwarden.prune.snapshot import Seen, Snapshot
 
-CMS, ATLAS, ALICE = 20001, 20002, 1000
-ACCOUNTS = {CMS: "cms001", ATLAS: "atlas001"}
+CMS, ATLAS, ALICE, LENT = 20001, 20002, 1000, 165536
+ACCOUNTS = {CMS: "cms001", ATLAS: "atlas001", LENT: "cms001"}
 STEPD = "/usr/sbin/slurmstepd"
 SSHD = "/usr/sbin/sshd"
 QSUB_FILE, FUSE_FILE = (1, 100), (1, 101)
@@ -320,6 +320,20 @@ def test_an_account_is_emptied_only_when_nothing_acts_for_it_and_no_job_can_be_i
     assert not may(CMS, slurm(job(owner=None, roots=machine.root(machine.stepd))))
     machine.seen[payload].process.effective_uid = CMS  # a set-uid program of the one, run by the other's job
     assert not may(CMS, theirs)
+
+
+def test_who_took_a_uid_that_is_lent_to_an_account_is_that_accounts(machine):
+    machine.start(machine.init, uid=LENT)
+    rules = Rules(pools=("cms",))
+    rules.lenders[LENT] = CMS
+
+    def told(*answers: Answer) -> tuple[str, str, bool]:
+        (verdict,) = judge(machine.snapshot(), list(answers), rules)
+        return verdict.account, verdict.reason, may_be_emptied(LENT, [verdict], list(answers))
+
+    assert told(slurm()) == ("cms001", reasons.NO_JOB, True)
+    assert told(slurm(job(roots={99: 99}))) == ("cms001", reasons.LEFT_ITS_JOB, False)
+    assert told(Answer("pbs", [job(batch="pbs")])) == ("cms001", reasons.UNKNOWN, False)
 
 
 def test_a_chain_as_long_as_the_machine_allows_is_judged_too(machine):
