@@ -74,6 +74,7 @@ def every_kill(directory, set_up, work):
         if not killed:
             break
     assert call > 100
+    print(f"killed at {'each' if STEP == 1 else 'some'} of {call} system calls")
 
 
 def test_a_mapping_that_was_killed_anywhere_leaves_nothing_that_check_cannot_repair(memory):
