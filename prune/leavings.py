@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 10.0
 IPC_SECONDS = 5.0
+LAST_SECONDS = 0.5  # of the run, for putting on record what went
 HOUR = 3600.0
 DEFAULT_AGE_HOURS = "24"
 
@@ -51,14 +52,15 @@ def clear_leavings(machine: Machine, sight: Sight, report: Report) -> None:
 def _clear(machine: Machine, owner: Owner, places: Places, report: Report) -> None:
     hold = holds.why_held(machine.site, owner.account)
     limits = _limits(owner, machine.site, time.time())
-    old, left = ([], []) if hold else _old_enough(machine, owner, places, limits)
+    patience = machine.left() / (4 if report.acts else 1)  # to act, it is enough to know that there is something to do
+    old, left = ([], []) if hold else _old_enough(owner, places, limits, patience)
     paths = [f"{directory}/{name}" for directory, names in places.items() for name in names] if hold else old
-    if not report.acts:
+    if not report.acts or not (paths or left):
         report.left(owner.account, left)
         for path in paths:
             action = reporting.WOULD_QUARANTINE if hold else reporting.WOULD_REMOVE
             report.add(action, owner.account, path, detail=hold)
-    elif paths:
+    else:
         try:
             with register.AccountLock(machine.site["locks"][0], owner.account, min(LOCK_SECONDS, machine.left())):
                 sight = machine.look()
@@ -74,7 +76,7 @@ def _clear_locked(machine: Machine, owner: Owner, places: Places, limits: Limits
     """Do it, by the age and so by the holder of each file."""
     for before, whose in [(None, owner)] if hold else limits:
         recorder = Recorder(machine.site, whose)
-        gone, left = clear.files(whose, recorder, places, machine.deadline, hold=hold, before=before)
+        gone, left = clear.files(whose, recorder, places, machine.deadline - LAST_SECONDS, hold=hold, before=before)
         if not hold:
             removed, more = ipc.remove(owner.uid, owner.gid, IPC_SECONDS, before=before)
             recorder.removed(removed)
@@ -84,7 +86,8 @@ def _clear_locked(machine: Machine, owner: Owner, places: Places, limits: Limits
         for path in gone:
             report.add(action, owner.account, path, detail=hold, lease=whose.lease, subject=whose.subject)
         report.left(owner.account, left)
-        places = _without({*gone, *(path for path, _ in left)}, places)
+        if before != limits[-1][0]:
+            places = _without({*gone, *(path for path, _ in left)}, places)
 
 
 def _limits(owner: Owner, site: dict[str, list[str]], now: float) -> Limits:
@@ -95,12 +98,13 @@ def _limits(owner: Owner, site: dict[str, list[str]], now: float) -> Limits:
     return [*limits, (old, owner)] if old > former else limits
 
 
-def _old_enough(machine: Machine, owner: Owner, places: Places, limits: Limits) -> tuple[list[str], Left]:
-    """What would go."""
+def _old_enough(owner: Owner, places: Places, limits: Limits, seconds: float) -> tuple[list[str], Left]:
+    """What would go, and what could not or was not looked at in time, with why."""
     before = limits[-1][0]
+    deadline = time.monotonic() + seconds
     found, all_left = ipc.remove(owner.uid, owner.gid, IPC_SECONDS, before=before, dry_run=True)
     for directory, names in places.items():
-        old, left = remove.remove(owner.uid, owner.gid, directory, names, machine.deadline, before=before, dry_run=True)
+        old, left = remove.remove(owner.uid, owner.gid, directory, names, deadline, before=before, dry_run=True)
         found += old
         all_left += left
     return found, all_left

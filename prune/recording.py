@@ -78,7 +78,7 @@ class Recorder:
         facts = self._processes(outcome.killed.values(), outcome, why)
         at = None
         try:
-            at = self._write("kill", [{**fact, "signal": SIGKILL, **self._job()} for fact in facts])
+            at = self._write("kill", [{**fact, "signal": SIGKILL, **self._job()} for fact in facts], len(facts))
         finally:  # where the ledger fails, syslog is all that says so
             for fact in facts[:MOST_RECORDS]:
                 self._log("kill", "killed", at, fact)
@@ -87,20 +87,21 @@ class Recorder:
     def frozen(self, outcome: Outcome, why: str, hold: str) -> None:
         """Processes were stopped, since the account is on hold; those that stood still already are on record."""
         facts = self._processes([one for one in outcome.killed.values() if one.state not in STOPPED], outcome, why)
-        at = self._write("frozen", [{**fact, "hold": hold} for fact in facts])
+        at = self._write("frozen", [{**fact, "hold": hold} for fact in facts], len(facts))
         for fact in facts[:MOST_RECORDS]:
             self._log("kill", "frozen", at, {**fact, "hold": hold})
         self.left(outcome.left)
 
     def removed(self, paths: list[str]) -> None:
         """Files, directories or IPC objects were removed."""
-        at = self._write("removed", [{"path": path, **self._job()} for path in paths])
+        at = self._write("removed", [{"path": path, **self._job()} for path in paths[:MOST_RECORDS]], len(paths))
         if paths:
             self._log("clean-up", "removed", at, {"files": len(paths)})
 
     def quarantined(self, moved: list[tuple[str, str]], hold: str) -> None:
         """Files were moved (from, to), since the account is on hold."""
-        at = self._write("quarantined", [{"path": path, "into": into, "hold": hold} for path, into in moved])
+        facts: Facts = [{"path": path, "into": into, "hold": hold} for path, into in moved[:MOST_RECORDS]]
+        at = self._write("quarantined", facts, len(moved))
         if moved:
             self._log("clean-up", "quarantined", at, {"files": len(moved), "hold": hold})
 
@@ -124,14 +125,14 @@ class Recorder:
             facts.append({**trace.fields(process, outcome.command_lines), **about})
         return facts
 
-    def _write(self, kind: str, facts: Facts) -> tuple[int, str] | None:
-        """Append one record a fact; the number and hash of the last."""
+    def _write(self, kind: str, facts: Facts, number: int) -> tuple[int, str] | None:
+        """Append one record a fact, and how many more of the ``number`` there are; number and hash of the last."""
         about: dict[str, Value] = {
             "account": self._owner.account, "uid": self._owner.uid, "lease": self._owner.lease
         }  # fmt: skip
         entries = [(kind, {**about, **fact}) for fact in facts[:MOST_RECORDS]]
-        if len(facts) > MOST_RECORDS:
-            more = f"there are {len(facts) - MOST_RECORDS} more"
+        if number > MOST_RECORDS:
+            more = f"there are {number - MOST_RECORDS} more"
             entries.append(("gap", _gap(f"{kind} records of account {self._owner.account}", more)))
         return self._append(entries)
 

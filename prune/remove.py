@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SET_ID = stat.S_ISUID | stat.S_ISGID
 DEEPEST = 200  # levels, each a descriptor held open
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
+MOST_NAMED = 100  # of what was not reached; how many there are says more than a million names
 TOO_YOUNG = "too young"
 
 
@@ -64,10 +65,13 @@ def remove(
         uid, gid, [], _remover(uid, directory, names, deadline, before, dry_run=dry_run), seconds + HANGING_SECONDS
     )
     told = [whole.decode("utf-8", "replace") for whole in report.split(b"\0")[:-1]]
-    paths = [f"{directory}/{name}" for name in names]
-    removed = [path for path, why in zip(paths, told, strict=False) if not why]
-    left = [(path, why) for path, why in zip(paths, told, strict=False) if why not in ("", TOO_YOUNG)]
-    left += [(path, "not reached in time") for path in paths[len(told) :]]
+    removed = [f"{directory}/{name}" for name, why in zip(names, told, strict=False) if not why]
+    left = [(f"{directory}/{name}", why) for name, why in zip(names, told, strict=False) if why not in ("", TOO_YOUNG)]
+    unreached = names[len(told) :]
+    if len(unreached) > MOST_NAMED:
+        left.append((directory, f"{len(unreached)} files and directories in it were not reached in time"))
+    else:
+        left += [(f"{directory}/{name}", "not reached in time") for name in unreached]
     return removed, left
 
 

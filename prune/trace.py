@@ -1,13 +1,12 @@
 """What is to be remembered of processes that are about to be killed, as records have it.
 
-A process can make whoever reads its command line wait for ever (its arguments may lie in a mapped file of a
-file system that does not answer), so a child of ours reads, and is given up when it does not come back.
+Whoever reads a command line waits while its process hangs in the kernel and holds the lock of its memory, as
+one may on a dead file server.  So a child of ours reads them, and is given up when it does not come back.
 """
 
 from __future__ import annotations
 
 import os
-import time
 
 from gridwarden import child, proc
 from gridwarden.prune import command_line
@@ -21,22 +20,14 @@ if TYPE_CHECKING:
     CommandLines = dict[tuple[int, int], str]
 
 LONGEST_READ = 4096  # bytes of a command line
-PATIENCE_SECONDS = 0.5  # with a process whose command line cannot be read
-MOST_HANGING = 4  # processes for which we wait in one call
 
 
 def command_lines(processes: list[proc.Process], seconds: float) -> CommandLines:
     """(pid, start) -> command line without secrets; without those that are gone or cannot be read."""
-    deadline = time.monotonic() + seconds
     found: CommandLines = {}
-    waiting = processes
-    for _ in range(MOST_HANGING):
-        left = min(PATIENCE_SECONDS + len(waiting) / 1000, deadline - time.monotonic())
-        if not waiting or left <= 0:
-            break
-        report, _ = child.run(_tell(waiting), left)
-        done = _take(report, waiting, found)
-        waiting = waiting[done + 1 :]  # without the one that it was reading
+    if processes:
+        report, _ = child.run(_tell(processes), seconds)
+        _enter(report, processes, found)
     return found
 
 
@@ -63,20 +54,17 @@ def _tell(processes: list[proc.Process]) -> Callable[[int], None]:
     return tell
 
 
-def _take(report: bytes, processes: list[proc.Process], found: CommandLines) -> int:
-    """Enter what was reported of the first processes; how many that were."""
+def _enter(report: bytes, processes: list[proc.Process], found: CommandLines) -> None:
+    """Enter what was reported, of the first processes or of all."""
     at = 0
-    for done, process in enumerate(processes):
+    for process in processes:
         newline = report.find(b"\n", at)
-        if newline == -1:
-            return done
-        length = int(report[at:newline])
+        length = int(report[at:newline]) if newline != -1 else -1
         at = newline + 1 + max(length, 0)
-        if at > len(report):
-            return done
+        if newline == -1 or at > len(report):
+            return
         if length >= 0:
             found[process.pid, process.start] = command_line.shown(report[newline + 1 : at])
-    return len(processes)
 
 
 def _command_line(process: proc.Process) -> bytes | None:

@@ -1,0 +1,166 @@
+"""What accounts left behind is found and cleared away in time, whatever it is and whatever does not answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from gridwarden.prune import files, holds, ipc, remove
+from tests.parts.test_prune_command import STRAYS_UID, Node, node
+from tests.proof import LONG
+from tests.proof.silent import dead_mount
+
+__all__ = ["node"]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users: needs root")
+
+UID = STRAYS_UID
+MANY = 1_000_000 if LONG else 20_000
+SECONDS = 10 if LONG else 5  # the shortest that a site may set
+
+
+@pytest.fixture
+def place(node: Node) -> Path:
+    """A scratch directory that users can reach."""
+    return node.scratch
+
+
+def test_a_dead_mount_costs_its_share_of_the_time_and_the_rest_is_cleared_away(node: Node) -> None:
+    dead = node.base / "dead"
+    dead.mkdir()
+    node.configure(prune_scratch_age_hours="0", scratch=str(dead), prune_seconds=str(SECONDS))
+    shared = Path("/dev/shm/of-a-stray")
+    shared.touch()
+    os.chown(shared, UID, UID)
+    stray = node.run(UID)
+    with dead_mount(dead):
+        began = time.monotonic()
+        code, output, _ = node.prune()
+        took = time.monotonic() - began
+    assert code == 1
+    assert f"{dead}" in output
+    assert "does not answer" in output
+    assert not shared.exists()
+    assert stray.wait(10) == -9
+    if LONG:
+        assert took < SECONDS + 1
+
+
+def test_a_mount_that_dies_below_a_users_directory_ends_at_the_deadline(node: Node) -> None:
+    own = node.scratch / "own"
+    (own / "dead").mkdir(parents=True)
+    (own / "file").touch()
+    for path in (own / "dead", own):
+        os.chown(path, UID, UID)
+    node.configure(prune_scratch_age_hours="0", prune_seconds=str(SECONDS))
+    time.sleep(0.05)
+    with dead_mount(own / "dead"):
+        code, output, _ = node.prune()
+    assert code == 1
+    assert f"{own}" in output
+
+
+def test_more_files_than_there_is_time_for_end_at_the_deadline_with_the_rest_reported(node: Node, place: Path) -> None:
+    if LONG:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777,nr_inodes=0", "scratch", str(place)], check=True)
+    try:
+        make = "import os, sys\nfor i in range(int(sys.argv[2])): os.close(os.open(f'{sys.argv[1]}/{i}', os.O_CREAT))"
+        subprocess.run(["/usr/bin/env", "python3", "-c", make, str(place), str(MANY)], user=UID, group=UID, check=True)
+        names = [str(number) for number in range(MANY)]
+        began = time.monotonic()
+        removed, left = remove.remove(UID, UID, str(place), names, began + (SECONDS if LONG else 0.05))
+        took = time.monotonic() - began
+        unreached = MANY - len(removed) - (len(left) - 1)  # the one that it was at is named, if time ran out in it
+        assert left[-1] == (str(place), f"{unreached} files and directories in it were not reached in time")
+        assert len(os.listdir(place)) == MANY - len(removed)
+        if LONG:
+            print(f"\n{len(removed)} of {MANY} files removed in {took:.2f} s, the deadline being {SECONDS} s")
+            assert took < SECONDS + 1
+    finally:
+        if LONG:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.skipif(not LONG, reason="a million files: make proof")
+def test_a_million_files_end_the_whole_run_at_its_deadline_and_each_run_gets_further(node: Node, place: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777,nr_inodes=0", "scratch", str(place)], check=True)
+    try:
+        make = "import os, sys\nfor i in range(int(sys.argv[2])): os.close(os.open(f'{sys.argv[1]}/{i}', os.O_CREAT))"
+        subprocess.run(["/usr/bin/env", "python3", "-c", make, str(place), str(MANY)], user=UID, group=UID, check=True)
+        node.configure(prune_scratch_age_hours="0", prune_seconds=str(SECONDS))
+        there = [MANY]
+        while there[-1] and len(there) < 20:
+            began = time.monotonic()
+            code, _, _ = node.prune()
+            took = time.monotonic() - began
+            there.append(len(os.listdir(place)))
+            print(f"\n{there[-2] - there[-1]} of {there[-2]} files removed in a run of {took:.2f} s, exit code {code}")
+            assert took < SECONDS + 1
+            assert there[-1] < there[-2]
+        assert there[-1] == 0
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_each_users_files_are_found_in_one_listing_and_nobody_elses(place: Path) -> None:
+    for name, uid in (("a", UID), ("b\nc", UID), ("\udcff", UID), ("other", UID + 1), ("root", 0)):
+        (place / name).touch()
+        os.chown(place / name, uid, uid)
+    (place / "link").symlink_to("/etc/passwd")
+    os.lchown(place / "link", UID, UID)
+    found, left = files.find(lambda uid: uid == UID, [str(place), f"{place}/../scratch", "/nowhere"], 10)
+    assert left == []
+    assert {uid: sorted(names) for uid, places in found.items() for names in places.values()} == {
+        UID: ["a", "b\nc", "link", "\udcff"]
+    }
+
+
+def test_a_name_that_changes_hands_is_not_taken_from_its_new_owner(place: Path) -> None:
+    (place / "name").touch()
+    assert remove.remove(UID, UID, str(place), ["name"], time.monotonic() + 5)[1] == [
+        (f"{place}/name", "belongs to someone else now")
+    ]
+    assert holds.quarantine(UID, "gwt1", str(place), ["name"], time.monotonic() + 5)[1] == [
+        (f"{place}/name", "belongs to someone else now")
+    ]
+    assert (place / "name").exists()
+
+
+def test_a_quarantine_that_somebody_else_put_there_is_not_used(place: Path) -> None:
+    (place / "evidence").touch()
+    os.chown(place / "evidence", UID, UID)
+    (place / holds.QUARANTINE).mkdir()
+    os.chown(place / holds.QUARANTINE, UID, UID)
+    moved, left = holds.quarantine(UID, "gwt1", str(place), ["evidence"], time.monotonic() + 5)
+    assert moved == []
+    assert "not root's alone" in left[0][1]
+    assert (place / "evidence").exists()
+
+
+def test_what_is_kept_is_the_thing_itself_not_what_it_leads_to(place: Path) -> None:
+    (place / "link").symlink_to("/etc/passwd")
+    os.lchown(place / "link", UID, UID)
+    ((_, into),), left = holds.quarantine(UID, "gwt1", str(place), ["link"], time.monotonic() + 5)
+    assert left == []
+    assert Path(into).readlink() == Path("/etc/passwd")
+
+
+def test_system_v_objects_go_by_their_age(node: Node) -> None:
+    made = ["ipcmk", "--shmem", "4096", "--queue", "--semaphore", "1", "--mode", "0600"]
+    subprocess.run(made, user=UID, group=UID, check=True, capture_output=True)
+    try:
+        own = [one for one in ipc.everything() if UID in one.uids]
+        assert ipc.remove(UID, UID, 5, before=min(one.used for one in own)) == ([], [])
+        node.configure(prune_scratch_age_hours="24")
+        assert node.prune()[0] == 0
+        assert len([one for one in ipc.everything() if UID in one.uids]) == 3
+        node.configure(prune_scratch_age_hours="0")
+        time.sleep(1.1)  # their times are whole seconds
+        assert node.prune()[0] == 0
+        assert [one for one in ipc.everything() if UID in one.uids] == []
+    finally:
+        ipc.remove(UID, UID, 5)
