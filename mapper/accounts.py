@@ -13,16 +13,13 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gridwarden import reasons
+from gridwarden import pools, reasons
 from gridwarden.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gridwarden.mapper.gridmapdir import Gridmapdir
-
-FIRST_ORDINARY_UID = 1000
-NOBODY = 65534
 
 
 class Users(Protocol):
@@ -99,24 +96,18 @@ def usable(name: str, users: Users, *, known: bool = False) -> Account:
         raise Refused(
             reasons.ACCOUNT_UNKNOWN, f"{name} has no passwd entry", f"create the user {name}, or take its file away"
         ) from None
-    if user.pw_uid < FIRST_ORDINARY_UID or user.pw_uid == NOBODY or user.pw_gid == 0:
+    if not pools.is_ordinary(user.pw_uid) or user.pw_gid == 0:
         raise Refused(reasons.ACCOUNT_PRIVILEGED, f"{name} has uid {user.pw_uid} and gid {user.pw_gid}")
     if first != name:  # who shares a uid shares everything
         raise Refused(reasons.ACCOUNT_UNKNOWN, f"{name} is not a user of its own: uid {user.pw_uid} is {first}")
     return Account(name, user.pw_uid, user.pw_gid)
 
 
-def is_of_pool(name: str, pool: str) -> bool:
-    """Whether ``name`` is that of an account of ``pool``."""
-    number = name.removeprefix(pool)
-    return number != name and number.isascii() and number.isdigit()
-
-
 def survey(entries: Iterable[tuple[str, int]], pool: str) -> Survey:
     """Sort the accounts of ``pool`` among (name, inode) ``entries`` into free and taken."""
     entries = list(entries)
     names = Counter(inode for _, inode in entries)
-    inodes = {name: inode for name, inode in entries if is_of_pool(name, pool)}
+    inodes = {name: inode for name, inode in entries if pools.is_of_pool(name, pool)}
     free = [name for name, inode in inodes.items() if names[inode] == 1]
     return Survey(free, list(inodes))
 

@@ -11,8 +11,8 @@ import os
 import random
 from typing import TYPE_CHECKING
 
+from gridwarden import pools
 from gridwarden.errors import Unavailable
-from gridwarden.mapper import accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ def probable(directory: Gridmapdir, pool: str) -> Iterator[str]:
         known = os.fstat(descriptor).st_size // WIDTH
         for place in places(known, min(known, max(LEAST, known // SHARE))):
             account = os.pread(descriptor, WIDTH, place * WIDTH).rstrip().decode("ascii", "replace")
-            if accounts.is_of_pool(account, pool):
+            if pools.is_of_pool(account, pool):
                 yield account
 
 

@@ -10,8 +10,8 @@ import os
 import resource
 
 from gridwarden.become import become
+from gridwarden.pools import NOBODY
 
-NOBODY = 65534
 MEMORY = 512 * 1024 * 1024  # of addresses, not of pages: the interpreter alone maps more than a tenth of it
 DESCRIPTORS = 32
 

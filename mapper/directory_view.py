@@ -10,7 +10,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper import cooling
-from gridwarden.mapper.accounts import is_of_pool, may_be_account
+from gridwarden.mapper.accounts import may_be_account
+from gridwarden.pools import is_of_pool
 
 if TYPE_CHECKING:
     from gridwarden.holders import Holder

@@ -22,7 +22,7 @@ import pwd
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import holders, reasons
+from gridwarden import holders, pools, reasons
 from gridwarden.errors import Refused
 from gridwarden.holders import Holder
 from gridwarden.mapper import accounts, bans, lending, linking, names, naming, policy, publishing
@@ -170,7 +170,7 @@ def checked(account: str, pool: str, identity: Identity, users: Users, *, known:
 
     Raises Refused when the lease is of another pool, or nobody may use the account.
     """
-    if not accounts.is_of_pool(account, pool):
+    if not pools.is_of_pool(account, pool):
         raise Refused(
             reasons.LEASE_IN_OTHER_POOL,
             f"{identity.subject} holds {account}, and the policy now says pool {pool}",

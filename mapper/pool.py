@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gridwarden.errors import BadQuestion, ConfigurationError
-from gridwarden.mapper.accounts import FIRST_ORDINARY_UID, NOBODY, is_of_pool, may_be_account
+from gridwarden.mapper.accounts import may_be_account
+from gridwarden.pools import FIRST_ORDINARY_UID, NOBODY, is_of_pool
 
 if TYPE_CHECKING:
     import grp

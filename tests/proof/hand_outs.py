@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from gridwarden import pools
 from gridwarden.errors import GridwardenError
 from gridwarden.mapper import accounts, linking
 from gridwarden.mapper.mapping import map_identity, silent
@@ -166,7 +167,7 @@ def mapper(me: str, stage: Stage) -> None:
             lease = map_identity(who, stage.site, silent, stage.users)
         except GridwardenError as refused:
             free = invariant.free_throughout(before, invariant.free_since(stage.site.gridmapdir))
-            idle = [account for account in free if accounts.is_of_pool(account, pool)]
+            idle = [account for account in free if pools.is_of_pool(account, pool)]
             full = str(refused).startswith("pool-full") and not idle
             stage.journal.write(*(["full"] if full else ["wrong", me, f"{who.subject} {refused} though {idle} free"]))
             stage.clock.arrived(slot)
