@@ -19,6 +19,7 @@ from gridwarden.mapper.findings import (
     REMOVE_LEASE_FILE,
     RESTORE_LEASE,
     UNPROVEN,
+    WRITE_CLAIM,
     WRITE_HOLDER,
     WRITE_LEASE_FILE,
     Finding,
@@ -38,6 +39,7 @@ def judge(seen: Seen) -> list[Finding]:
         *odd_files(seen),
         *(finding for names in by_inode(seen.files) for finding in check_links.judge(names, seen)),
         *lease_files(seen),
+        *registry(seen),
         *holder_files(seen),
         *accounts(seen),
     ]
@@ -89,6 +91,20 @@ def lease_files(seen: Seen) -> Iterator[Finding]:
                 yield Finding(UNPROVEN, name, account, detail, "", "the next mapping of that identity adopts it")
             else:
                 yield Finding("lease-not-ours", name, account, detail, "", f"gridwarden lease release {account}")
+
+
+def registry(seen: Seen) -> Iterator[Finding]:
+    """The registry of exact identities against what the lease files say once more."""
+    for name, lease in seen.leases.items():
+        if not lease or not lease.scheme or name not in seen.files:
+            continue
+        claim = seen.claims.get(name)
+        if claim is None:
+            detail = f"the registry has nobody under this name, and the lease file says {lease.scheme} {lease.subject}"
+            yield Finding("claim-lost", name, lease.account, detail, WRITE_CLAIM)
+        elif claim != f"{lease.scheme}\n{lease.subject}".encode("utf-8", "surrogateescape"):
+            detail = f"the lease file says {lease.subject}, the registry {identity_text(claim)}"
+            yield Finding("two-identities", name, lease.account, detail, "", "ban both until you know whose jobs ran")
 
 
 def unlinked(name: str, seen: Seen, cooling_now: set[tuple[str, str]]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ RESTORE_LEASE = "restore-lease"
 TAKE_AWAY = "take-away"
 WRITE_LEASE_FILE = "write-lease-file"
 REMOVE_LEASE_FILE = "remove-lease-file"
+WRITE_CLAIM = "write-claim"
 WRITE_HOLDER = "write-holder"
 REMOVE_HOLDER = "remove-holder"
 NOTE = "note"
@@ -20,6 +21,7 @@ REPAIRS = {
     TAKE_AWAY: "take that link away",
     WRITE_LEASE_FILE: "write the lease file again",
     REMOVE_LEASE_FILE: "remove the lease file",
+    WRITE_CLAIM: "write that into the registry again",
     WRITE_HOLDER: "write the holder file with the account's present inode",
     REMOVE_HOLDER: "remove the holder file, which finishes the release",
     NOTE: "record it now",

@@ -88,9 +88,9 @@ def collision(identity: Identity, other: str) -> Refused:
     )
 
 
-def exact(identity: Identity) -> bytes:
+def exact(whose: Identity | LeaseFile) -> bytes:
     """The bytes by which the registry knows an identity."""
-    return f"{identity.scheme}\n{identity.subject}".encode("utf-8", "surrogateescape")
+    return f"{whose.scheme}\n{whose.subject}".encode("utf-8", "surrogateescape")
 
 
 def read_lease(directory: Gridmapdir, name: str) -> LeaseFile | None:

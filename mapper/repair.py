@@ -139,6 +139,8 @@ def act(directory: Gridmapdir, finding: Finding, now: Seen, site: SiteValues) ->
         names.write_lease(directory, name, right_lease_file(name, account, now))
     elif finding.repair == findings.REMOVE_LEASE_FILE:
         names.forget_lease(directory, name)
+    elif finding.repair == findings.WRITE_CLAIM and (lease := now.leases[name]):
+        directory.create_own(names.NAMES, name, names.exact(lease))
     elif finding.repair == findings.WRITE_HOLDER:
         holder = now.holders[account]
         holder.inode = now.files[account].inode

@@ -66,6 +66,16 @@ def test_what_a_killed_program_began_to_write_is_removed_once_nobody_can_be_at_i
     assert new.exists()
 
 
+def test_a_name_lost_from_the_registry_is_the_same_persons_again(site, users):
+    lease = asked(site, ANNA, users)
+    claim = site.gridmapdir / ".gridwarden" / "names" / lease.name
+    before = claim.read_bytes()
+    claim.unlink()
+    assert repaired(site, users) == ["claim-lost"]
+    assert claim.read_bytes() == before
+    assert asked(site, ANNA, users).lease_id == lease.lease_id
+
+
 def test_of_three_links_the_one_that_was_handed_out_stays(site, users):
     found = asked(site, ANNA, users)
     lcmaps_links(site, found.account, BELA)

@@ -73,6 +73,15 @@ def test_a_lease_of_another_program_is_a_fault_only_where_the_site_does_not_foll
     assert (kind in findings.NOT_FAULTS) == adopts
 
 
+def test_a_registry_that_lost_a_name_has_it_again_from_the_lease_file():
+    said = {ANNA: lease_file()._replace(scheme="x509", subject="/CN=Anna")}
+    directory = files(_7=["cms001", ANNA])
+    assert not found(directory, claims=CLAIMS, leases=said, holders=held())
+    assert found(directory, leases=said, holders=held()) == [("claim-lost", ANNA, findings.WRITE_CLAIM)]
+    other = {ANNA: said[ANNA]._replace(subject="/CN=ANNA")}
+    assert found(directory, claims=CLAIMS, leases=other, holders=held()) == [("two-identities", ANNA, "")]
+
+
 def test_a_fixed_account_needs_no_link():
     fixed = held("cmsprod")
     fixed["cmsprod"].name, fixed["cmsprod"].inode = "", 0
