@@ -60,13 +60,12 @@ class Tree:
         self.members: dict[int, list[int]] = {}
         self.rootless: list[int] = []
         for pid, one in seen.items():
-            leader = seen.get(one.process.session)
             if parent_of(one, seen):
                 self.children.setdefault(one.process.parent, []).append(pid)
             elif pid not in (INIT, KERNEL):
                 self.rootless.append(pid)  # its parent went while it was read, or is in another pid namespace
-            if leader and leader.process.start <= one.process.start:
-                self.members.setdefault(one.process.session, []).append(pid)
+            # While a session has a member, nobody else gets its leader's number.
+            self.members.setdefault(one.process.session, []).append(pid)
 
     def below(self, pids: Iterable[int]) -> set[int]:
         """These processes and all that descend from them."""
@@ -89,7 +88,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
     jobs = [job for answer in answers for job in answer.jobs]
     of_jobs = _of_jobs(snapshot, tree, jobs, rules)
     below_daemons = tree.below(_batch_daemons(snapshot, rules))
-    below_logins = tree.below(_run_by_root(snapshot, LOGIN_DAEMONS)) if rules.spare_logins else set()
+    below_logins = tree.below(_run_by_root(snapshot, LOGIN_DAEMONS))
     uncertain = tree.below(tree.rootless)
     doubted = _doubted(answers)
     verdicts = []

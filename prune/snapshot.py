@@ -57,14 +57,16 @@ def take(account_of: Callable[[int], str]) -> Snapshot:
     owners = proc.by_owner()
     accounts = {real: account for real in {real for real, _ in owners} if (account := account_of(real))}
     seen: dict[int, Seen] = {}
-    wanted = [pid for (real, _), pids in owners.items() if real in accounts for pid in pids]
+    _read_with_ancestors(
+        [pid for (real, _), pids in owners.items() if real in accounts for pid in pids], seen, accounts
+    )
     for _ in range(ROUNDS):
-        _read_with_ancestors(wanted, seen, accounts)
-        wanted = [pid for pid, one in seen.items() if parent_of(one, seen) is None and one.process.parent]
-        if not wanted:
+        lost = [pid for pid, one in seen.items() if one.process.parent and not parent_of(one, seen)]
+        if not lost:
             break
-        for pid in wanted:
+        for pid in lost:
             del seen[pid]
+        _read_with_ancestors(lost, seen, accounts)
     return Snapshot(seen, accounts)
 
 

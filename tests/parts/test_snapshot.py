@@ -178,6 +178,16 @@ def test_ancestors_and_the_leader_of_the_session_are_read_with_their_files(start
     )
 
 
+def test_an_orphan_in_the_session_that_roots_own_process_leads_is_that_jobs(start):
+    # slurmstepd leads the session of a step that makes none of its own.
+    orphan = f"os.fork() or (become({UID}), os.fork() and os._exit(0), print(os.getpid(), flush=True)); time.sleep(600)"
+    root = start(orphan, uid=0)
+    child = int(root.first_line)
+    until(lambda: proc.read(child).parent != root.pid and proc.read(proc.read(child).parent).real_uid == 0)
+    assert verdicts(live_job(root.pid))[child].reason == reasons.JOB_SESSION
+    assert verdicts()[child].reason == reasons.NO_JOB
+
+
 def test_what_roots_daemon_started_lives_though_the_daemon_was_upgraded_under_it(start, directory):
     daemon = directory / "slurmstepd"
     shutil.copyfile("/bin/bash", daemon)
@@ -300,7 +310,7 @@ def test_no_process_of_a_live_job_is_called_a_stray_while_it_forks_orphans_and_e
     for _ in range(SNAPSHOTS):
         for verdict in verdicts(answer).values():
             judged += 1
-            assert not verdict.stray, f"{verdict.process.command}: {verdict.reason}"
+            assert verdict.reason == reasons.BELOW_JOB_ROOT, verdict.process.command
     assert judged > SNAPSHOTS * 2
 
 

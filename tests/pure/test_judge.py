@@ -322,6 +322,19 @@ def test_an_account_is_emptied_only_when_nothing_acts_for_it_and_no_job_can_be_i
     assert not may(CMS, theirs)
 
 
+def test_files_of_an_account_that_has_no_process_are_nobodys_only_when_everybody_said_so(machine):
+    assert may_be_emptied(CMS, [], [slurm()])
+    assert not may_be_emptied(CMS, [], [])
+    assert not may_be_emptied(CMS, [], [slurm(), Answer("pbs", [], "it hangs")])
+
+
+def test_root_and_the_systems_users_are_never_judged_whatever_the_site_configures():
+    rules = Rules(uids=((0, 99_999),))
+    assert [rules.account_of(uid) for uid in (0, 1, 999, 65534)] == [""] * 4
+    assert rules.account_of(54321) == "54321"
+    assert Rules().account_of(54321) == ""
+
+
 def test_who_took_a_uid_that_is_lent_to_an_account_is_that_accounts(machine):
     machine.start(machine.init, uid=LENT)
     rules = Rules(pools=("cms",))
