@@ -15,7 +15,6 @@ EXEMPT_CGROUP = "exempt-cgroup"
 LOGIN_SESSION = "login-session"
 SUBMIT_HELPER = "submit-helper"
 UNKNOWN = "unknown"
-ON_HOLD = "on-hold"
 LEFT_ITS_JOB = "left-its-job"
 NO_JOB = "no-job"
 
@@ -30,7 +29,6 @@ SENTENCES = {
     LOGIN_SESSION: "it is in a login session, which the site spares",
     SUBMIT_HELPER: "it is a helper of a submit command, which the site allows",
     UNKNOWN: "it cannot be told whether a job accounts for it",
-    ON_HOLD: "its account is on hold: it is stopped, and kept for the incident",
     LEFT_ITS_JOB: "a job of its account runs here, and nothing ties it to that job",
     NO_JOB: "no job of its account runs here",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import shlex
 import shutil
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from gridwarden import cli, load_settings
 from gridwarden.hooks import install
+from gridwarden.prune import report
+from gridwarden.prune.commands import prune_command
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "site-configs").iterdir())
 
@@ -31,14 +34,28 @@ def test_the_lines_for_slurm_are_those_that_hooks_install_asks_for(example: Path
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
 def test_cron_runs_commands_and_options_that_there_are(example: Path) -> None:
-    lines = [line for line in (example / "cron").read_text().splitlines() if " root gridwarden " in line]
+    lines = [line for line in (example / "cron").read_text().splitlines() if " root gridwarden" in line]
     assert lines
     for line in lines:
-        words = shlex.split(line.partition(" root gridwarden ")[2])
-        command: click.Command = cli.gridwarden
+        program, *words = shlex.split(line.partition(" root ")[2])
+        command: click.Command = {"gridwarden": cli.gridwarden, "gridwarden-prune": prune_command}[program]
         with click.Context(command) as context:
             while isinstance(command, click.Group):
                 found = command.get_command(context, words.pop(0))
                 assert found is not None, line
                 command = found
             command.make_parser(context).parse_args(words)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_the_timer_starts_the_service_beside_it_and_the_service_the_pruner(example: Path) -> None:
+    units = {path.suffix: configparser.ConfigParser(strict=True) for path in example.glob("gridwarden-prune.*")}
+    for suffix, unit in units.items():
+        unit.read(example / f"gridwarden-prune{suffix}")
+    assert set(units) == {".service", ".timer"}
+    assert units[".service"]["Service"]["ExecStart"].endswith("/gridwarden-prune")
+    assert units[".service"]["Service"]["SuccessExitStatus"].split() == [
+        str(report.SOMETHING_LEFT),
+        str(report.CANNOT_TELL),
+    ]
+    assert units[".timer"]["Install"]["WantedBy"] == "timers.target"

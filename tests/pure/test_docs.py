@@ -13,6 +13,7 @@ import click
 import pytest
 
 from gridwarden import cli, errors
+from gridwarden.prune import reasons as verdicts
 from gridwarden.prune.commands import prune_command
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -69,6 +70,11 @@ def test_every_option_says_what_it_is_for() -> None:
 def test_every_exit_code_is_documented_and_no_other() -> None:
     rows = [line.split("|")[1].strip() for line in (DOCS / "exit-codes.md").read_text().splitlines() if "|" in line]
     assert {int(cell) for cell in rows if cell.isdigit()} == exit_codes()
+
+
+def test_every_reason_of_a_verdict_is_explained_and_no_other() -> None:
+    table = (DOCS / "prune.md").read_text().partition("## What each reason means")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(verdicts.SENTENCES)
 
 
 def test_every_syslog_event_and_its_literal_outcomes_are_documented() -> None:
