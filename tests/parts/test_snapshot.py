@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from gridwarden import proc
 from gridwarden.batch.evidence import Answer, LiveJob
+from gridwarden.pools import is_ordinary
 from gridwarden.prune import reasons, snapshot
 from gridwarden.prune.judge import Verdict, judge
 from gridwarden.prune.rules import Rules, read
@@ -127,6 +129,9 @@ def test_a_uid_lent_by_subuid_is_no_place_to_hide(start, directory):
     assert verdict.reason == reasons.NO_JOB
     assert (rules.whose(LENT - 1), rules.whose(900_000), rules.whose(OUTSIDER)) == ("", "", "")
     assert rules.account_of(LENT + 1) == ""
+    people = [user.pw_uid for user in pwd.getpwall() if is_ordinary(user.pw_uid)]
+    (directory / "subuid").write_text(f"{UID}:1000:4000000000\n")
+    assert {rules.whose(uid) for uid in people} <= {""}
 
 
 def test_people_outside_the_pools_and_root_acting_for_an_account_are_not_judged(start):
@@ -180,8 +185,17 @@ def test_ancestors_and_the_leader_of_the_session_are_read_with_their_files(start
 
 def test_an_orphan_in_the_session_that_roots_own_process_leads_is_that_jobs(start):
     # slurmstepd leads the session of a step that makes none of its own.
-    orphan = f"os.fork() or (become({UID}), os.fork() and os._exit(0), print(os.getpid(), flush=True)); time.sleep(600)"
-    root = start(orphan, uid=0)
+    code = f"""
+if os.fork():
+    os.wait()
+else:
+    become({UID})
+    if os.fork():
+        os._exit(0)
+    print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+    root = start(f"exec({code!r})", uid=0)
     child = int(root.first_line)
     until(lambda: proc.read(child).parent != root.pid and proc.read(proc.read(child).parent).real_uid == 0)
     assert verdicts(live_job(root.pid))[child].reason == reasons.JOB_SESSION
