@@ -8,7 +8,7 @@ nothing; a parent, a session and a control group are the kernel's own words.
 from __future__ import annotations
 
 from gridwarden.prune import reasons
-from gridwarden.prune.snapshot import parent_of
+from gridwarden.prune.snapshot import acts_as, parent_of
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -94,12 +94,13 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
     verdicts = []
     for pid, one in snapshot.seen.items():
         process = one.process
-        account = snapshot.accounts.get(process.real_uid)
-        if not account or process.has_ended():
+        uid = acts_as(process.real_uid, process.effective_uid, snapshot.accounts)
+        if not uid or process.has_ended():
             continue
-        owner = rules.lenders.get(process.real_uid, process.real_uid)
-        job = ""
-        if pid in of_jobs:
+        account, owner, job = snapshot.accounts[uid], rules.lenders.get(uid, uid), ""
+        if process.real_uid != uid:
+            reason = reasons.OUTSIDER
+        elif pid in of_jobs:
             reason, job = of_jobs[pid]
         elif pid in below_daemons:
             reason = reasons.BELOW_BATCH_DAEMON

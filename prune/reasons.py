@@ -14,6 +14,7 @@ EXEMPT_COMMAND = "exempt-command"
 EXEMPT_CGROUP = "exempt-cgroup"
 LOGIN_SESSION = "login-session"
 SUBMIT_HELPER = "submit-helper"
+OUTSIDER = "outsider"
 UNKNOWN = "unknown"
 LEFT_ITS_JOB = "left-its-job"
 NO_JOB = "no-job"
@@ -28,6 +29,7 @@ SENTENCES = {
     EXEMPT_CGROUP: "the site exempts its control group",
     LOGIN_SESSION: "it is in a login session, which the site spares",
     SUBMIT_HELPER: "it is a helper of a submit command, which the site allows",
+    OUTSIDER: "somebody outside the pools runs it, by a set-uid program of the account",
     UNKNOWN: "it cannot be told whether a job accounts for it",
     LEFT_ITS_JOB: "a job of its account runs here, and nothing ties it to that job",
     NO_JOB: "no job of its account runs here",

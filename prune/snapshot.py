@@ -12,7 +12,7 @@ from gridwarden import proc
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 ROUNDS = 8  # of looking again for a parent that ended while its child was read
 
@@ -55,11 +55,10 @@ def take(account_of: Callable[[int], str]) -> Snapshot:
     Raises Unavailable when /proc does not show everyone.
     """
     owners = proc.by_owner()
-    accounts = {real: account for real in {real for real, _ in owners} if (account := account_of(real))}
+    accounts = {uid: account for uid in {uid for uids in owners for uid in uids} if (account := account_of(uid))}
     seen: dict[int, Seen] = {}
-    _read_with_ancestors(
-        [pid for (real, _), pids in owners.items() if real in accounts for pid in pids], seen, accounts
-    )
+    wanted = [pid for uids, pids in owners.items() if acts_as(*uids, accounts) for pid in pids]
+    _read_with_ancestors(wanted, seen, accounts)
     for _ in range(ROUNDS):
         lost = [pid for pid, one in seen.items() if one.process.parent and not parent_of(one, seen)]
         if not lost:
@@ -68,6 +67,11 @@ def take(account_of: Callable[[int], str]) -> Snapshot:
             del seen[pid]
         _read_with_ancestors(lost, seen, accounts)
     return Snapshot(seen, accounts)
+
+
+def acts_as(real: int, effective: int, accounts: Container[int]) -> int:
+    """Which of ``accounts`` a process is that of, or borrows from outside them; 0 for none, and for root's own."""
+    return next((uid for uid in (real, effective) if uid in accounts), 0) if real else 0
 
 
 def parent_of(child: Seen, seen: dict[int, Seen]) -> Seen | None:

@@ -134,10 +134,13 @@ def test_a_uid_lent_by_subuid_is_no_place_to_hide(start, directory):
     assert {rules.whose(uid) for uid in people} <= {""}
 
 
-def test_people_outside_the_pools_and_root_acting_for_an_account_are_not_judged(start):
+def test_people_outside_the_pools_and_root_acting_for_an_account_are_no_strays(start):
     outsider = start(uid=OUTSIDER)
+    borrowed = start(f"os.setresuid({OUTSIDER}, {UID}, {UID}); {SLEEP}", uid=0)
     root = start(f"os.seteuid({UID}); {SLEEP}", uid=0)
-    assert not {outsider.pid, root.pid} & set(verdicts())
+    told = verdicts()
+    assert not {outsider.pid, root.pid} & set(told)
+    assert (told[borrowed.pid].reason, told[borrowed.pid].account) == (reasons.OUTSIDER, "cms001")
 
 
 @pytest.mark.parametrize(

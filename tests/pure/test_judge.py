@@ -298,12 +298,17 @@ def test_login_sessions_live_where_the_site_says_so(machine):
 
 def test_nobody_outside_the_pools_is_judged_nor_who_has_ended(machine):
     machine.start(machine.init, uid=ALICE)
-    machine.start(machine.init, uid=ALICE, effective=CMS)
     machine.start(machine.init, uid=0, effective=CMS)
     machine.start(machine.init, uid=CMS, state="Z")
     without_first_thread = machine.start(machine.init, uid=CMS, state="Z", threads=2)
     setuid = machine.start(machine.init, uid=CMS, effective=0)
     assert machine.judge(slurm()) == dict.fromkeys((without_first_thread, setuid), (reasons.NO_JOB, STRAY))
+
+
+def test_who_is_outside_the_pools_lives_though_they_run_an_accounts_set_uid_program(machine):
+    borrowed = machine.start(machine.init, uid=ALICE, effective=CMS)
+    assert machine.judge(slurm(job(roots=machine.root(machine.init)))) == {borrowed: (reasons.OUTSIDER, SPARED)}
+    assert not may_be_emptied(CMS, judge(machine.snapshot(), [slurm()], RULES), [slurm()])
 
 
 def test_an_account_is_emptied_only_when_nothing_acts_for_it_and_no_job_can_be_its_own(machine):
