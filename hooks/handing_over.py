@@ -18,7 +18,7 @@ from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
 from gridwarden.mapper import accounts, cooling, nodes, settling
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
-from gridwarden.prune import hand_over, quota, signals, trace
+from gridwarden.prune import hand_over, holds, quota, signals, trace
 from gridwarden.prune.reasons import NO_JOB
 
 if TYPE_CHECKING:
@@ -171,8 +171,11 @@ def why_held(account: str, site: SiteValues) -> str:
 def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: str) -> str:
     """Empty the account on this machine, record what went, and say what is left, or nothing.
 
-    Raises EvidenceError when that cannot be recorded; then the account counts as busy.
+    Nothing is touched of an account that is on hold for an incident.  Raises EvidenceError when what went cannot be
+    recorded; then the account counts as busy.
     """
+    if terms.holds and (hold := holds.why_held({"holds": [terms.holds]}, account.name)):
+        return f"it is on hold: {hold}"
     done = hand_over.empty(
         account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton
     )

@@ -103,9 +103,13 @@ class Report:
         """One sentence: how many of each action, and why nothing was done where nothing could be."""
         if self.unknown:
             whose = "; ".join(f"{batch}: {why}" for batch, why in self.unknown.items())
-            return f"nothing was killed or removed, since it cannot be told what runs here: {whose}"
-        counted = [f"{number} {action}" for action, number in self.counts.items() if number and action != SPARED]
-        return ", ".join(counted) or "no strays and nothing to remove"
+            done = self._counted(KILLED, FROZEN, REMOVED, QUARANTINED)
+            what = f"{done}, and then no more" if done else "nothing was killed or removed"
+            return f"{what}, since it cannot be told what runs here: {whose}"
+        return self._counted(*(action for action in ACTIONS if action != SPARED)) or "no strays and nothing to remove"
+
+    def _counted(self, *actions: str) -> str:
+        return ", ".join(f"{self.counts[action]} {action}" for action in actions if self.counts[action])
 
     def nagios(self) -> tuple[str, int]:
         """The line and the exit code that the Nagios plug-in interface asks for (monitoring-plugins guidelines)."""

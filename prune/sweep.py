@@ -45,8 +45,11 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
         report.judged((verdict for verdict in sight.verdicts if not verdict.stray), reporting.SPARED)
         strays = sorted({verdict.process.real_uid for verdict in sight.verdicts if verdict.stray})
         for uid in strays:
-            if kill:
-                _clear_processes(machine, uid, sight.snapshot.accounts[uid], report)
+            account = sight.snapshot.accounts[uid]
+            if kill and not machine.left():
+                report.left(account, [(f"{len(sight.strays_of(uid))} processes of uid {uid}", "not reached in time")])
+            elif kill:
+                _clear_processes(machine, uid, account, report)
             else:
                 _report_processes(machine, uid, sight, report)
     for batch, why in sight.unknown().items():

@@ -257,6 +257,20 @@ def test_a_process_of_the_holder_keeps_the_lease_and_dies_before_another_gets_th
     assert [(record["account"], record["pid"]) for record in bodies(world.site, "kill")] == [(anna.account, child.pid)]
 
 
+def test_an_account_on_hold_for_an_incident_is_not_emptied_and_not_lent(world, tmp_path):
+    anna = world.lend()
+    world.release(anna.account)
+    world.now += HOUR
+    world.terms = world.terms._replace(holds=str(tmp_path))
+    (tmp_path / anna.account).write_text("ticket 4711")
+    with a_process_of(anna.uid) as child:
+        (outcome,) = world.free()
+        assert (outcome.state, outcome.why) == ("busy", "it is on hold: ticket 4711")
+        assert child.poll() is None
+    (tmp_path / anna.account).unlink()
+    assert states(world.free()) == ["freed"]
+
+
 def test_an_account_whose_uid_changed_is_not_lent(world):
     anna = world.lend()
     world.release(anna.account)
