@@ -42,10 +42,10 @@ def beside_a_job(
 ) -> Outcome:
     """Kill or freeze the strays of an account beside what is protected of it."""
     if hold:
-        outcome = strays.freeze_strays(owner.uid, judge_again, seconds)
+        outcome = strays.freeze_strays(owner.uid, owner.gid, judge_again, seconds)
         recorder.frozen(outcome, why, hold)
     else:
-        outcome = strays.kill_strays(owner.uid, judge_again, seconds, term_seconds)
+        outcome = strays.kill_strays(owner.uid, owner.gid, judge_again, seconds, term_seconds)
         recorder.killed(outcome, why)
     return outcome
 

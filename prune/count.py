@@ -2,7 +2,7 @@
 
 A process that forks and exits at once is nearly never there when a scan comes to its number.  Two counts show
 it all the same: that of the processes of a user, which fork(2) compares with RLIMIT_NPROC, and that of the pids
-given out (the last number of proc_loadavg(5)), which stands still while nobody forks.
+given out, whose last one (proc_loadavg(5)) stays the same while nobody forks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,17 @@ import os
 import resource
 
 from gridwarden import proc
-from gridwarden.prune.signals import acts_as
+from gridwarden.become import as_account
+from gridwarden.prune.signals import acts_as, key
 
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from gridwarden.prune.signals import Key
+
+CHILD_SECONDS = 1  # a child that has been stopped costs no more
+ALL_PIDS = 1000  # fewer than any machine has (pid_max less 300), so that no pid comes twice within so many forks
 LIMIT = resource.RLIMIT_NPROC
 HIDDEN = "the kernel counts more than /proc shows: they fork too fast to be seen, or are in another pid namespace"
 
@@ -27,13 +36,31 @@ class Scan:
     __slots__ = ("alive", "ended", "is_whole", "running")
 
     def __init__(self, uid: int) -> None:
-        before = last_pid()
+        births = Births()
         pids = [pid for uids, pids in proc.by_owner().items() if uid in uids for pid in pids]
         found = [process for process in map(proc.read, pids) if process]
-        self.is_whole = last_pid() == before
+        self.is_whole = births.none_since()
         self.alive = [process for process in found if acts_as(uid, process) and not process.has_ended()]
         self.running = sum(process.threads for process in self.alive if process.real_uid == uid)
         self.ended = sum(process.has_ended() for process in found if process.real_uid == uid)
+
+
+def are_all(uid: int, gid: int, known: Container[Key]) -> bool:
+    """Whether it is certain that the account has no process but these."""
+    scan = Scan(uid)
+    if not all(key(process) in known for process in scan.alive):
+        return False
+    return scan.is_whole or _has_no_more(uid, gid, scan.running + scan.ended)
+
+
+def _has_no_more(uid: int, gid: int, others: int) -> bool:
+    def tell(report: int) -> None:
+        os.write(report, b"more" if has_company(others) else b"no more")
+
+    try:
+        return as_account(uid, gid, [], tell, CHILD_SECONDS) == (b"no more", True)
+    except BlockingIOError:
+        return False  # every pid is taken
 
 
 def has_company(others: int) -> bool:
@@ -54,10 +81,29 @@ def has_company(others: int) -> bool:
     return False
 
 
-def last_pid() -> bytes:
-    """The pid that was given out last in this pid namespace."""
-    descriptor = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 256).split()[4]
-    finally:
-        os.close(descriptor)
+class Births:
+    """What tells whether a process was born in this pid namespace since this was made."""
+
+    __slots__ = ("_forks", "_last")
+
+    def __init__(self) -> None:
+        self._last = _last_pid()
+        self._forks = _forks()
+
+    def none_since(self) -> bool:
+        """Whether there was none: the last pid is the same, and not because all others were given out meanwhile."""
+        return _last_pid() == self._last and _forks() - self._forks < ALL_PIDS
+
+
+def _last_pid() -> bytes:
+    return _read("/proc/loadavg").split()[4]
+
+
+def _forks() -> int:
+    """How many processes and threads the machine has started since boot, in all pid namespaces."""
+    return int(_read("/proc/stat").partition(b"\nprocesses ")[2].split()[0])
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()

@@ -14,7 +14,7 @@ import time
 
 from gridwarden.become import as_account
 from gridwarden.prune import count
-from gridwarden.prune.count import Scan
+from gridwarden.prune.count import CHILD_SECONDS, Scan
 from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.signals import SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent, key, send
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gridwarden.prune.signals import Key
 
 PAUSE_SECONDS = 0.01
-CHILD_SECONDS = 1  # a child that has been stopped costs no more
 ALONE, NOT_ALONE = b"alone", b"not alone"
 
 

@@ -17,6 +17,7 @@ else:  # signal would load enum
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
 STOPPED = "TtZ"  # Z: its first thread has ended, which shows in place of what the others do
 HANGING = "D"
+PRIORITY = 2  # of the lowest that real time has; kernel threads that matter are far above
 
 
 class Urgent:
@@ -30,7 +31,7 @@ class Urgent:
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
         self._policy = os.sched_getscheduler(0), os.sched_getparam(0)
         try:
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
         except OSError:  # a control group of version 1 without real time of its own (cpu.rt_runtime_us)
             os.setpriority(os.PRIO_PROCESS, 0, -20)
 

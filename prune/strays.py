@@ -2,7 +2,7 @@
 
 What is killed may have forked just before, and its parent may start another, so all are stopped first, until
 passes find nothing that still runs; then they are killed where they stand.  A control group of strays alone is
-killed as a whole.  A bomb outside of one whose processes live shorter than a pass may outrun this: that is
+killed as a whole, and strays that live shorter than a pass takes are halted for one.  What outruns that too is
 reported, and ends with the job, when the account can be emptied.  Callers hold the account's lock.
 """
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 
 from gridwarden.prune import control_group, count
+from gridwarden.prune.halt import Halt
 from gridwarden.prune.outcome import Outcome
+from gridwarden.prune.reasons import UNKNOWN
 from gridwarden.prune.signals import HANGING, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent, has_gone, key, send
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Container, Iterable
 
     from gridwarden.proc import Process
     from gridwarden.prune.judge import Verdict
@@ -26,21 +28,21 @@ if TYPE_CHECKING:
     Strays = dict[Key, Process]
 
 PAUSE_SECONDS = 0.01
-CHASE_SECONDS = 5.0  # of stopping what keeps appearing, before those that are stopped are killed
 END_SECONDS = 2.0  # for what was killed to be gone, unless it hangs in the kernel
-QUIET_PASSES = 5  # that find nothing new settle it on a machine where somebody forks all the time
-RESTLESS = "new ones keep appearing: they fork faster than they can be stopped beside a live job"
+MOST_DOUBTS = 3  # passes in a row in which somebody who was stopped as a stray is neither that nor a job's
+GENTLE_PASSES, MOST_PASSES = 5, 25  # that settle nothing: before all others are halted for one, and in all
+UNSETTLED = "there may be more: they start faster than they can be looked at beside a live job"
 
 
 def kill_strays(
-    uid: int, judge_again: JudgeAgain, seconds: float, term_seconds: float = 0.0, *, dry_run: bool = False
+    uid: int, gid: int, judge_again: JudgeAgain, seconds: float, term_seconds: float = 0.0, *, dry_run: bool = False
 ) -> Outcome:
     """Kill what ``judge_again``, which reads and judges the processes of account ``uid`` anew, calls strays.
 
     For at most ``seconds``, ``term_seconds`` of them after a SIGTERM.  Whatever ``judge_again`` raises ends it,
-    and lets those run on that had been stopped.
+    and lets those run on that had been stopped.  A program that it asks may be halted for as long as it is called.
     """
-    chase = Chase(uid, judge_again, time.monotonic() + seconds)
+    chase = Chase(uid, gid, judge_again, time.monotonic() + seconds)
     with Urgent():
         if chase.begin() and not dry_run:
             if term_seconds:
@@ -50,9 +52,9 @@ def kill_strays(
     return chase.outcome
 
 
-def freeze_strays(uid: int, judge_again: JudgeAgain, seconds: float, *, dry_run: bool = False) -> Outcome:
+def freeze_strays(uid: int, gid: int, judge_again: JudgeAgain, seconds: float, *, dry_run: bool = False) -> Outcome:
     """Stop what ``judge_again`` calls strays, for at most ``seconds``, and leave it so, as evidence."""
-    chase = Chase(uid, judge_again, time.monotonic() + seconds)
+    chase = Chase(uid, gid, judge_again, time.monotonic() + seconds)
     with Urgent():
         if chase.begin() and not dry_run:
             chase.freeze()
@@ -62,18 +64,22 @@ def freeze_strays(uid: int, judge_again: JudgeAgain, seconds: float, *, dry_run:
 class Chase:
     """The hunt for the strays of one account; ``outcome`` is what has come of it so far."""
 
-    def __init__(self, uid: int, judge_again: JudgeAgain, deadline: float) -> None:
+    def __init__(self, uid: int, gid: int, judge_again: JudgeAgain, deadline: float) -> None:
         self.outcome = Outcome()
         self._uid = uid
+        self._gid = gid
         self._judge_again = judge_again
         self._deadline = deadline
+        self._judged: set[Key] = set()
         self._strays: Strays = {}
         self._stopped: Strays = {}  # as they were before
         self._reached: set[Key] = set()
+        self._doubts = 0  # passes in a row
 
     def begin(self) -> bool:
         """Judge for the first time; whether there is anything to do."""
         self._look()
+        self.outcome.remember(self._strays.values())
         return bool(self._strays)
 
     def terminate(self, seconds: float) -> None:
@@ -112,44 +118,61 @@ class Chase:
         self._report(self._strays.keys(), left, settled=settled)
 
     def _report(self, reached: Collection[Key], left: Iterable[Process], *, settled: bool) -> None:
+        self._let_go(self._stopped)
         self.outcome.keep(reached)
         self.outcome.leave(left)
         if not settled:
-            self.outcome.left.append((f"processes of uid {self._uid}", RESTLESS))
+            self.outcome.left.append((f"processes of uid {self._uid}", UNSETTLED))
 
     def _stop(self) -> bool:
         """Stop strays until none appears that runs; whether it came to that."""
-        give_up = min(self._deadline, time.monotonic() + CHASE_SECONDS)
-        quiet = 0
-        while True:
-            born = count.last_pid()
-            self._look()
-            running = [process for name, process in self._strays.items() if not self._stands(name, process)]
-            quiet = 0 if running else quiet + 1
-            # What stands still in two passes did not fork in between; where nobody forked at all, no pass missed any.
-            if quiet >= QUIET_PASSES or (quiet > 1 and born == count.last_pid()):
+        quiet = restless = 0
+        for _ in range(MOST_PASSES):
+            if max(quiet, restless) < GENTLE_PASSES:
+                moved, complete = self._stop_once()
+            else:
+                with Halt():
+                    moved, complete = self._stop_once()
+            self.outcome.remember(self._strays.values())
+            quiet, restless = (0, restless + 1) if moved else (quiet + 1, restless)
+            if quiet > 1 and complete:  # who stood still in two passes did not fork in between
                 return True
-            if time.monotonic() > give_up:
-                return False
-            self._stopped = {key(process): process for process in running} | self._stopped
-            self._send(running, SIGSTOP)
+            if time.monotonic() > self._deadline:
+                break
             time.sleep(PAUSE_SECONDS)
+        return False
+
+    def _stop_once(self) -> tuple[bool, bool]:
+        """Stop who runs: whether somebody did or is in doubt; if not, whether it is certain that nobody was missed."""
+        self._look()
+        running = {name: process for name, process in self._strays.items() if not self._stands(name, process)}
+        self._stopped = running | self._stopped
+        self._send(running.values(), SIGSTOP)
+        moved = bool(running or self._doubts)
+        return moved, not moved and count.are_all(self._uid, self._gid, self._judged)
 
     def _stands(self, name: Key, process: Process) -> bool:
         return process.state in "Tt" or (name in self._stopped and process.state in (*STOPPED, HANGING))
 
     def _look(self) -> None:
-        """Judge anew; remember the strays, and let those run on that have been stopped and are none any more."""
+        """Judge anew, and let those run on that have been stopped and are none any more."""
         try:
             verdicts = self._judge_again()
         except BaseException:
-            for process in self._stopped.values():
-                send(process, self._uid, SIGCONT)
+            self._strays = {}
+            self._let_go(self._stopped)
             raise
+        self._judged = {key(verdict.process) for verdict in verdicts}
         self._strays = {key(verdict.process): verdict.process for verdict in verdicts if verdict.stray}
-        self.outcome.remember(self._strays.values())
         self._reached.difference_update(key(verdict.process) for verdict in verdicts if not verdict.stray)
-        for name in self._stopped.keys() - self._strays.keys():
+        # Who lost its parent while it was read is certain in the next pass; what a batch system does not tell is not.
+        doubted = {key(verdict.process) for verdict in verdicts if verdict.reason == UNKNOWN}
+        self._doubts = self._doubts + 1 if doubted else 0
+        self._let_go(self._judged - (doubted if self._doubts <= MOST_DOUBTS else set()))
+
+    def _let_go(self, some: Container[Key]) -> None:
+        """Let those of ``some`` run on that we have stopped and that are no strays any more."""
+        for name in [name for name in self._stopped if name in some and name not in self._strays]:
             send(self._stopped.pop(name), self._uid, SIGCONT)
 
     def _send(self, processes: Iterable[Process], signal: int) -> None:

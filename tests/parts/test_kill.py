@@ -159,7 +159,7 @@ def test_no_stray_survives_when_its_account_is_emptied(shape: str, start) -> Non
 def test_no_stray_survives_beside_a_live_job_and_the_job_does(shape: str, job, start) -> None:
     pids = start(SHAPES[shape])
     assert pids and not gone(pids)
-    outcome = strays.kill_strays(UID, judge_beside(leader_of(job)), SECONDS)
+    outcome = strays.kill_strays(UID, UID, judge_beside(leader_of(job)), SECONDS)
     assert gone(pids)
     assert outcome.left == []
     assert running(job) == job
@@ -211,7 +211,7 @@ def test_who_ends_when_asked_can_tidy_up_and_who_does_not_is_killed(beside, job,
     marks = tmp_path / "own" / "ended"
     pids = start(TIDY.replace("PATH", repr(str(marks)))) + start(SHAPES["deaf"])
     if beside:
-        outcome = strays.kill_strays(UID, judge_beside(leader_of(job)), SECONDS, 1.0)
+        outcome = strays.kill_strays(UID, UID, judge_beside(leader_of(job)), SECONDS, 1.0)
         assert running(job) == job
     else:
         outcome = kill.empty_account(UID, UID, SECONDS, 1.0)
@@ -229,7 +229,7 @@ def test_an_account_on_hold_stands_still_and_nothing_of_it_is_lost(start) -> Non
 
 def test_strays_on_hold_stand_still_while_the_live_job_runs(job, start) -> None:
     pids = start(SHAPES["plain"]) + start(SHAPES["daemonised"])
-    outcome = strays.freeze_strays(UID, judge_beside(leader_of(job)), SECONDS)
+    outcome = strays.freeze_strays(UID, UID, judge_beside(leader_of(job)), SECONDS)
     assert [proc.read(pid).state for pid in pids] == ["T", "T"]
     assert ({pid for pid, _ in outcome.killed}, outcome.left) == (set(pids), [])
     assert running(job) == job
@@ -238,7 +238,7 @@ def test_strays_on_hold_stand_still_while_the_live_job_runs(job, start) -> None:
 def test_a_dry_run_names_the_strays_beside_a_job_and_touches_nothing(job, start) -> None:
     pids = start(SHAPES["daemonised"])
     for work in (strays.kill_strays, strays.freeze_strays):
-        outcome = work(UID, judge_beside(leader_of(job)), SECONDS, dry_run=True)
+        outcome = work(UID, UID, judge_beside(leader_of(job)), SECONDS, dry_run=True)
         assert [pid for pid, _ in outcome.killed] == pids
     assert running(pids + job) == pids + job
 
@@ -254,7 +254,7 @@ def test_a_stray_that_turns_out_to_be_a_jobs_runs_on(job, start) -> None:
             verdict.stray = verdict.stray and len(verdicts) <= 2
         return verdicts[-1]
 
-    outcome = strays.kill_strays(UID, judge_otherwise, SECONDS)
+    outcome = strays.kill_strays(UID, UID, judge_otherwise, SECONDS)
     assert len(verdicts) > 3
     assert running(pids + job) == pids + job
     assert outcome.killed == {}
@@ -272,7 +272,7 @@ def test_strays_run_on_when_it_cannot_be_told_any_more_what_they_are(job, start)
         return judge_again()
 
     with pytest.raises(ConnectionError):
-        strays.kill_strays(UID, fail_later, SECONDS)
+        strays.kill_strays(UID, UID, fail_later, SECONDS)
     assert running(pids + job) == pids + job
 
 
@@ -281,7 +281,7 @@ def test_what_hangs_in_the_kernel_is_reported_and_not_waited_for(job, start, fre
     (freezer / "cgroup.procs").write_text(str(pids[0]))
     (freezer / "freezer.state").write_text("FROZEN")
     reports = [
-        strays.kill_strays(UID, judge_beside(leader_of(job)), SECONDS),
+        strays.kill_strays(UID, UID, judge_beside(leader_of(job)), SECONDS),
         kill.empty_account(UID, UID, 0.1),
     ]
     for ((what, why),) in (outcome.left for outcome in reports):
@@ -329,7 +329,7 @@ while True:
 
 def test_strays_that_were_stopped_are_killed_although_the_time_is_up(job, start) -> None:
     pids = start(SHAPES["daemonised"])
-    strays.kill_strays(UID, judge_beside(leader_of(job)), 0.0)
+    strays.kill_strays(UID, UID, judge_beside(leader_of(job)), 0.0)
     assert running(job) == job
     while not gone(pids):
         time.sleep(0.01)

@@ -230,7 +230,7 @@ def run(kind: str, way: str, program: Path) -> Run:
         time.sleep(WARM_UP_SECONDS)
         forks, begun = counter.value(), time.perf_counter()
         if way in BESIDE:
-            outcome = strays.kill_strays(ACCOUNT, lambda: judged(pids[0]), KILL_SECONDS)
+            outcome = strays.kill_strays(ACCOUNT, ACCOUNT, lambda: judged(pids[0]), KILL_SECONDS)
         else:
             outcome = naive() if way == "naive" else kill.empty_account(ACCOUNT, ACCOUNT, KILL_SECONDS)
         took, after = time.perf_counter() - begun, counter.value()
