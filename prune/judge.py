@@ -12,7 +12,7 @@ from gridwarden.prune.snapshot import acts_as, parent_of
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from gridwarden.batch.evidence import Answer, LiveJob
     from gridwarden.proc import Process
@@ -128,11 +128,11 @@ def may_be_emptied(uid: int, verdicts: list[Verdict], answers: list[Answer]) -> 
 def _of_jobs(snapshot: Snapshot, tree: Tree, jobs: list[LiveJob], rules: Rules) -> dict[int, tuple[str, str]]:
     """The reason and the job of each process that is a live job's."""
     found: dict[int, tuple[str, str]] = {}
-    by_cgroup = {cgroup: _name(job) for job in jobs for cgroup in job.cgroups if rules.cgroup_protects}
+    by_cgroup = {cgroup.rstrip("/"): _name(job) for job in jobs for cgroup in job.cgroups if rules.cgroup_protects}
     by_session = {session: _name(job) for job in jobs for session in job.sessions if session > INIT}
     for pid, one in snapshot.seen.items():
-        cgroup = _within(one.cgroups, by_cgroup) if by_cgroup else ""
-        if cgroup:
+        cgroup = _within(one.cgroups, by_cgroup)
+        if cgroup is not None:
             found[pid] = (reasons.IN_JOB_CGROUP, by_cgroup[cgroup])
         elif one.process.session in by_session:
             found[pid] = (reasons.JOB_SESSION, by_session[one.process.session])
@@ -178,9 +178,9 @@ def _exemption(one: Seen, account: str, rules: Rules, below_logins: set[int]) ->
         return reasons.EXEMPT_USER
     if one.file in rules.files:
         return reasons.EXEMPT_COMMAND
-    if _within(one.cgroups, rules.cgroups):
+    if _within(one.cgroups, rules.cgroups) is not None:
         return reasons.EXEMPT_CGROUP
-    if rules.spare_logins and (one.process.pid in below_logins or _within(one.cgroups, [slice_of_user])):
+    if rules.spare_logins and (one.process.pid in below_logins or _within(one.cgroups, [slice_of_user]) is not None):
         return reasons.LOGIN_SESSION
     if one.file in rules.helpers:
         return reasons.SUBMIT_HELPER
@@ -204,13 +204,15 @@ def _doubted(answers: list[Answer]) -> set[int] | None:
     return None if None in owners else {owner for owner in owners if owner is not None}
 
 
-def _within(paths: tuple[str, ...], groups: Iterable[str]) -> str:
-    """The first of ``groups`` that is one of these paths or above one; "" if none is."""
-    for group in groups:
-        inside = group.rstrip("/") + "/"
-        if any(path == group or path.startswith(inside) for path in paths):
-            return group
-    return ""
+def _within(paths: Iterable[str], groups: Container[str]) -> str | None:
+    """Which of ``groups``, without a slash at their ends, is one of these paths or above one; None if none is."""
+    for path in paths:
+        above = path.rstrip("/")
+        while above and above not in groups:
+            above = above.rpartition("/")[0]
+        if above in groups:
+            return above
+    return None
 
 
 def _name(job: LiveJob) -> str:
