@@ -91,6 +91,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
     below_logins = tree.below(_run_by_root(snapshot, LOGIN_DAEMONS))
     uncertain = tree.below(tree.rootless)
     doubted = _doubted(answers)
+    job_of_owner = {job.owner: _name(job) for job in jobs}
     verdicts = []
     for pid, one in snapshot.seen.items():
         process = one.process
@@ -109,7 +110,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
         elif pid in uncertain or doubted is None or owner in doubted:
             reason = reasons.UNKNOWN
         else:
-            job = next((_name(job) for job in jobs if job.owner == owner), "")
+            job = job_of_owner.get(owner, "")
             reason = reasons.LEFT_ITS_JOB if job else reasons.NO_JOB
         verdicts.append(Verdict(process, account, owner, reason, job))
     return verdicts
