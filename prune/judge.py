@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gridwarden.prune.snapshot import Seen, Snapshot
 
 INIT = 1  # every orphan descends from it, even where it is a batch daemon
-KERNEL = 2  # kthreadd, which has no parent either
 LOGIN_DAEMONS = frozenset(
     [
         "/usr/bin/login",
@@ -62,7 +61,7 @@ class Tree:
         for pid, one in seen.items():
             if parent_of(one, seen):
                 self.children.setdefault(one.process.parent, []).append(pid)
-            elif pid not in (INIT, KERNEL):
+            elif pid != INIT:
                 self.rootless.append(pid)  # its parent went while it was read, or is in another pid namespace
             # While a session has a member, nobody else gets its leader's number.
             self.members.setdefault(one.process.session, []).append(pid)
