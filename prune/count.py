@@ -29,11 +29,11 @@ HIDDEN = "the kernel counts more than /proc shows: they fork too fast to be seen
 class Scan:
     """The processes of an account, ``alive``, from one pass over /proc.
 
-    ``running`` and ``ended`` are how many of the kernel's count of the user's processes, in which threads and
-    zombies count, they make up.  ``is_whole``: nobody was born meanwhile, so nobody was missed.
+    ``tasks`` are those that the kernel's count of the user's processes has, with how many each makes up: threads
+    and zombies count.  ``is_whole``: nobody was born meanwhile, so nobody was missed.
     """
 
-    __slots__ = ("alive", "ended", "is_whole", "running")
+    __slots__ = ("alive", "is_whole", "tasks")
 
     def __init__(self, uid: int) -> None:
         births = Births()
@@ -41,8 +41,7 @@ class Scan:
         found = [process for process in map(proc.read, pids) if process]
         self.is_whole = births.none_since()
         self.alive = [process for process in found if acts_as(uid, process) and not process.has_ended()]
-        self.running = sum(process.threads for process in self.alive if process.real_uid == uid)
-        self.ended = sum(process.has_ended() for process in found if process.real_uid == uid)
+        self.tasks = {key(process): process.threads for process in found if process.real_uid == uid}
 
 
 def are_all(uid: int, gid: int, known: Container[Key]) -> bool:
@@ -50,7 +49,10 @@ def are_all(uid: int, gid: int, known: Container[Key]) -> bool:
     scan = Scan(uid)
     if not all(key(process) in known for process in scan.alive):
         return False
-    return scan.is_whole or _has_no_more(uid, gid, scan.running + scan.ended)
+    if scan.is_whole:
+        return True
+    # Those that are there before and after were there meanwhile, and left no room for another in the count.
+    return _has_no_more(uid, gid, sum(scan.tasks.values())) and scan.tasks.items() <= Scan(uid).tasks.items()
 
 
 def _has_no_more(uid: int, gid: int, others: int) -> bool:

@@ -90,5 +90,6 @@ def _signal_all(report: int, signal: int, before: Scan) -> None:
     ``before`` is the last scan: who had ended then may still be counted, and so are all whom a signal only stops.
     """
     os.kill(-1, signal)
-    others = before.ended if signal == SIGKILL else before.ended + before.running
+    dying = {key(process) for process in before.alive} if signal == SIGKILL else set()
+    others = sum(tasks for name, tasks in before.tasks.items() if name not in dying)
     os.write(report, NOT_ALONE if count.has_company(others) else ALONE)

@@ -227,6 +227,8 @@ def run(kind: str, way: str, program: Path) -> Run:
         pids = stack.enter_context(live_job() if way in BESIDE else innocents())
         group = stack.enter_context(control_group()) if way == "group" else None
         started = [light(bomb, counter, program, group), *(child(burn) for _ in range(bomb.load))]
+        while not counter.value():
+            time.sleep(0.01)
         time.sleep(WARM_UP_SECONDS)
         forks, begun = counter.value(), time.perf_counter()
         if way in BESIDE:
