@@ -57,9 +57,9 @@ def slurm() -> ModuleType:
 @pytest.fixture(scope="module")
 def condor() -> Iterator[ModuleType]:
     """The site's HTCondor, up for one module's tests: submit(user, script), wait_running(cluster) … of tests.site.condor."""
-    running = site_condor.start()
+    site_condor.start()
     yield site_condor
-    site_condor.stop(running)
+    site_condor.stop()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from gridwarden.prune_settings import Prune
 from tests.proof import LONG
 from tests.site.slurm import run_as, until
 
-RUNS = 100 if LONG else 15
+RUNS = 100 if LONG else 12
 RUN_SECONDS = 60.0
 STRAYS = (
     "setsid sleep {n}",

@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tests.site import daemons
-from tests.site.daemons import LOGS, Daemon, Running
+from tests.site.daemons import LOGS, Daemon
 from tests.site.slurm import run_as, until
 
 DIRECTORIES = (
@@ -42,22 +41,24 @@ queue {count}
 """
 
 
-def start() -> Running:
+def start() -> None:
     """Bring the pool up. Raises DaemonError."""
     for directory in DIRECTORIES:
         directory.mkdir(parents=True, exist_ok=True)
         shutil.chown(directory, "condor", "condor")
-    running = daemons.start(MASTER)
-    daemons.wait_ready(running, lambda _: None)
-    return running
+    daemons.wait_ready(daemons.start(MASTER), lambda _: None)
 
 
-def stop(running: Running) -> None:
+def stop() -> None:
     """End it with all its jobs at once: in good order, the startd alone takes 5 s."""
-    for process in [*psutil.Process(running.process.pid).children(recursive=True), running.process]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    running.process.wait()
+    ended = [process for process in psutil.process_iter(["name", "uids"]) if is_daemon(process)]
+    for process in ended:
+        process.kill()
+    psutil.wait_procs(ended, 30)
+
+
+def is_daemon(process: psutil.Process) -> bool:
+    return process.info["name"].startswith("condor_") and process.info["uids"].real == 0
 
 
 def submit(user: str, script: str, count: int = 1, **options: str) -> int:
