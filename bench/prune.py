@@ -1,6 +1,8 @@
-"""What one look at all processes costs: gridwarden, C doing the same reads, ps and psutil, in turn.
+"""What one look at all processes costs: gridwarden, C doing the same reads, ps and psutil, in turn, in CPU time.
 
-Run as root; it takes a pid namespace of its own, in which there is nothing but idle processes::
+Nothing of it waits, so that CPU time is what it takes on a machine that has nothing else to do.
+
+Run as root.  A quiet run is measured in the test site, the rest in a pid namespace with nothing but idle processes::
 
     .venv/bin/python bench/prune.py --json > bench/prune.json
     make docs
@@ -12,6 +14,7 @@ import argparse
 import gc
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -21,7 +24,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
 
 import psutil
 from prune_page import page
@@ -47,19 +51,26 @@ def main() -> None:
     arguments = parser.parse_args()
     if IN_NAMESPACE not in os.environ:
         words = [*APART, sys.executable, *sys.argv]
-        sys.exit(subprocess.run(words, env=os.environ | {IN_NAMESPACE: "1"}, check=False).returncode)
+        sys.exit(subprocess.run(words, env=os.environ | {IN_NAMESPACE: quiet_run()}, check=False).returncode)
     with tempfile.TemporaryDirectory() as directory:
         scan = f"{directory}/scan"
         subprocess.run(["cc", "-O2", "-o", scan, Path(__file__).parent / "scan.c"], check=True)
         rows = [
             measure(scan, size, uid, arguments.rounds) for size in arguments.sizes for uid in (OUTSIDER_UID, POOL_UID)
         ]
-    result = {"python": sys.version.split()[0], "rounds": arguments.rounds, "rows": rows}
+    quiet = json.loads(os.environ[IN_NAMESPACE])
+    result = {"python": sys.version.split()[0], "rounds": arguments.rounds, "quiet": quiet, "rows": rows}
     print(json.dumps(result, indent=1) if arguments.json else page(result))
 
 
+def quiet_run() -> str:
+    """What bench/prune_quiet.py measures inside the test site."""
+    words = [sys.executable, "-m", "tests.site", "run", "--", "python3", "/src/bench/prune_quiet.py"]
+    return subprocess.run(words, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def measure(scan: str, size: int, uid: int, rounds: int) -> dict[str, object]:
-    """The median milliseconds of each way to look at ``size`` idle processes of ``uid``, a first round left out."""
+    """The median CPU milliseconds of each way to look at ``size`` idle processes of ``uid``, a first round left out."""
     with idle(scan, size, uid), running([scan, str(POOL_UID), str(POOL_UID)]) as floor:
         counted: list[str] = []
 
@@ -111,17 +122,23 @@ def with_psutil() -> object:
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """``work``, returning its milliseconds instead, without collecting the garbage of the other ways."""
+    """``work``, returning its CPU milliseconds instead, without collecting the garbage of the other ways."""
 
     def run() -> float:
         gc.collect()
-        start = time.perf_counter()
+        start = cpu_seconds()
         result = work()
-        took = (time.perf_counter() - start) * 1000
+        took = (cpu_seconds() - start) * 1000
         del result
         return took
 
     return run
+
+
+def cpu_seconds() -> float:
+    """What this process and the programs that it has waited for have used."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 @contextmanager

@@ -25,13 +25,20 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"In turn, {result['rounds']} rounds, Python {result['python']}, medians in ms. The machine had two cores, "
-        "shared with other work while this was measured: what counts is the ratio to C, whose budget is 1.6."
+        f"In turn, {result['rounds']} rounds, Python {result['python']}, medians in ms of CPU time: nothing of it waits, "
+        "and the two cores were shared with other work. The budget of the ratio to C is 1.6."
     )
     yield ""
     yield "| processes | read in full | C | gridwarden | ratio | judging | ps | psutil |"
     yield "|---|---|---|---|---|---|---|---|"
     yield from map(row, result["rows"])
+    quiet = result["quiet"]
+    yield ""
+    yield (
+        f"A whole run of `gridwarden-prune` that finds nothing to do, on the test site with its real Slurm: "
+        f"{quiet['program']:.0f} ms of CPU time, {quiet['answer']:.0f} of them for Slurm's answer; the bare interpreter "
+        f"takes {quiet['interpreter']:.0f} ms."
+    )
 
 
 def row(one: dict[str, Any]) -> str:
