@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from tests import pruning
 from tests.proof import LONG
 from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers
 from tests.site import daemons
+from tests.site.slurm import until
 from tests.site.up import NODES
 
 if TYPE_CHECKING:
@@ -235,3 +237,49 @@ def test_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: ModuleType, 
     assert states == ["COMPLETED"] * BACK_TO_BACK
     pruner.run()
     assert processes_of(account) == {}
+
+
+@contextmanager
+def control_group(job: int) -> Iterator[Path]:
+    """A control group of the kernel's, named as Slurm names a job's; the hierarchy is the whole machine's."""
+    mount = Path("/run/gridwarden-test-cgroup")
+    mount.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(mount)], check=True)
+    top = mount / f"gridwarden-{secrets.token_hex(4)}"
+    group = top / f"job_{job}" / "step_batch"
+    group.mkdir(parents=True)
+    try:
+        yield group
+    finally:
+        for directory in (group, group.parent, top):
+            until("the control group to be empty", lambda: emptied(directory))  # noqa: B023 - runs in this turn
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def emptied(directory: Path) -> bool:
+    for pid in (directory / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    with suppress(OSError):
+        directory.rmdir()
+    return not directory.exists()
+
+
+@pytest.mark.parametrize("protects", ["yes", "no"])
+def test_what_left_its_job_but_not_its_control_group_lives_where_the_site_says_so(
+    slurm: ModuleType, account: str, protects: str
+) -> None:
+    job = submit(slurm, account, "sleep 4601; (setsid sleep 4602 &); sleep 4603", "--nodelist", "n1")
+    slurm.until("the job to run", lambda: "4601" in sleepers(account))
+    pruner = Pruner("slurm")
+    pruner.site["prune_cgroup_protects"] = [protects]
+    with control_group(job) as group:
+        for pid in (slurmstepd(job), *slurm.pids(job)):
+            (group / "cgroup.procs").write_text(str(pid))
+        (first,) = (one for one in processes_of(account).values() if one.command == "sleep")
+        os.kill(first.pid, signal.SIGTERM)
+        slurm.until("the daemon to be on its own", lambda: sleepers(account) == {"4602", "4603"})
+        strays = killed(pruner.run())
+        assert sleepers(account) == ({"4602", "4603"} if protects == "yes" else {"4603"})
+        assert len(strays) == (protects == "no")
+        slurm.cancel(job)
+        slurm.wait(job)
