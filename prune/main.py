@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from gridwarden import node_file
-from gridwarden.prune.run import prune
+from gridwarden.prune.signals import Urgent
 
 NAME = "gridwarden-prune"
 
@@ -22,7 +21,12 @@ def main() -> int:
 
         return run(prune_command, NAME, sys.argv[1:])
     try:
-        report = prune(node_file.read(), dry_run=False)
+        with Urgent():  # a fork bomb may leave little time for what has to be loaded
+            from gridwarden import node_file  # noqa: PLC0415
+            from gridwarden.prune.run import prune  # noqa: PLC0415
+
+            site = node_file.read()
+        report = prune(site, dry_run=False)
         if report.is_quiet():
             return report.exit_code()
         from gridwarden.prune.commands import show  # noqa: PLC0415
