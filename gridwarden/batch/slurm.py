@@ -140,8 +140,9 @@ def _add(job: LiveJob, step: Step, tasks: list[int]) -> None:
     # slurmd starts each slurmstepd in a session of its own, whose leader has gone.
     if daemon.session == daemon.pid or proc.read(daemon.session) is None:
         job.sessions |= {daemon.session}
-    # cgroup/v1: uid_U/job_J/step_S; cgroup/v2: slurmstepd.scope/job_J/step_S (read in the sources of 24.11).
-    job.cgroups += question.control_groups(step.pid, f"job_{step.job}".__eq__)
+    # slurm_NODE/uid_U/job_J with cgroup/v1 (seen with 24.11.5), slurmstepd.scope/job_J with cgroup/v2 (its source).
+    groups = question.control_groups(step.pid, f"job_{step.job}".__eq__)
+    job.cgroups = tuple(dict.fromkeys((*job.cgroups, *groups)))
     if job.owner is None:
         owners = (task.real_uid for pid in tasks if (task := proc.read(pid)))
         job.owner = next((uid for uid in owners if uid), None)
