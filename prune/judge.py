@@ -98,7 +98,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
         if not uid or process.has_ended():
             continue
         account, owner, job = snapshot.accounts[uid], rules.lenders.get(uid, uid), ""
-        if process.real_uid != uid:
+        if process.real_uid != uid or (uid in rules.lenders and not one.apart):  # a lent uid is taken in a namespace
             reason = reasons.OUTSIDER
         elif pid in of_jobs:
             reason, job = of_jobs[pid]

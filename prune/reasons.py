@@ -29,7 +29,7 @@ SENTENCES = {
     EXEMPT_CGROUP: "the site exempts its control group",
     LOGIN_SESSION: "it is in a login session, which the site spares",
     SUBMIT_HELPER: "it is a helper of a submit command, which the site allows",
-    OUTSIDER: "somebody outside the pools runs it, by a set-uid program of the account",
+    OUTSIDER: "somebody outside the pools runs it, and only shares a uid with the account",
     UNKNOWN: "it cannot be told whether a job accounts for it",
     LEFT_ITS_JOB: "a job of its account runs here, and nothing ties it to that job",
     NO_JOB: "no job of its account runs here",

@@ -22,7 +22,7 @@ class Rules:
     """
 
     __slots__ = (
-        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "pools", "spare_logins",
+        "_lent", "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "pools", "spare_logins",
         "subordinate", "uids", "users",
     )  # fmt: skip
 
@@ -51,6 +51,7 @@ class Rules:
         self.spare_logins = spare_logins
         self.subordinate = subordinate
         self.lenders: dict[int, int] = {}
+        self._lent: list[tuple[str, int, int]] | None = None
 
     def account_of(self, uid: int) -> str:
         """The account of ``uid`` if it is to be judged, else "": root, the system's and people's."""
@@ -73,7 +74,11 @@ class Rules:
         account = self.account_of(uid)
         if account or not pools.is_ordinary(uid):
             return account
-        for name, first, count in _lent(self.subordinate) if _is_nobodys(uid) else ():
+        if not _is_nobodys(uid):
+            return ""
+        if self._lent is None:  # only now: hardly any node has such a process, and the file can be long
+            self._lent = _read_lent(self.subordinate)
+        for name, first, count in self._lent:
             if first <= uid < first + count and (lender := _uid_of(name)) and (account := self.account_of(lender)):
                 self.lenders[uid] = lender
                 return account
@@ -112,7 +117,7 @@ def _files(paths: list[str]) -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-def _lent(path: str) -> list[tuple[str, int, int]]:
+def _read_lent(path: str) -> list[tuple[str, int, int]]:
     """Account, first uid and count of each line of subuid(5); a line of another form lends nothing."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:

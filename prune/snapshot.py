@@ -20,11 +20,12 @@ ROUNDS = 8  # of looking again for a parent that ended while its child was read
 class Seen:
     """A process with what else judging it needs.
 
-    ``executable`` is the path that /proc/PID/exe names; ``file`` the device and inode of that file, None where
-    the process could have chosen which file it shows; ``cgroups`` the paths of its control groups.
+    ``executable`` is the path that /proc/PID/exe names, ``file`` the device and inode of that file, ``cgroups`` the
+    paths of its control groups.  Where it is ``apart``, in a user namespace of its own, the process can choose
+    what exe shows (PR_SET_MM_EXE_FILE of prctl(2)), and ``file`` is None.
     """
 
-    __slots__ = ("cgroups", "executable", "file", "process")
+    __slots__ = ("apart", "cgroups", "executable", "file", "process")
 
     def __init__(
         self,
@@ -32,11 +33,14 @@ class Seen:
         cgroups: tuple[str, ...] = (),
         executable: str = "",
         file: tuple[int, int] | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.process = process
         self.cgroups = cgroups
         self.executable = executable
         self.file = file
+        self.apart = apart
 
 
 class Snapshot:
@@ -105,21 +109,24 @@ def _look(pid: int, accounts: dict[int, str]) -> Seen | None:
         if process is None:
             return None
         executable = proc.executable_below(descriptor)
-        if process.real_uid not in accounts:
+        if not acts_as(process.real_uid, process.effective_uid, accounts):
             return Seen(process, executable=executable)
-        return Seen(process, proc.cgroups_below(descriptor, process), executable, _file_of(descriptor))
+        apart = _is_apart(descriptor)
+        file = None if apart else _file_of(descriptor)
+        return Seen(process, proc.cgroups_below(descriptor, process), executable, file, apart=apart)
     finally:
         os.close(descriptor)
 
 
-def _file_of(descriptor: int) -> tuple[int, int] | None:
-    """The device and inode of what a process executes; None when that is its own choice.
-
-    In a user namespace of its own a process may name any file (PR_SET_MM_EXE_FILE of prctl(2)).
-    """
+def _is_apart(descriptor: int) -> bool:
     try:
-        if os.readlink("ns/user", dir_fd=descriptor) != os.readlink("/proc/self/ns/user"):
-            return None
+        return os.readlink("ns/user", dir_fd=descriptor) != os.readlink("/proc/self/ns/user")
+    except OSError:
+        return False  # it has ended
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    try:
         status = os.stat("exe", dir_fd=descriptor)
     except OSError:
         return None

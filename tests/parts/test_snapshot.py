@@ -122,15 +122,19 @@ def test_a_process_between_two_accounts_is_its_real_uids(start):
 def test_a_uid_lent_by_subuid_is_no_place_to_hide(start, directory):
     (directory / "subuid").write_text(f"nobody-here:{LENT - 9}:9\nbroken\n{UID}:{LENT}:65536\nalice:900000:65536\n")
     rules = Rules(uids=((UID, UID),), subordinate=str(directory / "subuid"))
-    hidden = start(uid=LENT + 1)
+    hidden = start(command=["unshare", "--user", "sh", "-c", "echo; sleep 600"], uid=LENT + 1)
+    namesake = start(uid=LENT + 2)
     start(uid=OUTSIDER)
-    (verdict,) = judge(snapshot.take(rules.whose), [Answer("slurm", [])], rules)
-    assert (verdict.process.pid, verdict.owner, verdict.account) == (hidden.pid, UID, str(UID))
-    assert verdict.reason == reasons.NO_JOB
+    found = judge(snapshot.take(rules.whose), [Answer("slurm", [])], rules)
+    assert {verdict.owner for verdict in found} == {UID}
+    assert {verdict.account for verdict in found} == {str(UID)}
+    told = {verdict.process.pid: verdict.reason for verdict in found}
+    assert (told[hidden.pid], told[namesake.pid]) == (reasons.NO_JOB, reasons.OUTSIDER)
     assert (rules.whose(LENT - 1), rules.whose(900_000), rules.whose(OUTSIDER)) == ("", "", "")
     assert rules.account_of(LENT + 1) == ""
     people = [user.pw_uid for user in pwd.getpwall() if is_ordinary(user.pw_uid)]
     (directory / "subuid").write_text(f"{UID}:1000:4000000000\n")
+    rules = Rules(uids=((UID, UID),), subordinate=str(directory / "subuid"))
     assert {rules.whose(uid) for uid in people} <= {""}
 
 

@@ -341,7 +341,7 @@ def test_root_and_the_systems_users_are_never_judged_whatever_the_site_configure
 
 
 def test_who_took_a_uid_that_is_lent_to_an_account_is_that_accounts(machine):
-    machine.start(machine.init, uid=LENT)
+    taken = machine.start(machine.init, uid=LENT, apart=True)
     rules = Rules(pools=("cms",))
     rules.lenders[LENT] = CMS
 
@@ -352,6 +352,9 @@ def test_who_took_a_uid_that_is_lent_to_an_account_is_that_accounts(machine):
     assert told(slurm()) == ("cms001", reasons.NO_JOB, True)
     assert told(slurm(job(roots={99: 99}))) == ("cms001", reasons.LEFT_ITS_JOB, False)
     assert told(Answer("pbs", [job(batch="pbs")])) == ("cms001", reasons.UNKNOWN, False)
+    # A person whose number happens to be lent as well, while the name service does not know them.
+    machine.seen[taken].apart = False
+    assert told(slurm()) == ("cms001", reasons.OUTSIDER, False)
 
 
 def test_a_chain_as_long_as_the_machine_allows_is_judged_too(machine):
