@@ -18,6 +18,10 @@ __all__ = ["node"]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users: needs root")
 
+needs_fuse = pytest.mark.skipif(
+    not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it"
+)
+
 UID = STRAYS_UID
 MANY = 1_000_000 if LONG else 20_000
 SECONDS = 10 if LONG else 5  # the shortest that a site may set
@@ -29,6 +33,7 @@ def place(node: Node) -> Path:
     return node.scratch
 
 
+@needs_fuse
 def test_a_dead_mount_costs_its_share_of_the_time_and_the_rest_is_cleared_away(node: Node) -> None:
     dead = node.base / "dead"
     dead.mkdir()
@@ -50,6 +55,7 @@ def test_a_dead_mount_costs_its_share_of_the_time_and_the_rest_is_cleared_away(n
         assert took < SECONDS + 1
 
 
+@needs_fuse
 def test_a_mount_that_dies_below_a_users_directory_ends_at_the_deadline(node: Node) -> None:
     own = node.scratch / "own"
     (own / "dead").mkdir(parents=True)
