@@ -89,10 +89,10 @@ class Sight:
         return [verdict for verdict in self.verdicts if verdict.stray and verdict.process.real_uid == uid]
 
 
-def owner_of(site: Site, account: str, uid: int) -> Owner:
-    """Who holds an account, as far as this machine's own files say."""
+def owner_of(site: Site, account: str, uid: int, lender: int = 0) -> Owner:
+    """Who holds an account, as far as this machine's own files say; ``lender`` as for ``Owner.look_up``."""
     try:
         gid = pwd.getpwuid(uid).pw_gid
     except KeyError:
         gid = NO_GROUP
-    return Owner(account, uid, gid, site["cluster"][0]).look_up(site)
+    return Owner(account, uid, gid, site["cluster"][0]).look_up(site, lender)

@@ -47,13 +47,16 @@ class Owner:
         self.subject = ""
         self.since = 0
 
-    def look_up(self, site: Site) -> Owner:
-        """Fill in who holds the account, where this machine's own files say so; the same object."""
+    def look_up(self, site: Site, lender: int = 0) -> Owner:
+        """Fill in who holds the account, where this machine's own files say so; the same object.
+
+        ``lender`` is the account's own uid where ``uid`` is one that it was lent.
+        """
         try:
             holder = holders.read(site["holders"][0], self.account)
         except Refused:
             return self
-        if holder.uid == self.uid:
+        if holder.uid == (lender or self.uid):
             self.lease, self.subject, self.since = holder.lease, holder.subject, holder.since
         return self
 

@@ -76,7 +76,7 @@ def _clear_processes(machine: Machine, uid: int, account: str, report: Report) -
             strays = sight.strays_of(uid)
             if not strays or report.unknown:
                 return
-            owner = owner_of(machine.site, account, uid)
+            owner = owner_of(machine.site, account, uid, strays[0].owner)
             hold = holds.why_held(machine.site, account)
             recorder = Recorder(machine.site, owner)
             term = float(machine.site.get("prune_term_seconds", ["0"])[0])

@@ -272,6 +272,18 @@ def test_a_job_that_only_the_register_knows_keeps_its_account_alive(node: Node) 
     assert file.exists()
 
 
+def test_a_stray_gets_its_grace_time_where_the_site_gives_one(node: Node) -> None:
+    node.configure(prune_term_seconds="10")
+    said = node.scratch / "said"
+    polite = node.run(STRAYS_UID, "sh", "-c", f"trap 'echo bye > {said}; exit 3' TERM; echo > {said}; sleep 600 & wait")
+    deadline = time.monotonic() + 10
+    while not said.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    node.prune()
+    assert polite.wait(10) == 3
+    assert said.read_text() == "bye\n"
+
+
 def test_two_runs_at_once_kill_each_stray_once_and_neither_fails(node: Node) -> None:
     strays = [node.run(uid) for uid in (STRAYS_UID, JOBS_UID, HELD_UID) for _ in range(5)]
     runs = [node.begin(), node.begin()]
