@@ -16,7 +16,7 @@ import pytest
 
 from gridwarden import proc
 from gridwarden.batch.evidence import Answer, LiveJob
-from gridwarden.prune import kill, signals, strays
+from gridwarden.prune import control_group, kill, signals, strays
 from gridwarden.prune.judge import Verdict, judge
 from gridwarden.prune.rules import Rules
 from gridwarden.prune.snapshot import take
@@ -184,6 +184,41 @@ def test_who_has_got_a_dead_strays_number_is_not_killed_for_it(start) -> None:
     assert signals.send(judged, UID, signal.SIGKILL)
 
 
+REUSE = f"""
+import os, signal, time
+from pathlib import Path
+from gridwarden import proc
+from gridwarden.prune import signals
+
+def start():
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid({UID}, {UID}, {UID})
+        time.sleep(600)
+    while proc.read(pid).real_uid != {UID}:
+        pass
+    return pid
+
+for _ in range(20):
+    stray = start()
+    judged = proc.read(stray)
+    os.kill(stray, signal.SIGKILL)
+    os.waitpid(stray, 0)
+    time.sleep(0.02)
+    Path("/proc/sys/kernel/ns_last_pid").write_text(str(stray - 1))
+    innocent = start()
+    assert innocent == stray
+    assert not signals.send(judged, {UID}, signal.SIGKILL)
+    assert signals.send(proc.read(innocent), {UID}, signal.SIGKILL)
+    os.waitpid(innocent, 0)
+"""
+
+
+def test_the_next_process_with_a_dead_strays_pid_and_uid_lives() -> None:
+    unshared = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", REUSE]
+    subprocess.run(unshared, check=True, cwd=Path(__file__).parent.parent.parent)
+
+
 def test_a_daemon_of_root_that_acts_for_the_account_at_the_moment_lives(start) -> None:
     (pid,) = start(f"os.setresuid(0, {UID}, 0); stay()")
     try:
@@ -333,3 +368,46 @@ def test_strays_that_were_stopped_are_killed_although_the_time_is_up(job, start)
     assert running(job) == job
     while not gone(pids):
         time.sleep(0.01)
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A control group of version 2, where the pruner looks for one."""
+    mounted = next((Path(root) for root in control_group.ROOTS if Path(root, "cgroup.controllers").exists()), tmp_path)
+    if mounted == tmp_path:
+        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", mounted], check=True)
+        monkeypatch.setattr(control_group, "ROOTS", (str(mounted),))
+    group = mounted / f"gridwarden-test-{os.getpid()}"
+    (group / "below").mkdir(parents=True)
+    yield group
+    (group / "cgroup.kill").write_text("1")
+    while "populated 1" in (group / "cgroup.events").read_text():
+        time.sleep(0.01)
+    (group / "below").rmdir()
+    group.rmdir()
+    if mounted == tmp_path:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_a_control_group_of_strays_alone_is_killed_with_those_below_it(job, start, group: Path) -> None:
+    pids = start(SHAPES["plain"]) + start(SHAPES["daemonised"])
+    (group / "cgroup.procs").write_text(str(pids[0]))
+    (group / "below" / "cgroup.procs").write_text(str(pids[1]))
+    assert str(group) in control_group.groups_of(map(proc.read, pids))
+    killed = control_group.kill_cgroup(str(group), UID, judge_beside(leader_of(job)))
+    assert {process.pid for process in killed} == set(pids)
+    assert (group / "cgroup.freeze").read_text() == "0\n"
+    assert running(job) == job
+
+
+@pytest.mark.parametrize("whose", ["the job's", "root's"])
+def test_a_control_group_with_a_job_or_root_in_it_is_left_alone_and_its_strays_die(whose, job, start, group) -> None:
+    pids = start(SHAPES["plain"])
+    others = job if whose == "the job's" else start("stay()")
+    for pid in (*pids, *others):
+        (group / "cgroup.procs").write_text(str(pid))
+    judge_again = judge_beside(leader_of(job))
+    assert control_group.kill_cgroup(str(group), UID, judge_again) == []
+    assert strays.kill_strays(UID, UID, judge_again, SECONDS).left == []
+    assert gone(pids)
+    assert running([*job, *others]) == [*job, *others]

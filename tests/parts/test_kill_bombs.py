@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.skipif("GRIDWARDEN_IN_SITE" in os.environ, reason="runs on the machine itself, which has a compiler"),
 ]
 
-RUNS = 20 if LONG else 3
+RUNS = 20 if LONG else 2
 
 
 def test_a_bomb_in_an_account_without_a_job_is_dead_and_nobody_else_is() -> None:
@@ -40,6 +40,6 @@ def test_a_bomb_beside_a_live_job_of_its_account_never_costs_that_job_a_process(
 
 
 def test_the_counter_shows_that_one_look_at_the_processes_is_outrun() -> None:
-    runs = bombs.apart(RUNS, ["hopping with setsid"], "naive")
+    runs = bombs.apart(RUNS, ["hopping", "hopping with setsid"], "naive")
     print(bombs.table(runs))
     assert [run for run in runs if not run.dead]

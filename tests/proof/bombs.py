@@ -1,7 +1,7 @@
 """Fork bombs against the pruner, in a pid namespace of their own, judged by a counter that no scan can miss.
 
 Every process of a bomb counts in shared memory, so a bomb is dead when the counter stands still.  By hand, as root:
-``python -m tests.proof.bombs [--runs N] [--way WAY]`` prints the table.
+``python -m tests.proof.bombs [--runs N] [--way WAY] [--into bench/bombs.json]`` prints the table.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from gridwarden import proc
@@ -260,10 +261,14 @@ def main(words: list[str]) -> None:
     parser.add_argument("kinds", nargs="*", default=list(KINDS), metavar="KIND")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--way", choices=WAYS, default="account", help=", ".join(map(": ".join, WAYS.items())))
+    parser.add_argument("--into", type=Path, help="enter the table in this file, of which docs/ makes its page")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     if not options.here:
-        print(table(apart(options.runs, options.kinds, options.way)))
+        runs = apart(options.runs, options.kinds, options.way)
+        print(table(runs))
+        if options.into:
+            enter(options.into, options.way, runs)
         return
     if tuple(map(int, platform.release().split(".")[:2])) >= (6, 14):  # before, the limit is the whole machine's
         Path("/proc/sys/kernel/pid_max").write_text(str(MOST_PIDS))
@@ -274,17 +279,50 @@ def main(words: list[str]) -> None:
             print(json.dumps(run(kind, options.way, program)), flush=True)
 
 
-def table(runs: list[Run]) -> str:
-    lines = ["| bomb | forks/s, most | dead/runs | innocents alive/run | ms, median | ms, most |", "|---" * 6 + "|"]
+class Row(NamedTuple):
+    """What the runs of one kind came to: forks in a second before, milliseconds until the pruner returned."""
+
+    kind: str
+    forks_a_second: int
+    runs: int
+    dead: int
+    innocents: int
+    median: int
+    most: int
+
+
+def rows(runs: list[Run]) -> list[Row]:
+    found = []
     for kind in dict.fromkeys(run.kind for run in runs):
         of_kind = [run for run in runs if run.kind == kind]
-        times = sorted(run.milliseconds for run in of_kind)
-        lines.append(
-            f"| {kind} | {max(run.forks_a_second for run in of_kind)} "
-            f"| {sum(run.dead for run in of_kind)}/{len(of_kind)} | {min(run.innocents for run in of_kind)}/{INNOCENTS} "
-            f"| {times[len(times) // 2]:.0f} | {times[-1]:.0f} |"
+        found.append(
+            Row(
+                kind,
+                forks_a_second=round(median(run.forks_a_second for run in of_kind)),
+                runs=len(of_kind),
+                dead=sum(run.dead for run in of_kind),
+                innocents=min(run.innocents for run in of_kind),
+                median=round(median(run.milliseconds for run in of_kind)),
+                most=round(max(run.milliseconds for run in of_kind)),
+            )
         )
+    return found
+
+
+def table(runs: list[Run]) -> str:
+    lines = ["| bomb | forks/s | dead/runs | innocents alive/run | ms, median | ms, most |", "|---" * 6 + "|"]
+    lines += [
+        f"| {row.kind} | {row.forks_a_second} | {row.dead}/{row.runs} | {row.innocents}/{INNOCENTS} "
+        f"| {row.median} | {row.most} |"
+        for row in rows(runs)
+    ]
     return "\n".join([*lines, *dict.fromkeys(line for run in runs for line in run.left)])
+
+
+def enter(file: Path, way: str, runs: list[Run]) -> None:
+    known = json.loads(file.read_text()) if file.exists() else {}
+    known[way] = {"what": WAYS[way], "innocents": INNOCENTS, "rows": [row._asdict() for row in rows(runs)]}
+    file.write_text(json.dumps({name: known[name] for name in WAYS if name in known}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
