@@ -369,6 +369,33 @@ def test_what_is_left_of_an_account_dies_with_its_last_job(machine: Machine) -> 
     assert machine.registered() == []
 
 
+def test_a_site_that_wants_no_clean_up_by_the_epilog_keeps_everything(machine: Machine) -> None:
+    machine.configure(prune_epilog="no")
+    machine.run("prolog")
+    with running("sleep", "60") as process:
+        assert machine.run("epilog") == 0
+        assert process.poll() is None
+    assert len(machine.records("job_end")) == 1
+
+
+def test_what_an_account_on_hold_leaves_is_kept_for_the_incident(machine: Machine) -> None:
+    (machine.base / "holds").mkdir(mode=0o700)
+    (machine.base / "holds" / ACCOUNT).write_text("ticket 4711")
+    machine.configure(holds=str(machine.base / "holds"))
+    machine.run("prolog")
+    file = machine.base / "scratch" / "evidence"
+    file.write_text("evidence")
+    os.chown(file, UID, UID)
+    with running("sleep", "60") as process:
+        assert machine.run("epilog") == 0
+        assert proc.read(process.pid).state == "T"
+    assert not file.exists()
+    (kept,) = machine.records("quarantined")
+    assert Path(kept["into"]).read_text() == "evidence"
+    (frozen,) = machine.records("frozen")
+    assert (frozen["pid"], frozen["hold"], frozen["lease"]) == (process.pid, "ticket 4711", LEASE)
+
+
 def test_processes_that_fork_faster_than_a_scan_reads_die_as_well(machine: Machine) -> None:
     machine.run("prolog")
     hops = mmap.mmap(-1, 8)
