@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from gridwarden import proc
 from gridwarden.batch.evidence import Answer, LiveJob
-from gridwarden.prune import control_group, kill, signals, strays
+from gridwarden.prune import control_group, halt, kill, signals, strays
 from gridwarden.prune.judge import Verdict, judge
 from gridwarden.prune.rules import Rules
 from gridwarden.prune.snapshot import take
@@ -411,3 +412,24 @@ def test_a_control_group_with_a_job_or_root_in_it_is_left_alone_and_its_strays_d
     assert strays.kill_strays(UID, UID, judge_again, SECONDS).left == []
     assert gone(pids)
     assert running([*job, *others]) == [*job, *others]
+
+
+def test_whoever_is_halted_for_a_look_runs_on_afterwards_and_the_pruner_is_as_it_was() -> None:
+    count = mmap.mmap(-1, 1)
+    before = os.sched_getscheduler(0)
+    child = os.fork()
+    if child == 0:
+        while True:
+            count[0] = (count[0] + 1) % 256
+    try:
+        with signals.Urgent():
+            assert os.sched_getscheduler(0) != before
+            with halt.Halt():
+                seen = {count[0] for _ in range(100_000)}
+        assert len(seen) == 1
+        while count[0] in seen:
+            pass
+        assert os.sched_getscheduler(0) == before
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
