@@ -76,11 +76,16 @@ def sleepers(account: str) -> set[str]:
 
 def plant(account: str, kind: str) -> proc.Process:
     """A process of the account that no job accounts for: orphaned, in a session of its own."""
-    done = run_as(account, "bash", "-c", f"({kind.format(n=90000)}) </dev/null >/dev/null 2>&1 & echo $!")
-    pid = int(done.stdout)
+    pid = strew(account, kind)
     stray = until("the stray to be alone", lambda: (one := proc.read(pid)) and one.session == pid and one)
     assert isinstance(stray, proc.Process)
     return stray
+
+
+def strew(account: str, kind: str) -> int:
+    """Start such a process; its pid, or 0 where an epilog that just clears the account away was faster."""
+    done = run_as(account, "bash", "-c", f"({kind.format(n=90000)}) </dev/null >/dev/null 2>&1 & echo $!")
+    return int(done.stdout or 0)
 
 
 @contextmanager

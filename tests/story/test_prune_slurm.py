@@ -18,7 +18,7 @@ import pytest
 from gridwarden import proc, register
 from tests import pruning
 from tests.proof import LONG
-from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers
+from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers, strew
 from tests.site import daemons
 from tests.site.slurm import until
 from tests.site.up import NODES
@@ -227,8 +227,7 @@ def test_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: ModuleType, 
     pruner = Pruner("slurm")
     strays, runs = set(), 0
     while queue():
-        stray = plant(account, pruning.STRAYS[runs % len(pruning.STRAYS)])
-        strays.add(stray.pid)
+        strays.add(strew(account, pruning.STRAYS[runs % 2]))
         assert killed(pruner.run()) <= strays
         runs += 1
     assert runs > BACK_TO_BACK / 30
