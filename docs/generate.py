@@ -74,6 +74,7 @@ def pages() -> dict[Path, str]:
         DOCS / "configuration.md": configuration_page(),
         DOCS / "files.md": files_page(),
         DOCS / "gridmapdir-speed.md": speed_page("gridmapdir"),
+        DOCS / "prune-bombs.md": speed_page("bombs"),
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
@@ -81,7 +82,7 @@ def pages() -> dict[Path, str]:
 
 
 def speed_page(name: str) -> str:
-    """Return the page of what bench/NAME.py measured."""
+    """Return the page of what was measured into bench/NAME.json."""
     bench = DOCS.parent / "bench"
     page: str = runpy.run_path(str(bench / f"{name}_page.py"))["page"](
         json.loads((bench / f"{name}.json").read_text(encoding="utf-8"))

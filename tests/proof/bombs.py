@@ -310,7 +310,7 @@ def rows(runs: list[Run]) -> list[Row]:
 
 
 def table(runs: list[Run]) -> str:
-    lines = ["| bomb | forks/s | dead/runs | innocents alive/run | ms, median | ms, most |", "|---" * 6 + "|"]
+    lines = ["| bomb | fork calls/s | dead/runs | innocents alive/run | ms, median | ms, most |", "|---" * 6 + "|"]
     lines += [
         f"| {row.kind} | {row.forks_a_second} | {row.dead}/{row.runs} | {row.innocents}/{INNOCENTS} "
         f"| {row.median} | {row.most} |"
