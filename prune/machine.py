@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Site = dict[str, list[str]]
 
 BATCH_SYSTEMS = ("slurm", "htcondor", "pbs", "torque")
+START_UNDER_LOCK = frozenset(["slurm"])  # whose prolog takes the account's lock; others start a job at any moment
 ASK_SECONDS = 10.0  # for one answer of one batch system
 NO_GROUP = 65534  # of a user without a passwd entry
 
@@ -35,6 +36,11 @@ class Machine:
         self.rules = rules.read(site)
         self.deadline = deadline
         self._accounts: dict[int, str] = {}
+        self._batch = site.get("prune_batch", ["slurm"])
+
+    def starts_jobs_under_lock(self) -> bool:
+        """Whether no job of an account starts while its lock is held."""
+        return START_UNDER_LOCK.issuperset(self._batch)
 
     def left(self) -> float:
         """Seconds until the run must end."""
@@ -61,7 +67,7 @@ class Machine:
         from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
 
         answers = []
-        for name in self.site.get("prune_batch", ["slurm"]):
+        for name in self._batch:
             if name not in BATCH_SYSTEMS:
                 raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
             module = import_module(f"gridwarden.batch.{name}")

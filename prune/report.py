@@ -70,14 +70,15 @@ class Report:
             row = {**_facts(verdict.process, None), "reason": verdict.reason, "job": verdict.job, "detail": detail}
             self.add(action, verdict.account, _shown(verdict.process), **row)
 
-    def processes(self, owner: Owner, outcome: Outcome, why: str, job: str, hold: str) -> None:
-        """Add what became of an account's processes."""
+    def processes(self, owner: Owner, outcome: Outcome, why: str, job: str, hold: str, *, left: bool = True) -> None:
+        """Add what became of an account's processes; without those that are ``left`` when there is more to come."""
         for key, process in outcome.killed.items():
             row = {**_facts(process, outcome.command_lines.get(key)), "lease": owner.lease, "subject": owner.subject}
             detail = hold or reasons.SENTENCES[why]
             action = FROZEN if hold else KILLED
             self.add(action, owner.account, _shown(process), **row, reason=why, job=job, detail=detail)
-        self.left(owner.account, outcome.left)
+        if left:
+            self.left(owner.account, outcome.left)
 
     def left(self, account: str, left: Left) -> None:
         """Add what could not be killed or removed, or listed, each with why."""

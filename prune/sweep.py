@@ -76,20 +76,35 @@ def _clear_processes(machine: Machine, uid: int, account: str, report: Report) -
             strays = sight.strays_of(uid)
             if not strays or report.unknown:
                 return
-            owner = owner_of(machine.site, account, uid, strays[0].owner)
-            hold = holds.why_held(machine.site, account)
-            recorder = Recorder(machine.site, owner)
-            term = float(machine.site.get("prune_term_seconds", ["0"])[0])
-            why, job = strays[0].reason, strays[0].job
-            seconds = min(KILL_SECONDS + term, machine.left())
-            if may_be_emptied(uid, sight.verdicts, sight.answers):
-                outcome = clear.everything(owner, recorder, why, hold=hold, seconds=seconds, term_seconds=term)
-            else:
-                again = Again(machine, uid, sight)
-                outcome = clear.beside_a_job(owner, recorder, again, why, hold=hold, seconds=seconds, term_seconds=term)
-            report.processes(owner, outcome, why, job, hold)
+            _act(machine, uid, sight, report)
     except Unavailable as error:
         report.left(account, [(f"processes of uid {uid}", str(error))])
+
+
+def _act(machine: Machine, uid: int, sight: Sight, report: Report) -> None:
+    """Kill or freeze the strays of an account, all at once where nothing else of it is or can come."""
+    first = sight.strays_of(uid)[0]
+    owner = owner_of(machine.site, first.account, uid, first.owner)
+    hold = holds.why_held(machine.site, first.account)
+    recorder = Recorder(machine.site, owner)
+    term = float(machine.site.get("prune_term_seconds", ["0"])[0])
+    seconds = min(KILL_SECONDS + term, machine.left())
+    empty = may_be_emptied(uid, sight.verdicts, sight.answers)
+    if not (empty and machine.starts_jobs_under_lock()):
+        again = Again(machine, uid, sight)
+        outcome = clear.beside_a_job(
+            owner, recorder, again, first.reason, hold=hold, seconds=seconds, term_seconds=term
+        )
+        outran = empty and bool(outcome.left)
+        if outran:
+            sight = machine.look()
+            outran = may_be_emptied(uid, sight.verdicts, sight.answers)
+        report.processes(owner, outcome, first.reason, first.job, hold, left=not outran)
+        if not outran:
+            return
+        term, seconds = 0.0, min(KILL_SECONDS, machine.left())
+    outcome = clear.everything(owner, recorder, first.reason, hold=hold, seconds=seconds, term_seconds=term)
+    report.processes(owner, outcome, first.reason, first.job, hold)
 
 
 class Again:

@@ -285,6 +285,40 @@ def test_a_stray_gets_its_grace_time_where_the_site_gives_one(node: Node) -> Non
     assert said.read_text() == "bye\n"
 
 
+MOMCTL = """
+asked=$(($(cat {base}/asked 2>/dev/null || echo 0) + 1))
+echo $asked > {base}/asked
+if [ $asked -gt 2 ]; then
+    echo "job[1.pbshead]  state=RUNNING sidlist=$(cat {base}/session)"
+else
+    if [ $asked = 2 ]; then  # the first look under the lock: a job starts just after the mom has been asked
+        setsid setpriv --reuid={uid} --regid={uid} --clear-groups sleep 600 > /dev/null 2>&1 < /dev/null &
+        echo $! > {base}/session
+        until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done
+    fi
+    echo "NOTE:  no local jobs detected"
+fi
+echo "diagnostics complete"
+"""
+
+
+def test_a_job_that_starts_while_its_account_is_cleared_lives_although_no_prolog_waits_for_the_lock(node: Node) -> None:
+    (node.base / "mom_priv" / "jobs").mkdir(parents=True)
+    homes = {
+        "prune_torque_home": str(node.base),
+        "prune_torque_programs": str(node.programs),
+        "prune_daemon": "/sbin/pbs_mom",
+    }
+    node.configure(prune_batch="torque", prune_uids=f"{STRAYS_UID}-{STRAYS_UID}", **homes)
+    node.program("momctl", MOMCTL.format(base=node.base, uid=STRAYS_UID))
+    stray = node.run(STRAYS_UID)
+    assert node.prune()[0] == 0
+    assert ended(stray)
+    job = int((node.base / "session").read_text())
+    assert alive([job])
+    os.kill(job, signal.SIGKILL)
+
+
 def test_two_runs_at_once_kill_each_stray_once_and_neither_fails(node: Node) -> None:
     strays = [node.run(uid) for uid in (STRAYS_UID, JOBS_UID, HELD_UID) for _ in range(5)]
     runs = [node.begin(), node.begin()]
