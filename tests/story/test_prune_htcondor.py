@@ -17,7 +17,7 @@ import pytest
 from gridwarden import proc
 from tests import pruning
 from tests.proof import LONG
-from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers
+from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers, strew
 from tests.site.slurm import until
 
 if TYPE_CHECKING:
@@ -149,8 +149,7 @@ def test_jobs_of_one_account_back_to_back_are_all_left_alone(condor: ModuleType)
     deadline = time.monotonic() + BACK_TO_BACK
     while condor.queue(cluster):
         assert time.monotonic() < deadline + 60
-        stray = plant(ACCOUNT, pruning.STRAYS[len(strays) % len(pruning.STRAYS)])
-        strays.add(stray.pid)
+        strays.add(strew(ACCOUNT, pruning.STRAYS[len(strays) % 2]))
         assert killed(pruner.run()) <= strays
     assert len(strays) > 5
     command = ["condor_history", str(cluster), "-af", "ExitCode", "NumJobStarts"]

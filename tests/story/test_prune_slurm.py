@@ -100,7 +100,8 @@ def listens() -> bool:
 
 def hurried(slurm: ModuleType, job: int) -> bool:
     """Whether a job that was put back runs; Slurm would have it wait two minutes from when it has left its node."""
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True, check=False)
+    if slurm.job(job)["state_reason"] == "BeginTime":
+        subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True, check=False)
     return slurm.state(job) == "RUNNING"
 
 
@@ -111,7 +112,7 @@ def test_live_jobs_of_every_shape_survive_every_run_under_load_and_no_stray_surv
     slurm.until("the job to be requeued to run", lambda: slurm.state(jobs["requeued"]) == "RUNNING")
     subprocess.run(["scontrol", "requeue", str(jobs["requeued"])], check=True)
     slurm.until("it to be put back", lambda: slurm.job(jobs["requeued"])["job_state"] == ["PENDING"])
-    slurm.until("it to run again", lambda: hurried(slurm, jobs["requeued"]))
+    slurm.until("it to run again", lambda: hurried(slurm, jobs["requeued"]), 180)
     assert slurm.job(jobs["requeued"])["restart_cnt"] == 1
     slurm.until("every shape to run", lambda: sleepers(account) >= SLEEPERS)
     subprocess.run(["scontrol", "suspend", str(jobs["suspended"])], check=True)
