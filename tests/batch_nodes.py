@@ -42,15 +42,17 @@ class BatchNode:
         self.programs = base / "programs"
         self.programs.mkdir()
         self.daemons: list[subprocess.Popen[bytes]] = []
+        self.users: list[int] = []  # processes of the job's user, which outlive a daemon that a test kills
         self.site: dict[str, list[str]] = {"prune_daemon": []}
 
     def ask(self, seconds: float = 5) -> Answer:
         raise NotImplementedError
 
     def close(self) -> None:
-        for daemon in self.daemons:
-            for pid in self.children(daemon.pid):
+        for pid in self.users:
+            if uid_of(pid) == UID:
                 os.kill(pid, signal.SIGKILL)
+        for daemon in self.daemons:
             daemon.kill()
             daemon.wait()
 
@@ -94,6 +96,7 @@ class BatchNode:
         while [uid_of(pid) for pid in self.children(daemon.pid)] != [UID] * count:
             assert time.monotonic() < deadline, "the job's processes did not become the user"
             time.sleep(0.01)
+        self.users += self.children(daemon.pid)
         return daemon.pid
 
 

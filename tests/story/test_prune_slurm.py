@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,15 @@ SLEEPERS = {"4111", "4112", "4120", "4121", "4131", "4141", "4142", "4151", "416
 def account(people: SimpleNamespace) -> str:
     command = ["gridwarden", "map", "--proxy", str(people.dora.proxy)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _crowd() -> Iterator[None]:
+    """A partition for many jobs at once that do nothing; only here, so that sinfo shows each node once elsewhere."""
+    words = ["nodes=ALL", "maxtime=infinite", "state=up", "oversubscribe=force:60"]
+    subprocess.run(["scontrol", "create", "partitionname=crowd", *words], check=True)
+    yield
+    subprocess.run(["scontrol", "delete", "partitionname=crowd"], check=True)
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +122,8 @@ def test_live_jobs_of_every_shape_survive_every_run_under_load_and_no_stray_surv
     slurm.until("the job to be requeued to run", lambda: slurm.state(jobs["requeued"]) == "RUNNING")
     subprocess.run(["scontrol", "requeue", str(jobs["requeued"])], check=True)
     slurm.until("it to be put back", lambda: slurm.job(jobs["requeued"])["job_state"] == ["PENDING"])
+    put_back = time.time()  # slurmd refuses a credential of the second in which it has revoked the last one
+    slurm.until("that second to be over", lambda: time.time() > put_back + 2)
     slurm.until("it to run again", lambda: hurried(slurm, jobs["requeued"]), 180)
     assert slurm.job(jobs["requeued"])["restart_cnt"] == 1
     slurm.until("every shape to run", lambda: sleepers(account) >= SLEEPERS)
