@@ -65,11 +65,12 @@ def test_nobody_shares_when_globus_and_gridwarden_lease_at_once(site, users):
         return {name: asked(site, person(name), users).account for name in people[start::4][::-1]}
 
     with ThreadPoolExecutor(8) as crowd:
-        found = [*crowd.map(of_globus, range(4)), *crowd.map(of_ours, range(4))]
-    accounts: dict[str, set[str]] = {}
-    for one in found:
-        for name, account in one.items():
-            accounts.setdefault(name, set()).add(account)
-    assert all(len(given - {None}) == 1 for given in accounts.values())
-    assert None not in {account for one in found[4:] for account in one.values()}
+        of_them = [crowd.submit(of_globus, start) for start in range(4)]
+        of_us = [crowd.submit(of_ours, start) for start in range(4)]
+    accounts = {name: account for some in of_us for name, account in some.result().items()}
+    assert len(set(accounts.values())) == len(people)
+    for some in of_them:
+        for name, account in some.result().items():
+            # While a third link stands, Globus may find no account, or answer with another lease's name: nobody's account.
+            assert account in {accounts[name], None} or account.startswith("%2f"), name
     assert sum(map(len, holders_of_accounts(site).values())) == len(people)
