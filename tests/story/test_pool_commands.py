@@ -44,7 +44,8 @@ def test_the_pools_are_counted_and_nothing_is_wrong_with_them():
 
 
 def test_accounts_without_user_or_home_and_confusing_prefixes_are_found(tmp_path):
-    shutil.move("/home/cms007", tmp_path / "home")
+    away = tmp_path / "home"
+    run("mv", "/home/cms007", str(away))  # keeps the owner, also from one file system to another
     files = [GRIDMAPDIR / "cms999", GRIDMAPDIR / "cmsprd001"]
     try:
         for path in files:
@@ -52,7 +53,7 @@ def test_accounts_without_user_or_home_and_confusing_prefixes_are_found(tmp_path
         problems = {account: row["problem"] for account, row in accounts().items() if row["problem"]}
         summary = run("gridwarden", "pool", "show")
     finally:
-        shutil.move(tmp_path / "home", "/home/cms007")
+        run("mv", str(away), "/home/cms007")
         for path in files:
             path.unlink()
     assert set(problems) == {"cms007", "cms999"}
