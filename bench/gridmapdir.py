@@ -158,7 +158,7 @@ def measure(size: int, passwd: str, where: str) -> list[dict[str, object]]:
 
     def take(identity: Identity, users: accounts.Users) -> None:
         name = naming.name_of(identity, site.leases)
-        with names.claimed(directory, name, identity) as known:
+        with lease.claimed(directory, name, identity, site) as known:
             lease.take(directory, name, known, identity, "pool", site, silent, users)
 
     def look_up(identity: Identity) -> str:

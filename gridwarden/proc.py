@@ -128,8 +128,8 @@ def cgroups_below(descriptor: int, process: Process) -> tuple[str, ...]:
             data += b"".join(_of_thread(descriptor, thread) for thread in _names("task", descriptor))
     except (FileNotFoundError, ProcessLookupError):
         return ()
-    lines = data.decode("utf-8", "surrogateescape").splitlines()
-    return tuple(dict.fromkeys(line.split(":", 2)[2] for line in lines))
+    lines = data.decode("utf-8", "surrogateescape").split("\n")  # the one byte that a group's name cannot hold
+    return tuple(dict.fromkeys(line.split(":", 2)[2] for line in lines if line))
 
 
 def executable_below(descriptor: int) -> str:

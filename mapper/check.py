@@ -38,8 +38,8 @@ def judge(seen: Seen) -> list[Finding]:
     found = [
         *odd_files(seen),
         *(finding for names in by_inode(seen.files) for finding in check_links.judge(names, seen)),
+        *registry(seen),  # before a lease file is repaired that may be all that knows a lost name
         *lease_files(seen),
-        *registry(seen),
         *holder_files(seen),
         *accounts(seen),
     ]

@@ -49,6 +49,8 @@ def lease_of(directory: Gridmapdir, name: str, link: Link, site: SiteValues, use
         holder = publishing.published(link.account, site)
         ours = holder and (holder.name, holder.inode) == (name, link.inode)
         lease = holder.lease if holder and ours else os.urandom(16).hex()
+    if known and known.scheme:
+        return Held(name, account, link.inode, lease, known.scheme, known.subject)
     exact = (directory.read_own(names.NAMES, name) or b"").decode("utf-8", "surrogateescape")
     scheme, _, subject = exact.partition("\n")
     return Held(name, account, link.inode, lease, scheme, subject)

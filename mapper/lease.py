@@ -30,6 +30,7 @@ from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from gridwarden.mapper.accounts import Account, Users
     from gridwarden.mapper.bans import Ban
@@ -80,13 +81,25 @@ def lease_from_pool(
     name = naming.name_of(identity, site.leases, slot)
     publishing.refuse_unready(site)
     users = accounts.UsersRemembered(users)
-    with Gridmapdir(site.gridmapdir) as directory, names.claimed(directory, name, identity) as known:
+    with Gridmapdir(site.gridmapdir) as directory, claimed(directory, name, identity, site) as known:
         taken = take(directory, name, known, identity, pool, site, say, users)
         head = None
         if not publishing.is_published(taken.holder, site):  # else it is recorded too
             head = publishing.record([taken[:3]], site)
             publishing.publish(taken.holder, site)
         return hand_out(directory, taken, head, bans.read(site.bans), site)
+
+
+def claimed(
+    directory: Gridmapdir, name: str, identity: Identity, site: SiteValues
+) -> AbstractContextManager[LeaseFile | None]:
+    """``names.claimed``; where the registry was lost, this machine's holder file still knows whose a lease is."""
+
+    def refuse_holder() -> None:
+        if link := linking.find(directory, name):
+            holder_of_link(link, name, identity, site)
+
+    return names.claimed(directory, name, identity, refuse_holder)
 
 
 def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
@@ -187,13 +200,16 @@ def lease_file(
     A lease that was found is the one in its lease file, or else in its holder file, if that is of this link.  Raises
     Refused (lease-not-ours) for any other where the site does not adopt leases.
     """
-    if known and (known.account, known.inode) == (link.account, link.inode):
-        return known, False
+    of_link = known if known and (known.account, known.inode) == (link.account, link.inode) else None
+    if of_link and of_link.scheme:
+        return of_link, False
     new = names.new_lease(link.account, link.inode, identity.scheme, identity.subject)
     if link.created:
         return new, False
-    holder = publishing.published(link.account, site)
-    if holder and (holder.name, holder.inode) == (name, link.inode):
+    holder = holder_of_link(link, name, identity, site)
+    if of_link:  # of a version that did not write whose it is
+        return new._replace(lease=of_link.lease, since=of_link.since), False
+    if holder:
         return new._replace(lease=holder.lease, since=holder.since), False
     if site.leases.adopted == "refuse":
         raise Refused(
@@ -202,6 +218,16 @@ def lease_file(
             f"gridwarden lease release {link.account} ends it, unless jobs of its holder are left",
         )
     return new, True
+
+
+def holder_of_link(link: Link, name: str, identity: Identity, site: SiteValues) -> Holder | None:
+    """What this machine publishes about that very link; raises Refused (lease-name-collision) if it names another."""
+    holder = publishing.published(link.account, site)
+    if holder is None or (holder.name, holder.inode) != (name, link.inode):
+        return None
+    if (holder.scheme, holder.subject) != (identity.scheme, identity.subject):
+        raise names.collision(identity, f"{holder.scheme} {holder.subject}")
+    return holder
 
 
 def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) -> Holder:

@@ -60,6 +60,8 @@ def row_of(name: str, names: Names, seen: Seen) -> Row:
         state = COOLING if name in names.cooling else HELD if lease else FOREIGN
     exact = seen.claims.get(lease_name, b"").decode("utf-8", "surrogateescape")
     scheme, _, subject = exact.partition("\n") if exact else ("", "", decoded(lease_name))
+    if not exact and file and file.scheme:
+        scheme, subject = file.scheme, file.subject
     used = seen.files[name].used
     return Row(account, pool_of(account, seen.pools), state, scheme, subject, lease or "", since, used, lease_name)
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gridwarden.errors import Refused
-from gridwarden.mapper import accounts, bans, candidates, lease, names, naming, publishing
+from gridwarden.mapper import accounts, bans, candidates, lease, naming, publishing
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def lease_some(
         with directory.synced_once():
             for name, identity, pool in wanted:
                 try:
-                    known = locks.enter_context(names.claimed(directory, name, identity))
+                    known = locks.enter_context(lease.claimed(directory, name, identity, site))
                     taken[name] = lease.take(directory, name, known, identity, pool, site, say, users, free[pool])
                 except Refused as refusal:
                     found[name] = refusal

@@ -22,13 +22,14 @@ from gridwarden import reasons, tab_file
 from gridwarden.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.identity import Identity
 
 NAMES = "names"
 LEASES = "leases"
+HEX = frozenset("0123456789abcdef")
 
 
 class LeaseFile(NamedTuple):
@@ -51,16 +52,20 @@ def new_lease(account: str, inode: int, scheme: str, subject: str) -> LeaseFile:
 
 
 @contextmanager
-def claimed(directory: Gridmapdir, name: str, identity: Identity) -> Iterator[LeaseFile | None]:
+def claimed(
+    directory: Gridmapdir, name: str, identity: Identity, refuse_holder: Callable[[], None]
+) -> Iterator[LeaseFile | None]:
     """Hold ``name`` for ``identity``, which has it for ever; other mappings of the same identity wait.
 
-    Gives what is known of its lease.  Raises Refused (lease-name-collision) when the name is another's.
+    Gives what is known of its lease.  Raises Refused (lease-name-collision) when the name is another's; a name of
+    which the registry says nothing, since it is new or was lost, is asked about with ``refuse_holder`` first.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(directory.lock_own(NAMES, name))
         except FileNotFoundError:
             refuse_other(directory, name, identity, read_lease(directory, name))  # where the registry was lost
+            refuse_holder()
             directory.create_own(NAMES, name, exact(identity))  # unless another did at the same moment
             stack.enter_context(directory.lock_own(NAMES, name))
         known = read_lease(directory, name)
@@ -102,6 +107,8 @@ def read_lease(directory: Gridmapdir, name: str) -> LeaseFile | None:
         values = tab_file.decode(data)
         (lease,), (account,), (inode,), (since,) = map(values.__getitem__, LeaseFile._fields[:4])
         (scheme,), (subject,) = values.get("scheme", ("",)), values.get("subject", ("",))
+        if not (HEX.issuperset(lease) and len(lease) == 32 and all(len(one) < 20 for one in (inode, since))):
+            return None
         return LeaseFile(lease, account, int(inode), int(since), scheme, subject)
     except (ValueError, KeyError):
         return None

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, ledger, syslog_line
-from gridwarden.errors import GridwardenError
+from gridwarden.errors import ConfigurationError, GridwardenError
 from gridwarden.mapper import check, cooling, findings, linking, names
 from gridwarden.mapper.accounts import UsersReadOnce
 from gridwarden.mapper.directory_view import WITHDRAWN, cooling_parts
@@ -163,12 +163,21 @@ def take_away(directory: Gridmapdir, name: str, inode: int) -> None:
 
 
 def right_lease_file(name: str, account: str, now: Seen) -> names.LeaseFile:
-    """What the lease file of a link should say: the holder file decides, else the old one for that account."""
+    """What the lease file of a link should say: the holder file decides, else the old one for that account.
+
+    Raises ConfigurationError when holder file and registry name different people.
+    """
     inode = now.files[name].inode
-    scheme, _, subject = now.claims.get(name, b"").decode("utf-8", "surrogateescape").partition("\n")
+    claim = now.claims.get(name)
     holder, old = now.holders.get(account), now.leases.get(name)
     if holder and (holder.name, holder.inode) == (name, inode):
-        return names.LeaseFile(holder.lease, account, inode, holder.since, scheme, subject)
+        file = names.LeaseFile(holder.lease, account, inode, holder.since, holder.scheme, holder.subject)
+        if claim not in (None, names.exact(file)):
+            raise ConfigurationError(
+                f"{account}: its holder file says {holder.scheme} {holder.subject}, .gridwarden/names/{name} another",
+                "look whose jobs and files the account has, and remove what is wrong",
+            )
+        return file
     if old is None:
         raise FileNotFoundError(2, os.strerror(2), name)
     return old._replace(inode=inode)

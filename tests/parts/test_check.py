@@ -76,6 +76,26 @@ def test_a_name_lost_from_the_registry_is_the_same_persons_again(site, users):
     assert asked(site, ANNA, users).lease_id == lease.lease_id
 
 
+def test_what_was_lost_of_a_lease_is_written_again_as_its_holder_file_says(site, users):
+    found = asked(site, person("Anna"), users)
+    for kind in ("names", "leases"):
+        (site.gridmapdir / ".gridwarden" / kind / found.name).unlink()
+    repaired(site, users)
+    with Gridmapdir(site.gridmapdir) as directory:
+        file = names.read_lease(directory, found.name)
+    assert (file.lease, file.subject) == (found.lease_id, person("Anna").subject)
+    assert names.exact(person("Anna")) == (site.gridmapdir / ".gridwarden" / "names" / found.name).read_bytes()
+
+
+def test_no_repair_gives_a_lease_to_one_of_two_people_whom_our_files_name(site, users):
+    found = asked(site, person("Anna"), users)
+    own = site.gridmapdir / ".gridwarden"
+    (own / "leases" / found.name).unlink()
+    (own / "names" / found.name).write_bytes(names.exact(person("anna")))
+    check_directory(site, POOLS, repair=True, users=users)
+    assert not (own / "leases" / found.name).exists()
+
+
 def test_of_three_links_the_one_that_was_handed_out_stays(site, users):
     found = asked(site, ANNA, users)
     lcmaps_links(site, found.account, BELA)

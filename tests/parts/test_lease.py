@@ -144,6 +144,39 @@ def test_a_lease_file_that_does_not_say_whose_it_is_leaves_that_to_the_registry(
     assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
 
 
+def test_where_all_of_our_own_files_were_lost_the_holder_file_still_knows_whose_a_lease_is(site, users):
+    found = asked(site, person("Anna"), users)
+    shutil.rmtree(site.gridmapdir / ".gridwarden")
+    assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
+    assert holders.read(site.holders, found.account).subject == person("Anna").subject
+    assert asked(site, person("Anna"), users).lease_id == found.lease_id
+    assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
+
+
+def test_an_old_lease_file_and_a_lost_name_leave_it_to_the_holder_file(site, users):
+    found = asked(site, person("Anna"), users)
+    file = site.gridmapdir / ".gridwarden" / "leases" / found.name
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(line for line in lines if not line.startswith((b"scheme", b"subject"))))
+    (site.gridmapdir / ".gridwarden" / "names" / found.name).unlink()
+    assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
+    assert asked(site, person("Anna"), users).lease_id == found.lease_id
+    assert b"Anna" in file.read_bytes(), "the next time the lease file says it itself"
+
+
+@pytest.mark.parametrize("spoilt", [b"since\t99999999999999999999", b"lease\tZZ/../" + b"0" * 26])
+def test_a_spoilt_lease_file_is_none(site, users, spoilt):
+    found = asked(site, person("Anna"), users)
+    file = site.gridmapdir / ".gridwarden" / "leases" / found.name
+    key = spoilt.partition(b"\t")[0]
+    file.write_bytes(
+        b"".join(
+            spoilt + b"\n" if line.startswith(key) else line for line in file.read_bytes().splitlines(keepends=True)
+        )
+    )
+    assert asked(site, person("Anna"), users).lease_id == found.lease_id, "which the holder file knows as well"
+
+
 def test_a_person_whose_name_is_too_long_for_a_file_is_lent_an_account_of_their_own(site, users):
     people = [person("x" * 250 + end) for end in ("a", "A", "b")]
     accounts = [asked(site, identity, users).account for identity in people]

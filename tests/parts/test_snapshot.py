@@ -348,3 +348,15 @@ def test_a_proc_that_does_not_show_everyone_is_refused_rather_than_believed(worl
     words = [*shlex.split(world), PYTHON, "-Ic", code + "proc.by_owner()"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "Unavailable: /proc does not show every process" in done.stderr
+
+
+def test_a_control_group_with_an_odd_name_is_one_path_and_stops_no_run(tmp_path: Path) -> None:
+    odd = "/user.slice/x\x0c0::/system.slice/argus\u2028y"
+    (tmp_path / "cgroup").write_text(f"0::{odd}\n")
+    descriptor = os.open(tmp_path, os.O_PATH)
+    try:
+        process = proc.read(os.getpid())
+        assert process
+        assert proc.cgroups_below(descriptor, process) == (odd,)
+    finally:
+        os.close(descriptor)
