@@ -5,7 +5,7 @@ Callers hold the account's lock, and have found out that a live job accounts for
 
 from __future__ import annotations
 
-from gridwarden.prune import holds, kill, remove, strays
+from gridwarden.prune import holds, kill, remove
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def beside_a_job(
     term_seconds: float,
 ) -> Outcome:
     """Kill or freeze the strays of an account beside what is protected of it."""
+    from gridwarden.prune import strays  # noqa: PLC0415 - an epilog has no use for it
+
     if hold:
         outcome = strays.freeze_strays(owner.uid, owner.gid, judge_again, seconds)
         recorder.frozen(outcome, why, hold)
