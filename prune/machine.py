@@ -55,8 +55,11 @@ class Machine:
 
     def look(self) -> Sight:
         """Raises Unavailable when /proc does not show everyone, ConfigurationError."""
-        seen = snapshot.take(self.rules.whose)
-        return self.judge(seen, self.ask())
+        return self.judge(self.read(), self.ask())
+
+    def read(self) -> Snapshot:
+        """The processes of this moment; raises Unavailable when /proc does not show everyone."""
+        return snapshot.take(self.rules.whose, with_files=bool(self.rules.files or self.rules.helpers))
 
     def judge(self, seen: Snapshot, answers: list[Answer]) -> Sight:
         """What this machine's processes are, by these answers."""

@@ -114,8 +114,10 @@ def _changed_since(before: float, parent: int, name: str, mount: bytes, deadline
     if time.monotonic() > deadline:
         raise OSError(errno.ETIMEDOUT, "not reached in time")
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    if status.st_ctime >= before or depth > DEEPEST:
+    if status.st_ctime >= before:
         return True
+    if depth > DEEPEST:
+        raise OSError(errno.ELOOP, "too many levels of directories")
     if not stat.S_ISDIR(status.st_mode):
         return False
     try:

@@ -53,23 +53,24 @@ class Snapshot:
         self.accounts = accounts
 
 
-def take(account_of: Callable[[int], str]) -> Snapshot:
+def take(account_of: Callable[[int], str], *, with_files: bool = True) -> Snapshot:
     """Read the processes of the accounts that ``account_of`` names for their uid ("": no pool's).
 
+    Without ``with_files`` no ``file`` is looked at, so that one on a dead mount cannot hold the run up.
     Raises Unavailable when /proc does not show everyone.
     """
     owners = proc.by_owner()
     accounts = {uid: account for uid in {uid for uids in owners for uid in uids} if (account := account_of(uid))}
     seen: dict[int, Seen] = {}
     wanted = [pid for uids, pids in owners.items() if acts_as(*uids, accounts) for pid in pids]
-    _read_with_ancestors(wanted, seen, accounts)
+    _read_with_ancestors(wanted, seen, accounts, with_files=with_files)
     for _ in range(ROUNDS):
         lost = [pid for pid, one in seen.items() if one.process.parent and not parent_of(one, seen)]
         if not lost:
             break
         for pid in lost:
             del seen[pid]
-        _read_with_ancestors(lost, seen, accounts)
+        _read_with_ancestors(lost, seen, accounts, with_files=with_files)
     return Snapshot(seen, accounts)
 
 
@@ -84,20 +85,20 @@ def parent_of(child: Seen, seen: dict[int, Seen]) -> Seen | None:
     return parent if parent and parent.process.start <= child.process.start else None
 
 
-def _read_with_ancestors(pids: list[int], seen: dict[int, Seen], accounts: dict[int, str]) -> None:
+def _read_with_ancestors(pids: list[int], seen: dict[int, Seen], accounts: dict[int, str], *, with_files: bool) -> None:
     """Add the processes ``pids``, each before its parent: a parent that ended meanwhile is missed, not mistaken."""
     waiting = list(pids)
     while waiting:
         pid = waiting.pop()
         if pid in seen:
             continue
-        one = _look(pid, accounts)
+        one = _look(pid, accounts, with_files=with_files)
         if one:
             seen[pid] = one
             waiting += (one.process.session, one.process.parent)
 
 
-def _look(pid: int, accounts: dict[int, str]) -> Seen | None:
+def _look(pid: int, accounts: dict[int, str], *, with_files: bool) -> Seen | None:
     if pid == 0:
         return None  # outside this pid namespace
     try:
@@ -112,7 +113,7 @@ def _look(pid: int, accounts: dict[int, str]) -> Seen | None:
         if not acts_as(process.real_uid, process.effective_uid, accounts):
             return Seen(process, executable=executable)
         apart = _is_apart(descriptor)
-        file = None if apart else _file_of(descriptor)
+        file = _file_of(descriptor) if with_files and not apart else None
         return Seen(process, proc.cgroups_below(descriptor, process), executable, file, apart=apart)
     finally:
         os.close(descriptor)

@@ -93,6 +93,8 @@ class Chase:
     def kill_groups(self) -> None:
         """Kill the control groups in which there is nothing but strays."""
         for path in control_group.groups_of(self._strays.values()):
+            if time.monotonic() > self._deadline:
+                break
             killed = control_group.kill_cgroup(path, self._uid, self._judge_again)
             self.outcome.remember(killed)
             self._reached.update(map(key, killed))

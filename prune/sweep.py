@@ -11,7 +11,7 @@ import time
 
 from gridwarden import register, trusted
 from gridwarden.errors import Unavailable
-from gridwarden.prune import clear, holds, snapshot
+from gridwarden.prune import clear, holds
 from gridwarden.prune import report as reporting
 from gridwarden.prune.judge import may_be_emptied
 from gridwarden.prune.leavings import clear_leavings
@@ -122,7 +122,7 @@ class Again:
 
     def __call__(self) -> list[Verdict]:
         """The account's verdicts of this moment."""
-        seen = snapshot.take(self._machine.rules.whose)
+        seen = self._machine.read()
         sight = self._machine.judge(seen, self._answers)
         if any(key(verdict.process) not in self._known for verdict in sight.strays_of(self._uid)):
             self._answers = self._machine.ask()

@@ -360,3 +360,13 @@ def test_a_control_group_with_an_odd_name_is_one_path_and_stops_no_run(tmp_path:
         assert proc.cgroups_below(descriptor, process) == (odd,)
     finally:
         os.close(descriptor)
+
+
+def test_where_no_file_is_exempt_no_executable_is_looked_at_which_may_be_on_a_dead_mount() -> None:
+    child = subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[])
+    try:
+        seen = snapshot.take(lambda uid: ACCOUNTS.get(uid, ""), with_files=False).seen[child.pid]
+        assert (seen.file, bool(seen.executable)) == (None, True)
+    finally:
+        child.kill()
+        child.wait()
