@@ -49,9 +49,12 @@ def list_command(path: Path, pool: str | None, format: str) -> None:
       gridwarden lease list
       gridwarden lease list --pool cms --format json
     """
+    from gridwarden.errors import BadQuestion
     from gridwarden.hooks.lease_rows import everything, shown
 
     settings, site = loaded(path)
+    if pool not in (None, *settings.pools):
+        raise BadQuestion(f"{pool!r} is no pool of {path}", f"pools: {', '.join(settings.pools)}")
     _, found = everything(site, settings.pools)
     rows = [shown(row) for row in found if pool in (None, row.pool)]
     write(rows, COLUMNS if format == "table" else [*COLUMNS, "name"], format)

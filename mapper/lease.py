@@ -96,8 +96,10 @@ def claimed(
     """``names.claimed``; where the registry was lost, this machine's holder file still knows whose a lease is."""
 
     def refuse_holder() -> None:
-        if link := linking.find(directory, name):
-            holder_of_link(link, name, identity, site)
+        status = directory.look(name)
+        holder = publishing.published_under(name, status.st_ino, site) if status else None
+        if holder and (holder.scheme, holder.subject) != (identity.scheme, identity.subject):
+            raise names.collision(identity, f"{holder.scheme} {holder.subject}")
 
     return names.claimed(directory, name, identity, refuse_holder)
 

@@ -72,6 +72,12 @@ def published(account: str, site: SiteValues) -> Holder | None:
         return None
 
 
+def published_under(name: str, inode: int, site: SiteValues) -> Holder | None:
+    """The holder file of the account whose inode is held under a lease name, if there is one that can be trusted."""
+    found = (published(account, site) for account in sorted(os.listdir(site.holders)) if account[0] != ".")
+    return next((holder for holder in found if holder and (holder.name, holder.inode) == (name, inode)), None)
+
+
 def is_published(holder: Holder, site: SiteValues) -> bool:
     """Whether the holder file says exactly this."""
     found = published(holder.account, site)

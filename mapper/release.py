@@ -70,8 +70,8 @@ def release(  # noqa: PLR0913 - what a release needs to know
     with Gridmapdir(site.gridmapdir) as directory:
         name = held.name_of(directory, which)
         if parts := cooling.parse(name):
-            known = settling.settle(directory, *parts, site, now, users)
-            return Outcome(*parts, known.name, COOLING, "it was released before")
+            known = cooling.read(directory, *parts) if dry_run else settling.settle(directory, *parts, site, now, users)
+            return Outcome(*parts, known.name if known else "", COOLING, "it was released before")
         with settling.claim(directory, name):
             link = linking.find(directory, name)
             if link is None:

@@ -2,8 +2,8 @@
 
 slurmctld tells the nodes after it has answered.  A prolog that ended in between would let slurmd start the job.
 
-A prolog knows a job by its own number only.  That of an array's last task is also the whole array's, so
-there the request reaches all its tasks; they are the same account's.
+A prolog knows a job by its own number only.  That of an array's last task is also the whole array's, so slurmctld
+is asked first which task that is; where it does not say, the request reaches all of them, the same account's.
 """
 
 from __future__ import annotations
@@ -11,22 +11,38 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden.batch import slurm_credentials
-from gridwarden.errors import ConfigurationError
+from gridwarden.batch import question, slurm_credentials
+from gridwarden.errors import ConfigurationError, Unavailable
 
 SECONDS = 10.0  # for each of the two: two or three tries; slurmd itself waits for a prolog without limit
+TASK_SECONDS = 5.0
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 
 
 def cancel(programs: str, job: str) -> bool:
     """Cancel a job; True once the controller has taken the request."""
-    return _ask([f"{programs}/scancel", job])
+    return _ask([f"{programs}/scancel", _task(programs, job)])
 
 
 def requeue_held(programs: str, job: str) -> bool:
     """Put a job back into the queue, held; True once the controller has taken the request."""
-    return _ask([f"{programs}/scontrol", "requeuehold", job])
+    return _ask([f"{programs}/scontrol", "requeuehold", _task(programs, job)])
+
+
+def _task(programs: str, job: str) -> str:
+    """What only the job of this number is called: ``ARRAY_TASK`` if it is one of an array (squeue(1), %A %F %K)."""
+    command = [f"{programs}/squeue", "--all", "--array", "--noheader", f"--jobs={job}", "--format=%A %F %K"]
+    try:
+        text, well = question.ask(command, TASK_SECONDS)
+    except Unavailable:
+        return job
+    for line in text.splitlines() if well else []:
+        number, _, task = line.partition(" ")
+        array, _, index = task.partition(" ")
+        if number == job and array.isdigit() and index.isdigit():
+            return f"{array}_{index}"
+    return job
 
 
 def is_over_here(spool: str, node: str, job: str, since: int) -> bool:

@@ -140,3 +140,11 @@ def test_a_node_answers_for_what_cools(site):
     lease("release", mine.account, "--because", "left")
     answers = {row["account"]: row for row in json.loads(lease("answer", "--format", "json"))}
     assert (answers[mine.account]["answer"], answers[mine.account]["lease"]) == ("busy", mine.lease_id)
+
+
+def test_a_pool_that_is_none_does_not_look_like_an_empty_one():
+    done = subprocess.run(
+        ["gridwarden", "lease", "list", "--pool", "cmms"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "pools: cms" in done.stderr

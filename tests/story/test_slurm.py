@@ -310,6 +310,28 @@ def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
     slurm.cancel(job)
 
 
+@pytest.mark.parametrize(("choice", "state"), [("cancel", "CANCELLED"), ("requeue-held", "PENDING")])
+def test_a_prolog_that_stops_an_arrays_last_task_leaves_the_others_running(
+    slurm: ModuleType, people: SimpleNamespace, choice: str, state: str
+) -> None:
+    account = account_of(people.anna)
+    array = ce_submit(people.anna, f"#SBATCH --array=1-2\n{HELD}exec sleep 305")
+    subprocess.run(["scontrol", "release", f"{array}_1"], check=True)
+    slurm.until("the first task to run", lambda: alive(account, "sleep"))
+    (first,) = registered(account)
+    assert first != str(array), "the last task has the array's own number"
+    with choosing("prolog_on_failure", choice), without_holder(account):
+        subprocess.run(["scontrol", "release", f"{array}_2"], check=True)
+        what = {"cancel": "cancel", "requeue-held": "hold"}[choice]
+        slurm.until("the second one to be stopped", lambda: records(what, job=str(array)))
+        slurm.until("its epilog", lambda: registered(account) == [first])
+    assert slurm.state(int(first)) == "RUNNING"
+    command = ["squeue", "--all", "--array", "--noheader", "--states=all", f"--jobs={array}", "--format=%K %T"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert sorted(listed) == ["1 RUNNING", f"2 {state}"]
+    assert alive(account, "sleep")
+
+
 def test_a_stray_dies_with_the_last_job_of_its_account_and_no_job_with_it(
     slurm: ModuleType, people: SimpleNamespace
 ) -> None:
