@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
+from gridwarden.credential_settings import Credentials
 from gridwarden.errors import ConfigurationError
 from gridwarden.lease_settings import Leases
 from gridwarden.policy_settings import Rule
@@ -31,30 +32,6 @@ from gridwarden.setting_types import (
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-
-
-class Credentials(Section):
-    """Where trust in credentials comes from, and what is accepted."""
-
-    certificates: AbsolutePath = Field(
-        Path("/etc/grid-security/certificates"),
-        description="Directory of trusted certificate authorities, their signing policies and revocation lists.",
-    )
-    vomsdir: AbsolutePath = Field(
-        Path("/etc/grid-security/vomsdir"),
-        description="Directory of trusted VOMS servers: one `VO/HOST.lsc` each.",
-    )
-    limited_proxies: bool = Field(
-        default=False, description="Whether a limited proxy may be mapped; gatekeepers refuse them."
-    )
-    verify_seconds: float = Field(
-        2,
-        strict=True,
-        gt=0,
-        le=60,
-        description="How long the verification of one credential may take.",
-        json_schema_extra={"unit": "seconds"},
-    )
 
 
 class Directories(Section):
