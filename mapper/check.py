@@ -24,7 +24,7 @@ from gridwarden.mapper.findings import (
     WRITE_LEASE_FILE,
     Finding,
 )
-from gridwarden.mapper.identity import Identity
+from gridwarden.mapper.identity import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +169,7 @@ def holder_without_lease(holder: Holder, seen: Seen) -> Iterator[Finding]:
 
 def wrong_pool(holder: Holder, seen: Seen) -> Iterator[Finding]:
     """A lease from another pool than the policy now gives."""
-    identity = Identity(holder.scheme, holder.subject, holder.fqans, holder.vo, "", 0, limited=False)
+    identity = remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
     try:
         decision = policy.decide(identity, seen.rules)
     except Refused:

@@ -50,12 +50,20 @@ def name_of(identity: Identity, leases: LeaseValues, slot: int = 0, groups: Grou
             "leases.slots in site.yaml says how many accounts an identity may have",
         )
     if leases.name == "dn" or leases.groupmapfile is None:
-        return lease_name(identity.subject, slot=slot)
+        return lease_name(spelled(identity), slot=slot)
     lines = map_files.parse(trusted.read_file(leases.groupmapfile, READ_LIMIT), str(leases.groupmapfile))
     try:
-        return lease_name(identity.subject, suffix_groups(identity.fqans, lines, groups), slot)
+        return lease_name(spelled(identity), suffix_groups(identity.fqans, lines, groups), slot)
     except ValueError as error:
         raise ConfigurationError(f"{leases.groupmapfile}:{error}", "LCMAPS would refuse everybody of it too") from error
+
+
+def spelled(identity: Identity) -> str:
+    """What a lease name encodes: a DN as it is, anybody else's subject behind ``/SCHEME/``, as no DN begins.
+
+    A DN's first component has a ``=`` before any other ``/``.
+    """
+    return identity.subject if identity.scheme == "x509" else f"/{identity.scheme}/{identity.subject}"
 
 
 def suffix_groups(fqans: Sequence[str], lines: Sequence[Line], groups: Groups) -> tuple[str, ...]:

@@ -75,6 +75,66 @@ def test_no_answer_makes_root_stumble(values):
     assert all(fqan.isascii() and fqan.isprintable() for fqan in person.fqans)
 
 
+TOKEN = {
+    "issuer": ["https://cms-auth.example.org/"],
+    "sub": ["8f14e45f-ceea-467f-9575-b0fe2d9e2b4a"],
+    "credential": ["jti=b5c1"],
+    "not_after": ["1800000000"],
+    "group": ["/cms/production", "/cms"],
+    "scope": ["compute.create", "storage.read:/"],
+    "audience": ["https://ce.example.org"],
+}
+
+
+def test_a_token_is_known_by_issuer_and_sub_and_keeps_its_groups_in_order():
+    person = identity.from_answer(TOKEN, "token")
+    assert person.subject == "https://cms-auth.example.org/,8f14e45f-ceea-467f-9575-b0fe2d9e2b4a"
+    assert (person.scheme, person.issuer) == ("token", "https://cms-auth.example.org/")
+    assert (person.groups, person.fqans, person.vo) == (("/cms/production", "/cms"), (), "")
+    assert (person.scopes, person.audiences) == (("compute.create", "storage.read:/"), ("https://ce.example.org",))
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("issuer", ["https://a.example.org,https://b.example.org"]),
+        ("issuer", [""]),
+        ("issuer", ["https://a.example.org/ "]),
+        ("issuer", ["https://a.example.org", "https://b.example.org"]),
+        ("sub", [""]),
+        ("sub", ["anna\n"]),
+        ("sub", ["\xe4nna"]),
+        ("sub", ["a" * 256]),
+        ("credential", ["0a1f/CN=Example Grid CA"]),
+        ("credential", ["jti="]),
+        ("credential", ["sha256=" + "g" * 64]),
+        ("not_after", ["-1"]),
+        ("group", ["cms"]),
+        ("group", ["/cms/Role=production"]),
+        ("group", ["/cms"] * 257),
+        ("scope", ["a b"]),
+        ("audience", [""]),
+        ("fqan", ["/cms"]),
+        ("subject", ["/CN=anna"]),
+        ("vo", ["cms"]),
+    ],
+)
+def test_a_token_verifier_taken_over_cannot_hand_out_an_identity_with_an_odd_field(field, values):
+    with pytest.raises(ValueError):  # noqa: PT011 - which words stand in it matters to nobody
+        identity.from_answer({**TOKEN, field: values}, "token")
+
+
+def test_a_token_verifier_taken_over_cannot_speak_of_certificates_nor_the_other_way_round():
+    for values, scheme in ((ANSWER, "token"), (TOKEN, "x509"), (ANSWER, "idtoken")):
+        with pytest.raises(ValueError, match="fields"):
+            identity.from_answer(values, scheme)
+
+
+def test_whose_lease_it_was_is_still_known_by_issuer():
+    assert identity.remembered("token", "https://a.example.org,x,y", (), "").issuer == "https://a.example.org"
+    assert identity.remembered("x509", "/O=a,b/CN=x", (), "").issuer == ""
+
+
 @pytest.mark.parametrize(
     "fqan",
     ["/cms", "/vo.example.org/a/b", "/cms/Role=NULL/Capability=NULL", "/cms/de/Role=pilot", "/cms/Capability=x"],

@@ -7,6 +7,7 @@ import pytest
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper.encoding import lease_name
+from gridwarden.mapper.identity import remembered
 from gridwarden.mapper.map_files import mappings, parse
 from gridwarden.mapper.naming import name_of, suffix_groups
 from gridwarden.mapper.site import LeaseValues
@@ -80,6 +81,13 @@ def test_each_slot_has_a_name_of_its_own_and_none_is_the_plain_one():
         f"{plain}:mapcount=0001",
         f"{plain}:mapcount=0002",
     ]
+
+
+def test_the_lease_of_a_token_never_has_the_name_of_a_certificates():
+    token = remembered("token", "https://cms-auth.example.org/,8f14", (), "")
+    assert name_of(token, LeaseValues()) == lease_name("/token/https://cms-auth.example.org/,8f14")
+    names = {name_of(token._replace(scheme=scheme), LeaseValues()) for scheme in ("token", "idtoken", "globus")}
+    assert len(names) == 3
 
 
 def test_without_its_groupmapfile_nobody_is_mapped(tmp_path):
