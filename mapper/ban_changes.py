@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import holders, ledger, register, syslog_line, trusted
 from gridwarden.errors import BadQuestion, ConfigurationError, Refused, Unavailable
 from gridwarden.mapper import bans, map_files
+from gridwarden.mapper.identity import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gridwarden.holders import Holder
+    from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.site import SiteValues
 
 BECAUSE = "# because: "
@@ -96,7 +98,7 @@ def listing(site: SiteValues) -> list[dict[str, object]]:
         lines = trusted.read_file(path, bans.READ_LIMIT).decode("utf-8", "surrogateescape").split("\n")
         for ban in bans.read([path]):
             above = lines[ban.line - 2] if ban.line > 1 else ""
-            hit = [holder.account for holder in held if bans.banned(holder.subject, holder.fqans, [ban])]
+            hit = [holder.account for holder in held if bans.banned(identity_of(holder), [ban])]
             because = above.removeprefix(BECAUSE) if above.startswith(BECAUSE) else None
             row = {"pattern": ban.pattern, "because": because, "accounts": " ".join(hit)}
             rows.append({**row, "file": ban.file, "line": ban.line})
@@ -123,7 +125,7 @@ def mark(known: list[bans.Ban], site: SiteValues, *, dry_run: bool) -> tuple[lis
     unwritten: list[str] = []
     held, unreadable = readable_holders(site)
     for holder in held:
-        ban = bans.banned(holder.subject, holder.fqans, known)
+        ban = bans.banned(identity_of(holder), known)
         verdict = holders.BANNED if ban else holders.OK
         if holder.verdict == verdict:
             continue
@@ -170,6 +172,11 @@ def readable_holders(site: SiteValues) -> tuple[list[Holder], list[str]]:
     finally:
         os.close(descriptor)
     return held, unreadable
+
+
+def identity_of(holder: Holder) -> Identity:
+    """Who holds an account, as far as its holder file says."""
+    return remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
 
 
 def without(text: bytes, numbers: list[int]) -> bytes:

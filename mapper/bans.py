@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
+    from gridwarden.mapper.identity import Identity
+
 READ_LIMIT = 16 * 1024 * 1024
 BEGINNINGS = ("/", "*", "?", "[")  # of a pattern that can match a DN or FQAN
 
@@ -63,9 +65,9 @@ def parse(data: bytes, name: str) -> list[Ban]:
     return bans
 
 
-def banned(subject: str, fqans: Iterable[str], bans: Sequence[Ban]) -> Ban | None:
-    """The first ban that matches the subject or any of the FQANs."""
-    names = (subject, *fqans)
+def banned(identity: Identity, bans: Sequence[Ban]) -> Ban | None:
+    """The first ban that matches the identity."""
+    names = (identity.subject, *identity.fqans)
     return next((ban for ban in bans if any(ban_matches(ban.pattern, name) for name in names)), None)
 
 

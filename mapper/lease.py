@@ -251,5 +251,5 @@ def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) 
 
 def refuse_banned(identity: Identity, banned: Sequence[Ban]) -> None:
     """Raise Refused (banned) if a line of the ban files matches."""
-    if ban := bans.banned(identity.subject, identity.fqans, banned):
+    if ban := bans.banned(identity, banned):
         raise Refused(reasons.BANNED, f"{identity.subject} matches {ban.pattern} ({ban})")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import bans
+from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.map_files import matches, parse
 
 
@@ -98,5 +99,5 @@ BANS = bans.parse(b'"/DC=org/CN=Eve*"\n"/cms/Role=pilot"\n"/atlas/Role=NULL/Capa
     ],
 )
 def test_a_ban_holds_for_the_subject_and_for_any_fqan_not_only_the_first(subject, fqans, line):
-    ban = bans.banned(subject, fqans, BANS)
+    ban = bans.banned(Identity("x509", subject, fqans, "", "", 0, limited=False), BANS)
     assert (ban and str(ban)) == line
