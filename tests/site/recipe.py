@@ -20,6 +20,8 @@ PACKAGES = (
     "condor",
     "cron",
     "iproute2",
+    "lcmaps-plugins-basic-bandn",
+    "lcmaps-plugins-basic-localaccount",
     "lcmaps-plugins-basic-poolaccount",
     "lcmaps-plugins-voms",
     "liblcmaps-without-gsi0t64",
