@@ -2,7 +2,7 @@
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 SITE = .venv/bin/python -m tests.site
 
-.PHONY: help demo test test-here test-on-site proof check site host docs
+.PHONY: help demo test test-here test-on-site proof fuzz check site host docs
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -15,7 +15,7 @@ test: host check  ## every test: on this Python, and beside it on the site's Slu
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-here test-on-site
 
 test-here:
-	$(SITE) apart -- .venv/bin/python -m pytest -q tests/parts tests/site
+	$(SITE) apart -- .venv/bin/python -m pytest -q tests/parts tests/site tests/fuzz
 
 test-on-site:
 	@if $(SITE) status || [ "$$CI" = true ]; then \
@@ -29,6 +29,10 @@ proof: site  ## the long proofs: every kill, 100 000 hand-outs, a file system th
 	.venv/bin/python -m pytest -q -rP tests/parts/test_kills.py tests/parts/test_check_kills.py tests/parts/test_unreliable_file_system.py tests/parts/test_kill_bombs.py
 	$(SITE) apart -- .venv/bin/python -m pytest -q -rP tests/parts/test_prune_leavings.py
 	$(SITE) run -- env GRIDWARDEN_PROOF=long pytest -q -rP tests/story/test_hand_outs.py tests/story/test_prune_slurm.py tests/story/test_prune_htcondor.py
+
+fuzz: export GRIDWARDEN_FUZZ_SECONDS ?= 600
+fuzz: .venv/.made  ## every parser's fuzzing target for ten minutes each; GRIDWARDEN_FUZZ_SECONDS changes that
+	.venv/bin/python -m pytest -q tests/fuzz
 
 check: .venv/.made  ## linters, types, import directions: seconds, no root, no site
 	.venv/bin/ruff check .
@@ -48,5 +52,5 @@ docs: .venv/.made  ## the generated pages: configuration, commands, reasons, exi
 .venv/.made: pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	.venv/bin/python -m pip install -qq --disable-pip-version-check --editable . --group dev
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --editable . --group dev --group fuzz
 	touch $@
