@@ -32,7 +32,10 @@ def probable(directory: Gridmapdir, pool: str) -> Iterator[str]:
             return
         known = os.fstat(descriptor).st_size // WIDTH
         for place in places(known, min(known, max(LEAST, known // SHARE))):
-            account = os.pread(descriptor, WIDTH, place * WIDTH).rstrip().decode("ascii", "replace")
+            try:
+                account = os.pread(descriptor, WIDTH, place * WIDTH).rstrip().decode("ascii", "replace")
+            except OSError:
+                return
             if pools.is_of_pool(account, pool):
                 yield account
 

@@ -14,7 +14,7 @@ from gridwarden.mapper import check_links, policy
 from gridwarden.mapper.check_links import is_of_lease_file
 from gridwarden.mapper.directory_view import by_inode, cooling_parts, identity_text, is_lease, pool_of
 from gridwarden.mapper.findings import (
-    REMOVE_HALF_MADE,
+    REMOVE_FILE,
     REMOVE_HOLDER,
     REMOVE_LEASE_FILE,
     RESTORE_LEASE,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from gridwarden.holders import Holder
     from gridwarden.mapper.directory_view import Names, Seen
+
+RESTORE_CLAIM = "restore it from a backup; where there is a lease file, remove it, and --repair writes it again"
 
 
 def judge(seen: Seen) -> list[Finding]:
@@ -52,12 +54,25 @@ def odd_files(seen: Seen) -> Iterator[Finding]:
         if not file.regular and (is_lease(name) or pool_of(name, seen.pools)):
             yield Finding("not-a-file", name, "", "it is not a regular file", "", "look who made it, and remove it")
     for name, claim in seen.claims.items():
-        if b"\n" not in claim:
+        if b"\n" not in claim and f"names/{name}" not in seen.odd | seen.unread:
             detail = "the registry's file for this lease name does not name an identity"
-            yield Finding("claim-corrupt", name, "", detail, "", "restore .gridwarden/names from a backup")
+            yield Finding("claim-corrupt", name, "", detail, "", RESTORE_CLAIM)
+    for path, why in seen.odd.items():
+        kind, _, name = path.partition("/")
+        if kind == "names":
+            yield Finding(
+                "claim-corrupt", name, "", f"the registry's file for this lease name {why}", "", RESTORE_CLAIM
+            )
+        elif kind == "leases":
+            yield Finding("lease-file-wrong", name, "", f"the lease file {why}", REMOVE_LEASE_FILE)
+        else:
+            yield Finding("file-wrong", f".gridwarden/{path}", "", f"it {why}, so nothing in it counts", REMOVE_FILE)
+    for path, why in seen.unread.items():
+        remedy = "see in the kernel's or the file server's log why; nobody is given that lease meanwhile"
+        yield Finding("file-unreadable", f".gridwarden/{path}", "", why, "", remedy)
     for name in seen.half_made:
         detail = "a program that was killed, long ago, had begun to write it; nothing reads it"
-        yield Finding("half-made", f".gridwarden/{name}", "", detail, REMOVE_HALF_MADE)
+        yield Finding("half-made", f".gridwarden/{name}", "", detail, REMOVE_FILE)
 
 
 def lease_files(seen: Seen) -> Iterator[Finding]:
@@ -99,6 +114,8 @@ def registry(seen: Seen) -> Iterator[Finding]:
         if not lease or not lease.scheme or name not in seen.files:
             continue
         claim = seen.claims.get(name)
+        if claim == b"":
+            continue
         if claim is None:
             detail = f"the registry has nobody under this name, and the lease file says {lease.scheme} {lease.subject}"
             yield Finding("claim-lost", name, lease.account, detail, WRITE_CLAIM)

@@ -39,7 +39,8 @@ class Seen(NamedTuple):
     ``unreadable`` why one cannot be trusted; ``unusable``: account -> why this machine cannot use it; ``released``
     and ``freed``: lease ids of which this machine's ledger says so; ``cold``: what is known of each cooling name;
     ``adopts``: whether the site follows leases of other programs; ``half_made``: files of ours below ``.gridwarden``,
-    as ``KIND/NAME``, that whoever began them will never finish.
+    as ``KIND/NAME``, that whoever began them will never finish; ``odd`` and ``unread``: why nothing counts that stands
+    in others of them, or why those cannot be read; ``leases`` and ``cold`` leave them out, their claims are empty.
     """
 
     files: dict[str, File]
@@ -55,6 +56,8 @@ class Seen(NamedTuple):
     cold: dict[str, Cooling] = {}  # noqa: RUF012 - a default that nobody changes
     adopts: bool = True
     half_made: tuple[str, ...] = ()
+    odd: dict[str, str] = {}  # noqa: RUF012 - as above
+    unread: dict[str, str] = {}  # noqa: RUF012 - as above
 
 
 class Names(NamedTuple):

@@ -13,7 +13,7 @@ WRITE_CLAIM = "write-claim"
 WRITE_HOLDER = "write-holder"
 REMOVE_HOLDER = "remove-holder"
 NOTE = "note"
-REMOVE_HALF_MADE = "remove-half-made"
+REMOVE_FILE = "remove-file"
 
 REPAIRS = {
     RESTORE_ACCOUNT: "make the account's file again, as a link to the lease",
@@ -25,7 +25,7 @@ REPAIRS = {
     WRITE_HOLDER: "write the holder file with the account's present inode",
     REMOVE_HOLDER: "remove the holder file, which finishes the release",
     NOTE: "record it now",
-    REMOVE_HALF_MADE: "remove it",
+    REMOVE_FILE: "remove it",
 }
 UNPROVEN = "unproven-lease"
 NOT_FAULTS = frozenset([UNPROVEN])

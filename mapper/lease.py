@@ -132,7 +132,7 @@ def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
         directory.sync()
         names.write_lease(directory, name, file)
     say(f"{account.name} is {'lent' if link.created else 'held'} under the lease name {name}, lease {file.lease}")
-    return Taken(identity, holder_of(identity, account, file, name), adopted, link)
+    return Taken(identity, publishing.holder_of(identity, account, file, name), adopted, link)
 
 
 def hand_out(
@@ -208,7 +208,7 @@ def lease_file(
     new = names.new_lease(link.account, link.inode, identity.scheme, identity.subject)
     if link.created:
         return new, False
-    holder = holder_of_link(link, name, identity, site)
+    holder = publishing.holder_of_link(link, name, identity, site)
     if of_link:  # of a version that did not write whose it is
         return new._replace(lease=of_link.lease, since=of_link.since), False
     if holder:
@@ -220,33 +220,6 @@ def lease_file(
             f"gridwarden lease release {link.account} ends it, unless jobs of its holder are left",
         )
     return new, True
-
-
-def holder_of_link(link: Link, name: str, identity: Identity, site: SiteValues) -> Holder | None:
-    """What this machine publishes about that very link; raises Refused (lease-name-collision) if it names another."""
-    holder = publishing.published(link.account, site)
-    if holder is None or (holder.name, holder.inode) != (name, link.inode):
-        return None
-    if (holder.scheme, holder.subject) != (identity.scheme, identity.subject):
-        raise names.collision(identity, f"{holder.scheme} {holder.subject}")
-    return holder
-
-
-def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) -> Holder:
-    """What the holder file of a leased account says."""
-    return Holder(
-        account=account.name,
-        uid=account.uid,
-        gid=account.gid,
-        lease=file.lease,
-        name=name,
-        scheme=identity.scheme,
-        subject=identity.subject,
-        vo=identity.vo,
-        fqans=identity.fqans,
-        since=file.since,
-        inode=file.inode,
-    )
 
 
 def refuse_banned(identity: Identity, banned: Sequence[Ban]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import reasons
 from gridwarden.errors import Refused
 from gridwarden.mapper import accounts, candidates
+from gridwarden.mapper.own_files import CHECK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -174,5 +175,4 @@ def full(how_full: str) -> Refused:
 
 def corrupt(directory: Gridmapdir, name: str, what: str) -> Refused:
     """The refusal of a lease that nobody can rely on."""
-    hint = "gridwarden lease check explains it, and repairs it where that is safe"
-    return Refused(reasons.LEASE_CORRUPT, f"{directory.path}/{name} {what}", hint)
+    return Refused(reasons.LEASE_CORRUPT, f"{directory.path}/{name} {what}", CHECK)

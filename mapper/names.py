@@ -68,9 +68,28 @@ def claimed(
             refuse_holder()
             directory.create_own(NAMES, name, exact(identity))  # unless another did at the same moment
             stack.enter_context(directory.lock_own(NAMES, name))
+            stack.enter_context(directory.lock_lease(name))  # a release has no other to lock, before that
         known = read_lease(directory, name)
         refuse_other(directory, name, identity, known)
         yield known
+
+
+@contextmanager
+def locked(directory: Gridmapdir, name: str) -> Iterator[None]:
+    """Hold ``name`` against every mapping and release, whoever's it is; waits for them.
+
+    Of a name that only other programs know, there is nothing of ours to lock; so what it leads to is locked, as does
+    a mapping that registers it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(directory.lock_own(NAMES, name))
+        except FileNotFoundError:
+            stack.enter_context(directory.lock_lease(name))
+            if directory.read_own(NAMES, name) is not None:  # registered meanwhile, by who wants both locks
+                stack.close()
+                stack.enter_context(directory.lock_own(NAMES, name))
+        yield
 
 
 def refuse_other(directory: Gridmapdir, name: str, identity: Identity, known: LeaseFile | None) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KIND = "nodes"
 NONE, BUSY = "none", "busy"
+LONGEST = 16 * 1024 * 1024  # an answer for each account that cools, and whole pools may
 
 
 class Answer(NamedTuple):
@@ -51,7 +52,7 @@ def write(directory: Gridmapdir, said: Said) -> None:
 def read(directory: Gridmapdir, node: str) -> Said | None:
     """What ``node`` said last; None when it said nothing, or nothing that can be read."""
     try:
-        values = tab_file.decode(directory.read_own(KIND, node) or b"")
+        values = tab_file.decode(directory.read_own(KIND, node, LONGEST) or b"")
         ((name,), (boot,), (time,)) = (values[key] for key in ("node", "boot", "time"))
         said = Said(name, boot, int(time), tuple(_answer(line) for line in values.get("answer", ())))
     except (ValueError, KeyError):

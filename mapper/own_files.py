@@ -1,75 +1,77 @@
-"""What is gridwarden's own in the gridmapdir: small files below ``.gridwarden``, which other programs skip.
-
-Each kind of them is in a directory of its own, ``.gridwarden/KIND/NAME``, that only root may write.
-"""
+"""What is gridwarden's own in the gridmapdir: small files ``.gridwarden/KIND/NAME``, which other programs skip."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gridwarden import trusted
-from gridwarden.errors import Unavailable
-from gridwarden.mapper.durable import sync_file_system
+from gridwarden import reasons, trusted
+from gridwarden.errors import Refused
+from gridwarden.mapper.own_directories import OWN, OwnDirectories, closing
 from gridwarden.tab_file import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OWN = ".gridwarden"
-DIRECTORY_FLAGS = trusted.OPEN_FLAGS | os.O_DIRECTORY
+READ_FLAGS = trusted.OPEN_FLAGS | os.O_NONBLOCK  # nobody waits at a fifo that stands there instead of a file
+LOCK_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NFS gives such a lock only to who may write
+NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EAGAIN)  # what a link, directory, socket or fifo answers
 LONGEST_FILE = 64 * 1024
 PAGE = 4096
+CHECK = "gridwarden lease check explains it, and repairs it where that is safe"
 HALF_MADE = ".new-"
 LONGEST_WRITING_SECONDS = 3600
 
 
-class OwnFiles:
-    """The files of ours below a checked ``descriptor`` of the gridmapdir ``path``.
+class OwnFiles(OwnDirectories):
+    """The files of ours below a checked ``descriptor`` of the gridmapdir ``path``; raises as ``OwnDirectories``."""
 
-    Whatever the file system refuses raises Unavailable; a directory that others could write, ConfigurationError.
-    """
+    def read_own(self, kind: str, name: str, longest: int = LONGEST_FILE) -> bytes | None:
+        """The bytes of ``.gridwarden/KIND/NAME``; None when there is no such file.
 
-    def __init__(self, path: str, descriptor: int) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        self._own: dict[str, int] = {}  # of each kind: its directory, opened once and checked
-        self._deferred = False
-
-    def close(self) -> None:
-        """Close every descriptor."""
-        for descriptor in (*self._own.values(), self._descriptor):
-            os.close(descriptor)
-
-    def read_own(self, kind: str, name: str) -> bytes | None:
-        """The bytes of ``.gridwarden/KIND/NAME``; None when there is no such file."""
+        What stands there and is no file, or is longer than ``longest``, has no bytes: nothing that it says counts.
+        """
         try:
-            descriptor = os.open(name, trusted.OPEN_FLAGS, dir_fd=self._own_directory(kind))
+            descriptor = os.open(name, READ_FLAGS, dir_fd=self._own_directory(kind))
             try:
                 data = os.read(descriptor, PAGE)
                 if len(data) < PAGE:  # a file is read short at its end only, and asking it again costs a look-up 0.5 µs
                     return data
-                return data + trusted.read_all(descriptor, LONGEST_FILE - PAGE, f"{self.path}/{OWN}/{kind}/{name}")
+                while len(data) <= longest and (more := os.read(descriptor, longest)):
+                    data += more
+                return data if len(data) <= longest else b""
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno in NO_FILE:
+                return b""
             raise self._unavailable(f"read {OWN}/{kind}/{name}", error) from error
 
     @contextmanager
     def open_own(self, kind: str, name: str) -> Iterator[int | None]:
-        """A descriptor of ``.gridwarden/KIND/NAME``, for reading; None when there is no such file."""
+        """A descriptor of ``.gridwarden/KIND/NAME``, for reading; None when there is no file that can be read."""
         try:
-            descriptor = os.open(name, trusted.OPEN_FLAGS, dir_fd=self._own_directory(kind))
-        except FileNotFoundError:
+            descriptor = os.open(name, READ_FLAGS, dir_fd=self._own_directory(kind))
+        except OSError:
             yield None
             return
-        with _closing(descriptor):
-            yield descriptor
+        with closing(descriptor):
+            yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+
+    def look_own(self, kind: str, name: str) -> os.stat_result | None:
+        """The status of ``.gridwarden/KIND/NAME`` itself; None when it does not exist."""
+        with self._saying(f"look at {OWN}/{kind}/{name}"):
+            try:
+                return os.lstat(name, dir_fd=self._own_directory(kind))
+            except FileNotFoundError:
+                return None
 
     def list_own(self, kind: str) -> list[str]:
         """The names in ``.gridwarden/KIND``, those of files half-made left out; none when it does not exist."""
@@ -112,66 +114,46 @@ class OwnFiles:
                 self._fsync(directory)
 
     def remove_own(self, kind: str, name: str) -> None:
-        """Take ``.gridwarden/KIND/NAME`` away."""
+        """Take ``.gridwarden/KIND/NAME`` away, or an empty directory that stands there."""
         with self._saying(f"remove {OWN}/{kind}/{name}"):
-            os.unlink(name, dir_fd=self._own_directory(kind))
+            try:
+                os.unlink(name, dir_fd=self._own_directory(kind))
+            except IsADirectoryError:
+                os.rmdir(name, dir_fd=self._own_directory(kind))
 
     @contextmanager
     def lock_own(self, kind: str, name: str) -> Iterator[None]:
         """Hold the lock of ``.gridwarden/KIND/NAME``, a file that is never removed; waits for it.
 
-        Raises FileNotFoundError when there is no such file yet.
+        Raises FileNotFoundError when there is no such file yet, Refused (lease-corrupt) when what has its name is
+        none of ours: that could not decide for anybody, nor be locked against others.
         """
-        with self._saying(f"lock {OWN}/{kind}/{name}", FileNotFoundError):
-            # NFS gives an exclusive lock only on a file that is open for writing.
-            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(name, flags, dir_fd=self._own_directory(kind))
-        with _closing(descriptor):
-            with self._saying(f"lock {OWN}/{kind}/{name}"):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        shown = f"{OWN}/{kind}/{name}"
+        with self._saying(f"lock {shown}", FileNotFoundError):
+            directory = self._own_directory(kind)
+        with self._locked(directory, name, shown) as status:
+            if why := why_not_ours(status):
+                raise self._corrupt(shown, why)
             yield
 
     @contextmanager
-    def synced_once(self) -> Iterator[None]:
-        """Make whatever is done meanwhile durable in the end, at the price of one; nothing of it before."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
-            with self._saying("make leases durable"):
-                sync_file_system(self._descriptor)
-
-    def _fsync(self, descriptor: int) -> None:
-        if not self._deferred:
-            os.fsync(descriptor)
-
-    def _make_own_directory(self, kind: str) -> None:
-        if kind in self._own:
-            return
-        for name in (OWN, f"{OWN}/{kind}"):
+    def _locked(self, directory: int, name: str, shown: str) -> Iterator[os.stat_result]:
+        """Hold the lock of a file, and give its status; raises FileNotFoundError, and Refused for what is no file."""
+        with self._saying(f"lock {shown}", FileNotFoundError):
             try:
-                os.mkdir(name, 0o700, dir_fd=self._descriptor)
-            except FileExistsError:
-                continue
-            parent = os.open(os.path.dirname(name) or ".", DIRECTORY_FLAGS, dir_fd=self._descriptor)
-            with _closing(parent):
-                self._fsync(parent)
+                descriptor = os.open(name, LOCK_FLAGS, dir_fd=directory)
+            except OSError as error:
+                if error.errno in NO_FILE:
+                    raise self._corrupt(shown, "is not a regular file") from error
+                raise
+        with closing(descriptor):
+            with self._saying(f"lock {shown}"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                status = os.fstat(descriptor)
+            yield status
 
-    def _own_directory(self, kind: str) -> int:
-        if kind not in self._own:
-            with _closing(self._checked(self._descriptor, OWN)) as own:
-                self._own[kind] = self._checked(own, kind, f"{OWN}/")
-        return self._own[kind]
-
-    def _checked(self, parent: int, name: str, above: str = "") -> int:
-        descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
-        try:
-            trusted.refuse_writable(descriptor, f"gridmapdir {self.path}/{above}{name}", sticky_allowed=False)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+    def _corrupt(self, what: str, why: str) -> Refused:
+        return Refused(reasons.LEASE_CORRUPT, f"{self.path}/{escape(what)} {why}", CHECK)
 
     @contextmanager
     def _temporary(self, directory: int, data: bytes) -> Iterator[str]:
@@ -179,7 +161,7 @@ class OwnFiles:
         name = f"{HALF_MADE}{os.urandom(8).hex()}"
         descriptor = os.open(name, trusted.CREATE_FLAGS, 0o600, dir_fd=directory)
         try:
-            with _closing(descriptor):
+            with closing(descriptor):
                 trusted.write_all(descriptor, data)
                 self._fsync(descriptor)
             yield name
@@ -189,18 +171,16 @@ class OwnFiles:
             except FileNotFoundError:
                 pass
 
-    @contextmanager
-    def _saying(self, what: str, *expected: type[OSError]) -> Iterator[None]:
-        try:
-            yield
-        except expected:
-            raise
-        except OSError as error:
-            raise self._unavailable(what, error) from error
 
-    def _unavailable(self, what: str, error: OSError) -> Unavailable:
-        text = f"gridmapdir {self.path}: cannot {escape(what)}: {error.strerror}"
-        return Unavailable(text, "nothing was handed out")
+def why_not_ours(status: os.stat_result, longest: int = LONGEST_FILE) -> str:
+    """Why nothing counts that stands in a file of this status, or nothing."""
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    if status.st_size > longest:
+        return f"is larger than {longest} bytes"
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & trusted.WRITABLE_BY_OTHERS:
+        return f"could have been written by others (uid {status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o})"
+    return ""
 
 
 def _age(name: str, directory: int) -> float:
@@ -209,11 +189,3 @@ def _age(name: str, directory: int) -> float:
         return time.time() - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-@contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

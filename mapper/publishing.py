@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from gridwarden import holders, ledger, trusted
 from gridwarden.errors import EvidenceError, Refused, Unavailable
+from gridwarden.holders import Holder
+from gridwarden.mapper import names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gridwarden.holders import Holder
+    from gridwarden.mapper.accounts import Account
     from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.linking import Link
+    from gridwarden.mapper.names import LeaseFile
     from gridwarden.mapper.site import SiteValues
 
 
@@ -82,3 +86,30 @@ def is_published(holder: Holder, site: SiteValues) -> bool:
     """Whether the holder file says exactly this."""
     found = published(holder.account, site)
     return found is not None and found.pairs() == holder.pairs()
+
+
+def holder_of_link(link: Link, name: str, identity: Identity, site: SiteValues) -> Holder | None:
+    """What this machine publishes about that very link; raises Refused (lease-name-collision) if it names another."""
+    holder = published(link.account, site)
+    if holder is None or (holder.name, holder.inode) != (name, link.inode):
+        return None
+    if (holder.scheme, holder.subject) != (identity.scheme, identity.subject):
+        raise names.collision(identity, f"{holder.scheme} {holder.subject}")
+    return holder
+
+
+def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) -> Holder:
+    """What the holder file of a leased account says."""
+    return Holder(
+        account=account.name,
+        uid=account.uid,
+        gid=account.gid,
+        lease=file.lease,
+        name=name,
+        scheme=identity.scheme,
+        subject=identity.subject,
+        vo=identity.vo,
+        fqans=identity.fqans,
+        since=file.since,
+        inode=file.inode,
+    )

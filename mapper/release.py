@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import BadQuestion, GridwardenError, Unavailable
-from gridwarden.mapper import accounts, cooling, held, linking, nodes, settling
+from gridwarden.mapper import accounts, cooling, held, linking, names, nodes, settling
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.register import AccountLock
 
@@ -72,7 +72,7 @@ def release(  # noqa: PLR0913 - what a release needs to know
         if parts := cooling.parse(name):
             known = cooling.read(directory, *parts) if dry_run else settling.settle(directory, *parts, site, now, users)
             return Outcome(*parts, known.name if known else "", COOLING, "it was released before")
-        with settling.claim(directory, name):
+        with names.locked(directory, name):
             link = linking.find(directory, name)
             if link is None:
                 raise BadQuestion(f"nothing is leased under {name} any more")

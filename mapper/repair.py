@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, ledger, syslog_line
-from gridwarden.errors import ConfigurationError, GridwardenError
+from gridwarden.errors import ConfigurationError, GridwardenError, Refused, Unavailable
 from gridwarden.mapper import check, cooling, findings, linking, names
 from gridwarden.mapper.accounts import UsersReadOnce
 from gridwarden.mapper.directory_view import WITHDRAWN, cooling_parts
@@ -91,23 +91,31 @@ def open_finding(finding: Finding) -> Outcome:
 
 
 def mend(directory: Gridmapdir, finding: Finding, seen: Seen, site: SiteValues, users: Users) -> Outcome | None:
-    """Repair one finding; None when it is no longer there."""
+    """Repair one finding; None when it is no longer there.  What stands in the way of one does not of the others."""
+    try:
+        with lock(directory, finding.name, seen):
+            return mend_locked(directory, finding, seen, site, users)
+    except (Refused, Unavailable) as error:
+        return Outcome(finding, FAILED, str(error))
+
+
+def mend_locked(directory: Gridmapdir, finding: Finding, seen: Seen, site: SiteValues, users: Users) -> Outcome | None:
+    """``mend`` under the lock of the lease's name."""
     what = findings.REPAIRS[finding.repair]
-    with lock(directory, finding.name, seen):
-        now = survey(directory, site, seen.pools, users, only=concerned(finding, seen))
-        if finding not in check.judge(now):
-            return None
-        fields: dict[str, str | int | None] = {
-            "what": finding.kind, "name": finding.name, "account": finding.account, "detail": f"{what}: {finding.detail}",
-        }  # fmt: skip
-        seq, head = ledger.append(site.ledger, "repair", fields, node=site.node, cluster=site.cluster)
-        try:
-            act(directory, finding, now, site)
-            directory.sync()
-        except (GridwardenError, OSError) as error:
-            syslog_line.decision("repair", FAILED, **fields | {"detail": str(error)}, seq=seq, head=head)
-            return Outcome(finding, FAILED, str(error))
-        syslog_line.decision("repair", REPAIRED, **fields, seq=seq, head=head)
+    now = survey(directory, site, seen.pools, users, only=concerned(finding, seen))
+    if finding not in check.judge(now):
+        return None
+    fields: dict[str, str | int | None] = {
+        "what": finding.kind, "name": finding.name, "account": finding.account, "detail": f"{what}: {finding.detail}",
+    }  # fmt: skip
+    seq, head = ledger.append(site.ledger, "repair", fields, node=site.node, cluster=site.cluster)
+    try:
+        act(directory, finding, now, site)
+        directory.sync()
+    except (GridwardenError, OSError) as error:
+        syslog_line.decision("repair", FAILED, **fields | {"detail": str(error)}, seq=seq, head=head)
+        return Outcome(finding, FAILED, str(error))
+    syslog_line.decision("repair", REPAIRED, **fields, seq=seq, head=head)
     return Outcome(finding, REPAIRED, what)
 
 
@@ -145,7 +153,7 @@ def act(directory: Gridmapdir, finding: Finding, now: Seen, site: SiteValues) ->
         holder = now.holders[account]
         holder.inode = now.files[account].inode
         holders.publish(site.holders, holder, site.holders_group)
-    elif finding.repair == findings.REMOVE_HALF_MADE:
+    elif finding.repair == findings.REMOVE_FILE:
         _, kind, file = name.split("/")
         directory.remove_own(kind, file)
     elif finding.repair == findings.REMOVE_HOLDER:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gridwarden import holders, reasons
@@ -10,19 +9,10 @@ from gridwarden.errors import Refused, Unavailable
 from gridwarden.mapper import accounts, cooling, names
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from gridwarden.mapper.accounts import Users
     from gridwarden.mapper.cooling import Cooling
     from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.site import SiteValues
-
-
-def claim(directory: Gridmapdir, name: str) -> AbstractContextManager[None]:
-    """The lock under which a name is leased; a name that only other programs know has none."""
-    if directory.read_own(names.NAMES, name) is None:
-        return nullcontext()
-    return directory.lock_own(names.NAMES, name)
 
 
 def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, now: int, users: Users) -> Cooling:
@@ -32,7 +22,7 @@ def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, no
         status = directory.look(account)
         known = cooling.Cooling(account, lease, "", 0, status.st_ino if status else 0, 0)
     if is_remembered(directory, known):  # else nobody need wait for a mapping of theirs, in a full pool perhaps
-        with claim(directory, known.name):
+        with names.locked(directory, known.name):
             forget(directory, known)
     unpublish(known, site)
     if not known.since:

@@ -169,7 +169,7 @@ def test_nobody_is_handed_an_account_before_all_of_them_are_durable(site, users,
     def fail(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("gridwarden.mapper.own_files.sync_file_system", fail)
+    monkeypatch.setattr("gridwarden.mapper.own_directories.sync_file_system", fail)
     with pytest.raises(Exception, match="cannot make leases durable"):
         lease_many([(person("Anna"), "cms"), (person("Bela"), "cms")], site, silent, users)
     assert bodies(site, "lease") == []
