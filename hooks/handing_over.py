@@ -11,14 +11,14 @@ import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridwarden import holders, ledger, proc, reasons, register, syslog_line
+from gridwarden import holders, holds, ledger, proc, reasons, register, syslog_line
 from gridwarden.batch import slurm, slurm_queue
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
 from gridwarden.mapper import accounts, cooling, nodes, settling
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
-from gridwarden.prune import hand_over, holds, quota, signals, trace
+from gridwarden.prune import hand_over, quota, signals, trace
 from gridwarden.prune.reasons import NO_JOB
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
     Nothing is touched of an account that is on hold for an incident.  Raises EvidenceError when what went cannot be
     recorded; then the account counts as busy.
     """
-    if terms.holds and (hold := holds.why_held({"holds": [terms.holds]}, account.name)):
+    if hold := holds.why_held(site.holds, account.name):
         return f"it is on hold: {hold}"
     done = hand_over.empty(
         account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton

@@ -79,7 +79,7 @@ def show_command(path: Path, which: str, format: str) -> None:
 
     settings, site = loaded(path)
     details = detailed(which, *everything(site, settings.pools))
-    columns = [*COLUMNS, "name", "scheme", "uid", "fqans", "verdict", "faults"]
+    columns = [*COLUMNS, "name", "scheme", "uid", "fqans", "verdict", "on_hold", "faults"]
     if format == "table":
         click.echo(as_blocks([[row.get(column) for column in columns] for row in details], columns), nl=False)
     else:

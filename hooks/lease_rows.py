@@ -61,6 +61,7 @@ def detailed(which: str, seen: Seen, found: Iterable[Row]) -> list[dict[str, obj
                 "fqans": " ".join(holder.fqans) if holder else None,
                 "uid": holder.uid if holder else None,
                 "verdict": holder.verdict if holder else None,
+                "on_hold": seen.on_hold.get(row.account),
                 "faults": "; ".join(said) or None,
             }
         )

@@ -40,7 +40,8 @@ class Seen(NamedTuple):
     and ``freed``: lease ids of which this machine's ledger says so; ``cold``: what is known of each cooling name;
     ``adopts``: whether the site follows leases of other programs; ``half_made``: files of ours below ``.gridwarden``,
     as ``KIND/NAME``, that whoever began them will never finish; ``odd`` and ``unread``: why nothing counts that stands
-    in others of them, or why those cannot be read; ``leases`` and ``cold`` leave them out, their claims are empty.
+    in others of them, or why those cannot be read; ``leases`` and ``cold`` leave them out, their claims are empty;
+    ``on_hold``: account -> why it is on hold.
     """
 
     files: dict[str, File]
@@ -58,6 +59,7 @@ class Seen(NamedTuple):
     half_made: tuple[str, ...] = ()
     odd: dict[str, str] = {}  # noqa: RUF012 - as above
     unread: dict[str, str] = {}  # noqa: RUF012 - as above
+    on_hold: dict[str, str] = {}  # noqa: RUF012 - as above
 
 
 class Names(NamedTuple):

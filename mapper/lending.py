@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gridwarden import holders, reasons, syslog_line
+from gridwarden import holders, holds, reasons, syslog_line
 from gridwarden.errors import Refused
 from gridwarden.mapper import accounts, candidates, linking
 
@@ -50,11 +50,13 @@ def lend(
 
 
 def why_not(account: str, site: SiteValues, users: Users) -> str:
-    """Why a free account may not be lent, or nothing.
+    """Why a free account may not be lent, or nothing; raises Unavailable, ConfigurationError when it cannot be told.
 
     One that this machine still publishes as somebody's was taken from them behind our back: jobs and files of
-    theirs may be left.
+    theirs may be left.  Why one is on hold is nothing for whoever asks for an account.
     """
+    if holds.why_held(site.holds, account):
+        return "it is on hold for an incident"
     try:
         accounts.usable(account, users)
         holders.read(site.holders, account)

@@ -216,7 +216,9 @@ def account_rows(pool: str, seen: Seen) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for account in sorted(of_pool(seen.files, pool)):
         user = ThisMachine().user(account)
-        problem = seen.unusable.get(account) or (why_not_home(user.pw_dir, user.pw_uid) if user else "")
+        hold = f"on hold: {seen.on_hold[account]}" if account in seen.on_hold else ""
+        home = why_not_home(user.pw_dir, user.pw_uid) if user else ""
+        problem = "; ".join(filter(None, [hold, seen.unusable.get(account) or home]))
         about = {"account": account, "uid": user.pw_uid if user else None, "home": user.pw_dir if user else None}
         found.append({**about, "state": states.get(account, "free"), "problem": problem or None})
     return found

@@ -18,7 +18,7 @@ from __future__ import annotations
 import pwd
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import ledger, syslog_line
+from gridwarden import holds, ledger, syslog_line
 from gridwarden.errors import BadQuestion, GridwardenError, Unavailable
 from gridwarden.mapper import accounts, cooling, held, linking, names, nodes, settling
 from gridwarden.mapper.gridmapdir import Gridmapdir
@@ -170,7 +170,8 @@ def free_one(directory: Gridmapdir, name: str, lease: str, inode: int, run: Free
             return None
         if why := why_faulty(directory, known, account, inode):
             return Outcome(name, lease, lease_name, FAULTY, why)
-        why = run.ask(account) or nodes.why_busy(
+        hold = holds.why_held(run.site.holds, name)
+        why = f"it is on hold: {hold}" if hold else run.ask(account) or nodes.why_busy(
             directory, run.terms.nodes, name, lease,
             after=ends, now=run.now, longest=run.terms.answers, here=run.site.node,
         )  # fmt: skip

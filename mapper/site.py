@@ -46,6 +46,7 @@ class SiteValues(NamedTuple):
     holders_group: int
     register: Path
     ledger: Path
+    holds: Path
     leases: LeaseValues = LeaseValues()
 
 
@@ -66,5 +67,6 @@ def from_settings(settings: Settings) -> SiteValues:
         holders_group=settings.holders_gid(),
         register=settings.register_directory,
         ledger=settings.ledger_directory,
+        holds=settings.holds_directory,
         leases=LeaseValues(**dict(settings.leases)),
     )

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, TypeVar
 
-from gridwarden import chain, holders, trusted
+from gridwarden import chain, holders, holds, trusted
 from gridwarden.errors import Refused, Unavailable
 from gridwarden.mapper import accounts, candidates, cooling, names, nodes
 from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen, cooling_parts, pool_of
@@ -83,6 +83,7 @@ def survey(
         half_made=tuple(f"{kind}/{name}" for kind in LONGEST for name in directory.half_made(kind)),
         odd=odd,
         unread=unread,
+        on_hold=holds.everyone(site.holds),
     )
 
 

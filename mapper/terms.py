@@ -17,7 +17,7 @@ class Terms(NamedTuple):
 
     ``cooling``, ``answers`` (how old one may be) and ``idle`` are in µs; ``nodes`` are those that must answer,
     beside this machine; ``skeleton`` is empty where homes are not to be touched, ``quota`` says whether then the
-    quota must show them empty; ``holds`` is the directory of hold files.
+    quota must show them empty.
     """
 
     cooling: int
@@ -30,7 +30,6 @@ class Terms(NamedTuple):
     slurm_programs: str
     slurm_spool: str
     quota: bool = False
-    holds: str = ""
 
 
 def from_settings(settings: Settings) -> Terms:
@@ -47,5 +46,4 @@ def from_settings(settings: Settings) -> Terms:
         slurm_programs=str(settings.slurm.programs),
         slurm_spool=settings.slurm.spool,
         quota=leases.homes == "quota",
-        holds=str(settings.holds_directory),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import child, trusted
+from gridwarden import child, holds
 from gridwarden.prune.files import OPEN_DIRECTORY
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -20,36 +20,15 @@ if TYPE_CHECKING:
     from gridwarden.prune.files import Left
 
 QUARANTINE = ".gridwarden-quarantine"
-LONGEST_TEXT = 4096
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 
 
 def why_held(site: dict[str, list[str]], account: str) -> str:
-    """Why an account is on hold, or nothing; raises ConfigurationError when that cannot be told.
+    """Why an account is on hold on this machine, or nothing; raises as ``gridwarden.holds.why_held``.
 
-    A hold file of which others could have written the text, or that has none, holds all the same.
+    A node file that was written before there were holds names no directory of them.
     """
-    if "holds" not in site:
-        return ""  # written before there were holds
-    directory = trusted.open_directory(site["holds"][0])
-    try:
-        descriptor = os.open(account, trusted.OPEN_FLAGS | os.O_NONBLOCK, dir_fd=directory)
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        return f"its hold file cannot be read: {error.strerror}"
-    finally:
-        os.close(directory)
-    try:
-        status = os.fstat(descriptor)
-        if status.st_uid != 0 or status.st_mode & trusted.WRITABLE_BY_OTHERS:
-            return "its hold file is not root's alone"
-        text = os.read(descriptor, LONGEST_TEXT).decode("utf-8", "surrogateescape")
-        return " ".join(text.split()) or "its hold file does not say why"
-    except OSError as error:
-        return f"its hold file cannot be read: {error.strerror}"
-    finally:
-        os.close(descriptor)
+    return holds.why_held(site["holds"][0], account) if "holds" in site else ""
 
 
 def quarantine(

@@ -55,6 +55,7 @@ def make_site(directory: Path, **values: object) -> SiteValues:
         holders_group=os.getegid(),
         register=directory / "jobs",
         ledger=directory / "ledger",
+        holds=directory / "holds",
     )
     return site._replace(**values)
 
@@ -82,6 +83,15 @@ def lcmaps_links(site: SiteValues, account: str, identity: Identity) -> Path:
     lease = site.gridmapdir / lease_name(identity.subject)
     os.link(site.gridmapdir / account, lease)
     return lease
+
+
+def put_on_hold(site: SiteValues, account: str) -> Path:
+    """The hold file that root writes during an incident."""
+    site.holds.mkdir(mode=0o700, exist_ok=True)
+    path = site.holds / account
+    path.write_text("ticket 4711")
+    path.chmod(0o600)
+    return path
 
 
 def bodies(site: SiteValues, kind: str) -> list[dict[str, object]]:

@@ -7,14 +7,16 @@ import sys
 import pytest
 
 from gridwarden import holders, reasons
-from gridwarden.errors import Refused
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.hooks import lease_rows
 from gridwarden.mapper import accounts, candidates, lending
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.lease import Lease
 from gridwarden.mapper.many import lease_many
 from gridwarden.mapper.mapping import map_identity, silent
+from gridwarden.mapper.pool_commands import account_rows
 from gridwarden.mapper.site import LeaseValues
-from tests.gridmap import Users, bodies, holders_of_accounts, lcmaps_links, make_accounts, person
+from tests.gridmap import Users, bodies, holders_of_accounts, lcmaps_links, make_accounts, person, put_on_hold
 
 POOL = [f"cms{number:03}" for number in range(100)]
 
@@ -101,6 +103,63 @@ def test_accounts_that_come_and_go_are_noticed(site, users):
         candidates.remember(directory, "cms", POOL)
         assert len(set(candidates.probable(directory, "cms"))) == 64
     assert len({asked(site, f"P {number}", users).account for number in range(100)}) == 100
+
+
+# On hold for an incident
+
+
+def test_an_account_on_hold_is_lent_to_nobody_and_nobody_learns_why(site):
+    users = make_accounts(site, "cms1", "cms2")
+    put_on_hold(site, "cms1")
+    assert asked(site, "Anna", users).account == "cms2"
+    with pytest.raises(Refused, match="on hold") as refused:
+        asked(site, "Bela", users)
+    assert refused.value.reason == reasons.POOL_FULL
+    assert "4711" not in str(refused.value)
+    (site.holds / "cms1").unlink()
+    assert asked(site, "Bela", users).account == "cms1"
+
+
+def test_an_account_on_hold_whose_lease_and_holder_file_are_gone_is_not_lent(site):
+    users = make_accounts(site, "cms1")
+    anna = asked(site, "Anna", users)
+    put_on_hold(site, anna.account)
+    (site.gridmapdir / anna.name).unlink()
+    (site.holders / anna.account).unlink()
+    with pytest.raises(Refused, match="on hold"):
+        asked(site, "Bela", users)
+    with pytest.raises(Refused, match="on hold"):
+        asked(site, "Anna", users)
+
+
+def test_who_holds_an_account_on_hold_keeps_it(site):
+    users = make_accounts(site, "cms1")
+    anna = asked(site, "Anna", users)
+    put_on_hold(site, anna.account)
+    assert asked(site, "Anna", users).lease_id == anna.lease_id
+
+
+def test_whoever_looks_after_the_leases_learns_why_an_account_is_on_hold(site):
+    anna = asked(site, "Anna", make_accounts(site, "cms1", "cms2"))
+    put_on_hold(site, anna.account)
+    seen, found = lease_rows.everything(site, ("cms",))
+    (shown,) = lease_rows.detailed(anna.account, seen, found)
+    assert shown["on_hold"] == "ticket 4711"
+    problems = {row["account"]: str(row["problem"]) for row in account_rows("cms", seen)}
+    assert {account for account, problem in problems.items() if "on hold: ticket 4711" in problem} == {anna.account}
+
+
+@pytest.mark.parametrize("spoil", ["written-by-others", "not-a-directory"])
+def test_when_it_cannot_be_told_who_is_on_hold_nothing_is_lent(site, spoil):
+    users = make_accounts(site, "cms1")
+    if spoil == "not-a-directory":
+        site.holds.touch()
+    else:
+        site.holds.mkdir()
+        site.holds.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="holds"):
+        asked(site, "Anna", users)
+    assert sum(map(len, holders_of_accounts(site).values())) == 0
 
 
 # Nearly full

@@ -21,7 +21,16 @@ from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.terms import HOUR, Terms
-from tests.gridmap import bodies, holders_of_accounts, lcmaps_links, make_accounts, make_site, person, state
+from tests.gridmap import (
+    bodies,
+    holders_of_accounts,
+    lcmaps_links,
+    make_accounts,
+    make_site,
+    person,
+    put_on_hold,
+    state,
+)
 from tests.parts.test_lease import in_child
 
 START = 1_700_000_000_000_000  # a clock of the tests' own, in µs
@@ -257,17 +266,17 @@ def test_a_process_of_the_holder_keeps_the_lease_and_dies_before_another_gets_th
     assert [(record["account"], record["pid"]) for record in bodies(world.site, "kill")] == [(anna.account, child.pid)]
 
 
-def test_an_account_on_hold_for_an_incident_is_not_emptied_and_not_lent(world, tmp_path):
+def test_an_account_on_hold_for_an_incident_is_not_emptied_and_not_lent(world):
     anna = world.lend()
     world.release(anna.account)
     world.now += HOUR
-    world.terms = world.terms._replace(holds=str(tmp_path))
-    (tmp_path / anna.account).write_text("ticket 4711")
+    hold = put_on_hold(world.site, anna.account)
+    assert [(one.state, one.why) for one in world.free(dry_run=True)] == [("busy", "it is on hold: ticket 4711")]
     with a_process_of(anna.uid) as child:
         (outcome,) = world.free()
         assert (outcome.state, outcome.why) == ("busy", "it is on hold: ticket 4711")
         assert child.poll() is None
-    (tmp_path / anna.account).unlink()
+    hold.unlink()
     assert states(world.free()) == ["freed"]
 
 
