@@ -17,7 +17,7 @@ from gridwarden import __version__
 from gridwarden.run import run
 
 COMMANDS = {
-    "ban": "gridwarden.mapper.commands:ban_group",
+    "ban": "gridwarden.mapper.ban_commands:ban_group",
     "collect": "gridwarden.accounting.commands:collect_command",
     "config": "gridwarden.commands:config_group",
     "doctor": "gridwarden.mapper.doctor_commands:doctor_command",

@@ -27,6 +27,7 @@ FIELDS = (
     "inode",
     "verdict",
     "because",
+    "credential",
 )
 LIMIT = 64 * 1024
 
@@ -36,7 +37,8 @@ class Holder:
 
     ``lease`` is the opaque lease id (32 hex digits); ``name`` the lease's file name in the gridmapdir and
     ``inode`` that of the account's file there ("" and 0 for a fixed account); ``since`` is in microseconds
-    since the epoch; ``verdict`` is "ok" or "banned", and then ``because`` says why.
+    since the epoch; ``verdict`` is "ok" or "banned", and then ``because`` says why.  ``credential`` refers to the
+    one that was mapped last ("" in files of versions before it was written).
     """
 
     __slots__ = (*FIELDS, "fqans")
@@ -57,6 +59,7 @@ class Holder:
         inode: int,
         verdict: str = OK,
         because: str = "",
+        credential: str = "",
     ) -> None:
         self.account = account
         self.uid = uid
@@ -71,6 +74,7 @@ class Holder:
         self.inode = inode
         self.verdict = verdict
         self.because = because
+        self.credential = credential
 
     def pairs(self) -> list[tuple[str, str]]:
         """The lines of the holder file."""
@@ -130,6 +134,7 @@ def _parse(account: str, data: bytes) -> Holder:
             inode=int(one.pop("inode")),
             verdict=one.pop("verdict"),
             because=one.pop("because"),
+            credential=one.pop("credential", ""),
         )
     except (ValueError, KeyError) as error:
         detail = f"the holder file of {account} is not whole: {error}"

@@ -1,7 +1,7 @@
 """What ``gridwarden config install`` makes of the settings on one machine.
 
 The node file, gridwarden's directories, what makes those in the runtime directory again after a restart, and
-the first ban file: a missing one denies everybody.
+the first ban file and ban list: a missing one denies everybody.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ LOCAL_FILE_SYSTEMS = frozenset(
 """Those whose lstat no other machine can delay.  One that is not named here counts as remote."""
 
 BAN_FILE = b"# A subject or FQAN pattern a line; gridwarden ban add writes here.\n"
+BAN_LIST = b"# A ban a line, key=value with tabs between; gridwarden ban add writes here.\n"
 
 
 def install(settings: Settings, node_path: Path, tmpfiles_path: Path, *, dry_run: bool) -> list[str]:
@@ -34,7 +35,8 @@ def install(settings: Settings, node_path: Path, tmpfiles_path: Path, *, dry_run
     """
     wanted = directories(settings, settings.holders_gid())
     kind = file_system(settings.gridmapdir)
-    files = [(path, BAN_FILE) for path in settings.bans[:1] if not os.path.lexists(path)]
+    files = [*((path, BAN_FILE) for path in settings.bans[:1]), *((path, BAN_LIST) for path in settings.ban_lists[:1])]
+    files = [(path, data) for path, data in files if not os.path.lexists(path)]
     if tmpfiles_path.parent.is_dir():
         files.append((tmpfiles_path, tmpfiles(wanted, settings.directories.runtime)))
     if not dry_run:

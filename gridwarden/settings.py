@@ -103,6 +103,11 @@ class Settings(Section):
         description="Ban files in LCMAPS's grammar: a subject or FQAN pattern a line. Read anew at each decision; "
         "`gridwarden ban add` writes the first.",
     )
+    ban_lists: tuple[AbsolutePath, ...] = Field(
+        (Path("/etc/gridwarden/ban-list"),),
+        description="Lists of bans that LCMAPS has no words for (issuer, `jti`, account, an end): docs/bans.md. "
+        "Read anew at each decision; `gridwarden ban add` writes the first.",
+    )
     leases: Leases = Field(Leases(), description="How accounts are lent, and when they are lent to somebody else.")
     credentials: Credentials = Field(Credentials(), description="Where trust in credentials comes from.")
     directories: Directories = Field(Directories(), description="Where gridwarden keeps its own files.")

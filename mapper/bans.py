@@ -1,42 +1,62 @@
-"""Who may not run here: ban files, read anew at every decision.
+"""Who may not run here: ban files and ban lists, read anew at every decision.
 
-The files are in LCMAPS's grammar, keys only: a pattern of DNs or of FQANs a line.  A person is banned when a
-line matches the subject or any FQAN.  Where a file cannot be read, or one line of it, nobody is mapped: a ban
-that was meant might be in it.
+Ban files are in LCMAPS's grammar, keys only: a pattern of DNs or of FQANs a line.  Ban lists are gridwarden's own
+(``ban_list``).  Where a file cannot be read, or one line of it, nobody is mapped: a ban that was meant might be in it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.mapper import map_files
-from gridwarden.mapper.identity import without_null
+from gridwarden.mapper import ban_list, map_files
+from gridwarden.mapper.ban import IN_FORCE, PATTERN, Ban, ban_matches, banned, moment
+from gridwarden.mapper.ban_list import BEGINNINGS
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.site import SiteValues
+
+__all__ = ["BEGINNINGS", "Ban", "ban_matches", "banned", "everywhere", "in_force", "parse", "read", "read_lists"]
 
 READ_LIMIT = 16 * 1024 * 1024
-BEGINNINGS = ("/", "*", "?", "[")  # of a pattern that can match a DN or FQAN
+BECAUSE = "# because: "
+_AUTHOR = re.compile(r"(.*) \(([^ ()]+), (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\)")
 
 
-class Ban(NamedTuple):
-    """One pattern, and where it stands."""
+def in_force(site: SiteValues) -> list[Ban]:
+    """Every ban of every file that holds now; raises ConfigurationError naming the file, or the lines that are wrong."""
+    now = moment()
+    return [ban for ban in everywhere(site) if ban.state(now) == IN_FORCE]
 
-    pattern: str
-    file: str
-    line: int
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+def everywhere(site: SiteValues) -> list[Ban]:
+    """Every ban of every file, whenever it holds; raises ConfigurationError."""
+    return read(site.bans) + read_lists(site.ban_lists)
+
+
+def banned_accounts(site: SiteValues) -> frozenset[str]:
+    """The accounts that nobody may use now; raises ConfigurationError."""
+    now = moment()
+    bans = [ban for ban in read_lists(site.ban_lists) if ban.state(now) == IN_FORCE]
+    return frozenset(ban.conditions[0][1] for ban in bans if [kind for kind, _ in ban.conditions] == ["account"])
 
 
 def read(paths: Iterable[str | os.PathLike[str]]) -> list[Ban]:
-    """Every ban of every file; raises ConfigurationError naming the file, or the lines that are wrong."""
+    """Every ban of LCMAPS's files; raises ConfigurationError naming the file, or the lines that are wrong."""
+    return _read(paths, parse)
+
+
+def read_lists(paths: Iterable[str | os.PathLike[str]]) -> list[Ban]:
+    """Every ban of our own lists, whenever it holds; raises ConfigurationError."""
+    return _read(paths, ban_list.parse)
+
+
+def _read(paths: Iterable[str | os.PathLike[str]], parser: Callable[[bytes, str], list[Ban]]) -> list[Ban]:
     bans: list[Ban] = []
     for path in paths:
         try:
@@ -46,31 +66,30 @@ def read(paths: Iterable[str | os.PathLike[str]]) -> list[Ban]:
             raise ConfigurationError(
                 f"ban file {error}; while it cannot be read, everybody is refused", hint
             ) from error
-        bans += parse(data, str(path))
+        bans += parser(data, str(path))
     return bans
 
 
 def parse(data: bytes, name: str) -> list[Ban]:
-    """The bans in one file's bytes; raises ConfigurationError."""
+    """The bans in one LCMAPS file's bytes, with the reason that a comment above gives; raises ConfigurationError."""
     bans: list[Ban] = []
     faults: list[str] = []
+    texts = data.decode("utf-8", "surrogateescape").split("\n")
     for line in map_files.parse(data, name):
         if line.rest and not line.quoted:  # LCMAPS would ban what stands before the blank, which is nobody
             faults.append(f"{name}:{line.number}: text after the pattern; quote a pattern that holds blanks")
         if not line.key.startswith(BEGINNINGS):
             faults.append(f"{name}:{line.number}: it matches nobody: a DN or FQAN begins with '/'")
-        bans.append(Ban(line.key, name, line.number))
+        bans.append(Ban(((PATTERN, line.key),), name, line.number, *_remark(texts[line.number - 2 : line.number - 1])))
     if faults:
         raise ConfigurationError(faults, "until it is corrected, everybody is refused")
     return bans
 
 
-def banned(identity: Identity, bans: Sequence[Ban]) -> Ban | None:
-    """The first ban that matches the identity."""
-    names = (identity.subject, *identity.fqans)
-    return next((ban for ban in bans if any(ban_matches(ban.pattern, name) for name in names)), None)
-
-
-def ban_matches(pattern: str, name: str) -> bool:
-    """Whether a pattern matches; one that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without."""
-    return map_files.matches(without_null(pattern), name)
+def _remark(above: list[str]) -> tuple[str, str, str]:
+    """Why, who and when, of the comment line above a pattern."""
+    if not above or not above[0].startswith(BECAUSE):
+        return "", "", ""
+    text = above[0].removeprefix(BECAUSE)
+    match = _AUTHOR.fullmatch(text)
+    return (match[1], match[2], match[3]) if match else (text, "", "")

@@ -1,4 +1,4 @@
-"""``gridwarden map`` and ``gridwarden ban``."""
+"""``gridwarden map``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import click
 from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
-    from gridwarden.mapper.ban_changes import Change
     from gridwarden.mapper.site import SiteValues
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -64,86 +63,6 @@ def map_command(path: Path, proxy: Path, explain: bool, slot: int | None, dry_ru
         return
     row = {**lease._asdict(), "lease": lease.lease_id}
     write([row], ["account", "uid", "gid", "lease", "scheme", "subject"], format)
-
-
-@click.group("ban")
-def ban_group() -> None:
-    """Keep people out, by patterns of their DN or of any of their FQANs.
-
-    A ban holds from the next decision on: mapping, submission, or start of a job.
-
-    \b
-    Examples:
-      gridwarden ban add '/DC=org/DC=example/CN=Eve Example' --because 'stolen key'
-      gridwarden ban list
-      gridwarden ban remove '/DC=org/DC=example/CN=Eve Example'
-    """
-
-
-@ban_group.command("add")
-@click.argument("pattern")
-@click.option("--because", required=True, metavar="TEXT", help="Why, for whoever reads the ban later.")
-@dry_run_option
-@click.pass_obj
-def add_command(path: Path, pattern: str, because: str, dry_run: bool) -> None:
-    """Ban everybody whose DN or any FQAN matches PATTERN, in which * crosses /.
-
-    \b
-    Examples:
-      gridwarden ban add '/DC=org/DC=example/CN=Eve Example' --because 'stolen key'
-      gridwarden ban add '/cms/Role=pilot' --because 'incident 17' --dry-run
-    """
-    from gridwarden.mapper import ban_changes
-
-    site = site_values(path)
-    change = ban_changes.add(pattern, because, site, dry_run=dry_run)
-    done = ("would be banned" if dry_run else "banned") if change.changed else "is banned already"
-    tell(f"{pattern} {done}", change, "banned")
-    if fixed := sorted({rule.account for rule in site.rules if rule.account}):
-        click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
-
-
-@ban_group.command("remove")
-@click.argument("pattern")
-@dry_run_option
-@click.pass_obj
-def remove_command(path: Path, pattern: str, dry_run: bool) -> None:
-    """Take the ban PATTERN away, as it is written in the first ban file.
-
-    \b
-    Examples:
-      gridwarden ban remove '/DC=org/DC=example/CN=Eve Example'
-    """
-    from gridwarden.mapper import ban_changes
-
-    change = ban_changes.remove(pattern, site_values(path), dry_run=dry_run)
-    tell(f"{pattern} {'would be removed' if dry_run else 'removed'}", change, "free again")
-
-
-@ban_group.command("list")
-@format_option
-@click.pass_obj
-def list_command(path: Path, format: str) -> None:
-    """List the patterns of every ban file, why, and the accounts whose holders they match.
-
-    \b
-    Examples:
-      gridwarden ban list
-      gridwarden ban list --format json
-    """
-    from gridwarden.mapper import ban_changes
-
-    write(ban_changes.listing(site_values(path)), ["pattern", "because", "accounts", "file", "line"], format)
-
-
-def tell(done: str, change: Change, verdict: str) -> None:
-    """Say what a change of the bans did, and whom it hit."""
-    jobs = sum(marked.jobs for marked in change.marked)
-    click.echo(f"{escape(done)}; holders on this machine: {len(change.marked)}, their jobs running here: {jobs}")
-    for holder, running in change.marked:
-        click.echo(f"  {holder.account}  {escape(holder.subject)}  {verdict}, jobs running here: {running}")
-    for account in change.unreadable:
-        click.echo(f"  {account}  its holder file cannot be trusted, so hooks refuse it", err=True)
 
 
 def site_values(path: Path) -> SiteValues:

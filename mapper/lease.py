@@ -87,7 +87,7 @@ def lease_from_pool(
         if not publishing.is_published(taken.holder, site):  # else it is recorded too
             head = publishing.record([taken[:3]], site)
             publishing.publish(taken.holder, site)
-        return hand_out(directory, taken, head, bans.read(site.bans), site)
+        return hand_out(directory, taken, head, bans.in_force(site), site)
 
 
 def claimed(
@@ -147,7 +147,7 @@ def hand_out(
     if not linking.is_still(directory, holder.name, link):
         raise linking.corrupt(directory, holder.name, "was changed by another program while it was handed out")
     try:
-        refuse_banned(identity, banned)
+        refuse_banned(identity, banned, holder.account)
     except Refused as refusal:
         holder.verdict, holder.because = holders.BANNED, refusal.detail
         publishing.publish(holder, site)
@@ -176,7 +176,7 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
     head = publishing.record([(identity, holder, False)], site)
     if not publishing.is_published(holder, site):
         publishing.publish(holder, site)
-    refuse_banned(identity, bans.read(site.bans))
+    refuse_banned(identity, bans.in_force(site), account.name)
     return Lease(*account, holder.lease, "", identity.scheme, identity.subject, False, False, head)  # noqa: FBT003 - fields
 
 
@@ -222,7 +222,7 @@ def lease_file(
     return new, True
 
 
-def refuse_banned(identity: Identity, banned: Sequence[Ban]) -> None:
-    """Raise Refused (banned) if a line of the ban files matches."""
-    if ban := bans.banned(identity, banned):
+def refuse_banned(identity: Identity, banned: Sequence[Ban], account: str = "") -> None:
+    """Raise Refused (banned) if a line of the ban files matches them, or the account that they would use."""
+    if ban := bans.banned(identity, banned, account):
         raise Refused(reasons.BANNED, f"{identity.subject} matches {ban.pattern} ({ban})")

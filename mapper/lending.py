@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from gridwarden import holders, holds, reasons, syslog_line
 from gridwarden.errors import Refused
-from gridwarden.mapper import accounts, candidates, linking
+from gridwarden.mapper import accounts, bans, candidates, linking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from gridwarden.mapper.accounts import Users
     from gridwarden.mapper.gridmapdir import Gridmapdir
@@ -34,9 +34,10 @@ def lend(
 
     Without ``probable``, those that ``candidates`` throws.  Raises Refused (pool-full).
     """
+    banned = bans.banned_accounts(site)
 
     def barred(account: str) -> str:
-        return why_not(account, site, users)
+        return why_not(account, site, users, banned)
 
     probable = candidates.probable(directory, pool) if probable is None else probable
     link, misses = linking.try_probable(directory, name, probable, barred)
@@ -49,7 +50,7 @@ def lend(
     return link
 
 
-def why_not(account: str, site: SiteValues, users: Users) -> str:
+def why_not(account: str, site: SiteValues, users: Users, banned: Container[str]) -> str:
     """Why a free account may not be lent, or nothing; raises Unavailable, ConfigurationError when it cannot be told.
 
     One that this machine still publishes as somebody's was taken from them behind our back: jobs and files of
@@ -57,6 +58,8 @@ def why_not(account: str, site: SiteValues, users: Users) -> str:
     """
     if holds.why_held(site.holds, account):
         return "it is on hold for an incident"
+    if account in banned:
+        return "it is banned"
     try:
         accounts.usable(account, users)
         holders.read(site.holders, account)

@@ -79,7 +79,7 @@ def lease_some(
         head = publishing.record([one[:3] for one in new.values()], site) if new else None
         for one in new.values():
             publishing.publish(one.holder, site)
-        banned = bans.read(site.bans)
+        banned = bans.in_force(site)
         for name, one in taken.items():
             try:
                 found[name] = lease.hand_out(directory, one, head if name in new else None, banned, site)

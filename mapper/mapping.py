@@ -100,10 +100,11 @@ def foresee_identity(
             lease.lease_file(known, link, name, identity, site)  # which may refuse it
             return account.name
         survey = accounts.survey(directory.entries(), decision.target)
+        banned = bans.banned_accounts(site)
         unusable = {
             account: why
             for account in survey.free
-            if (why := lending.why_not(account, site, users) or linking.why_not_free(directory, account))
+            if (why := lending.why_not(account, site, users, banned) or linking.why_not_free(directory, account))
         }
         numbers = linking.numbers(decision.target, survey, unusable)
     if len(unusable) == len(survey.free):
@@ -131,8 +132,8 @@ def verified(path: str | os.PathLike[str], site: SiteValues, say: Callable[[str]
 
 def allowed(identity: Identity, site: SiteValues, say: Callable[[str], None]) -> policy.Decision:
     """What the policy decides for somebody who is not banned; raises Refused."""
-    lease.refuse_banned(identity, bans.read(site.bans))
-    say(f"no line of {', '.join(map(str, site.bans)) or 'a ban file'} bans them")
+    lease.refuse_banned(identity, bans.in_force(site))
+    say(f"no line of {', '.join(map(str, (*site.bans, *site.ban_lists))) or 'a ban file'} bans them")
     decision = policy.decide(identity, site.rules)
     say(f"rule {decision.rule} of the policy says {decision.kind} {decision.target}")
     return decision

@@ -112,4 +112,5 @@ def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) 
         fqans=identity.fqans,
         since=file.since,
         inode=file.inode,
+        credential=identity.credential,
     )

@@ -48,6 +48,7 @@ class SiteValues(NamedTuple):
     ledger: Path
     holds: Path
     leases: LeaseValues = LeaseValues()
+    ban_lists: tuple[Path, ...] = ()
 
 
 def from_settings(settings: Settings) -> SiteValues:
@@ -69,4 +70,5 @@ def from_settings(settings: Settings) -> SiteValues:
         ledger=settings.ledger_directory,
         holds=settings.holds_directory,
         leases=LeaseValues(**dict(settings.leases)),
+        ban_lists=settings.ban_lists,
     )

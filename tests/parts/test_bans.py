@@ -7,12 +7,20 @@ import pytest
 
 from gridwarden import holders, reasons, register
 from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, Refused, Unavailable
-from gridwarden.mapper import ban_changes, bans
+from gridwarden.mapper import ban_changes, ban_check, bans
 from gridwarden.mapper.mapping import map_identity
 from tests.gridmap import asked, bodies, holders_of_accounts, make_accounts, person, state
 from tests.parts.test_lease import in_private_mounts, needs_root
 
 ANNA = "/DC=org/DC=example/CN=Anna"
+
+
+def add(pattern, because, site, *, dry_run=False):
+    return ban_changes.add({"pattern": pattern}, because, site, dry_run=dry_run)
+
+
+def remove(pattern, site, *, dry_run=False):
+    return ban_changes.remove({"pattern": pattern}, site, dry_run=dry_run)
 
 
 def verdicts(site):
@@ -79,7 +87,7 @@ def test_a_ban_that_comes_while_a_lease_is_handed_out_still_stops_it(site, users
 
     def ban(sentence):
         if moment in sentence:
-            ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+            add(ANNA, "stolen key", site)
 
     with pytest.raises(Refused) as caught:
         map_identity(person("Anna"), site, ban, users)
@@ -93,7 +101,7 @@ def test_a_ban_reaches_the_hooks_of_those_it_matches_and_nobody_else(site, users
     job = register.Entry(**entry, job="7", account=anna.account, uid=anna.uid, lease=anna.lease_id)
     register.enter(site.register, job)
 
-    change = ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+    change = add(ANNA, "stolen key", site)
 
     assert [(marked.holder.account, marked.jobs) for marked in change.marked] == [(anna.account, 1)]
     assert verdicts(site) == {ANNA: "banned", person("Bela").subject: "ok"}
@@ -106,8 +114,8 @@ def test_a_ban_reaches_the_hooks_of_those_it_matches_and_nobody_else(site, users
 def test_after_a_ban_is_removed_the_person_runs_again_under_the_same_lease(site, users):
     held = asked(site, person("Anna"), users)
     before = site.bans[0].read_bytes()
-    ban_changes.add(ANNA, "stolen key", site, dry_run=False)
-    ban_changes.remove(ANNA, site, dry_run=False)
+    add(ANNA, "stolen key", site)
+    remove(ANNA, site)
     assert site.bans[0].read_bytes() == before
     assert verdicts(site) == {ANNA: "ok"}
     assert asked(site, person("Anna"), users).lease_id == held.lease_id
@@ -116,16 +124,16 @@ def test_after_a_ban_is_removed_the_person_runs_again_under_the_same_lease(site,
 
 def test_who_is_banned_twice_stays_banned_when_one_ban_is_removed(site, users):
     asked(site, person("Anna"), users)
-    ban_changes.add(ANNA, "one", site, dry_run=False)
-    ban_changes.add("*/CN=Anna", "two", site, dry_run=False)
-    assert ban_changes.remove(ANNA, site, dry_run=False).marked == []
+    add(ANNA, "one", site)
+    add("*/CN=Anna", "two", site)
+    assert remove(ANNA, site).marked == []
     assert verdicts(site) == {ANNA: "banned"}
 
 
 def test_a_ban_leaves_what_the_site_wrote_as_it_was(site):
     write(site, '# the site\'s own\n"/CN=Eve" # since 2019\n/CN=Mallory')
     os.chmod(site.bans[0], 0o640)
-    ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+    add(ANNA, "stolen key", site)
     text = site.bans[0].read_text()
     assert text.startswith('# the site\'s own\n"/CN=Eve" # since 2019\n/CN=Mallory\n# because: stolen key (')
     assert text.endswith(f'\n"{ANNA}"\n')
@@ -135,12 +143,12 @@ def test_a_ban_leaves_what_the_site_wrote_as_it_was(site):
 def test_a_dry_run_of_a_ban_changes_nothing_and_says_whom_it_would_hit(site, users):
     held = asked(site, person("Anna"), users)
     before = state(site)
-    change = ban_changes.add(ANNA, "stolen key", site, dry_run=True)
+    change = add(ANNA, "stolen key", site, dry_run=True)
     assert [marked.holder.account for marked in change.marked] == [held.account]
     assert state(site) == before
-    ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+    add(ANNA, "stolen key", site)
     before = state(site)
-    change = ban_changes.remove(ANNA, site, dry_run=True)
+    change = remove(ANNA, site, dry_run=True)
     assert [marked.holder.account for marked in change.marked] == [held.account]
     assert state(site) == before
 
@@ -148,7 +156,7 @@ def test_a_dry_run_of_a_ban_changes_nothing_and_says_whom_it_would_hit(site, use
 def test_a_ban_that_stands_already_is_one_line_and_still_reaches_the_hooks(site, users):
     asked(site, person("Anna"), users)
     write(site, f'"{ANNA}"\n')
-    change = ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+    change = add(ANNA, "stolen key", site)
     assert not change.changed
     assert site.bans[0].read_text() == f'"{ANNA}"\n'
     assert verdicts(site) == {ANNA: "banned"}
@@ -158,21 +166,21 @@ def test_a_ban_that_stands_already_is_one_line_and_still_reaches_the_hooks(site,
 def test_a_pattern_that_would_ban_nobody_or_somebody_else_is_refused(site, pattern):
     before = state(site)
     with pytest.raises(BadQuestion):
-        ban_changes.add(pattern, "why", site, dry_run=False)
+        add(pattern, "why", site)
     assert state(site) == before
 
 
 @pytest.mark.parametrize("because", ["", "  ", "two\nlines", "\x1b[2J"])
 def test_a_ban_needs_a_reason_that_others_can_read(site, because):
     with pytest.raises(BadQuestion, match="--because"):
-        ban_changes.add(ANNA, because, site, dry_run=False)
+        add(ANNA, because, site)
 
 
 def test_a_ban_of_another_file_is_not_removed_but_found(site, tmp_path):
     (tmp_path / "more").write_text(f'\n"{ANNA}"\n')
     site = site._replace(bans=(*site.bans, tmp_path / "more"))
     with pytest.raises(BadQuestion) as caught:
-        ban_changes.remove(ANNA, site, dry_run=False)
+        remove(ANNA, site)
     assert "more:2" in caught.value.hint
 
 
@@ -181,7 +189,7 @@ def test_a_ban_holds_even_when_it_cannot_be_recorded(site, users):
     (site.ledger / "current.jsonl").rename(site.ledger / "aside")
     (site.ledger / "current.jsonl").mkdir()
     with pytest.raises(EvidenceError):
-        ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+        add(ANNA, "stolen key", site)
     assert verdicts(site) == {ANNA: "banned"}
     with pytest.raises(Refused):
         asked(site, person("Anna"), users)
@@ -190,7 +198,7 @@ def test_a_ban_holds_even_when_it_cannot_be_recorded(site, users):
 def test_one_spoilt_holder_file_does_not_shield_the_others(site, users):
     held = asked(site, person("Anna"), users)
     (site.holders / "cms999").write_text("nonsense")
-    change = ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+    change = add(ANNA, "stolen key", site)
     assert [marked.holder.account for marked in change.marked] == [held.account]
     assert change.unreadable == ["cms999"]
 
@@ -199,7 +207,7 @@ def test_a_spoilt_register_entry_does_not_shield_anybody(site, users):
     people = [asked(site, person(name), users) for name in ("Anna", "Bela", "Chen")]
     (site.register / people[0].account).mkdir()
     (site.register / people[0].account / "slurm.site.n1.7").write_text("nonsense")
-    change = ban_changes.add("/DC=org/*", "incident", site, dry_run=False)
+    change = add("/DC=org/*", "incident", site)
     assert {marked.holder.account: marked.jobs for marked in change.marked}[people[0].account] == 1
     assert set(verdicts(site).values()) == {"banned"}
     assert len(bodies(site, "ban")) == 1
@@ -214,23 +222,24 @@ def test_one_holder_file_that_cannot_be_written_does_not_shield_the_others(site,
     def work():
         subprocess.run(["mount", "--bind", stuck, stuck], check=True)
         with pytest.raises(Unavailable, match=f"^{stuck}: cannot be written: "):
-            ban_changes.add("/DC=org/*", "incident", site, dry_run=False)
+            add("/DC=org/*", "incident", site)
 
     in_private_mounts(work)
     assert sorted(verdicts(site).values()) == ["banned", "banned", "ok"]
     assert len(bodies(site, "ban")) == 1
-    ban_changes.add("/DC=org/*", "incident", site, dry_run=False)
+    add("/DC=org/*", "incident", site)
     assert set(verdicts(site).values()) == {"banned"}
 
 
 def test_the_list_says_why_and_whom(site, users):
     held = asked(site, person("Anna"), users)
     write(site, '"/CN=Eve"\n')
-    ban_changes.add(ANNA, "stolen key", site, dry_run=False)
+    add(ANNA, "stolen key", site)
     eve, anna = ban_changes.listing(site)
     assert (eve["pattern"], eve["because"], eve["accounts"], eve["line"]) == ("/CN=Eve", None, "", 1)
     assert (anna["pattern"], anna["accounts"], anna["line"]) == (ANNA, held.account, 3)
-    assert str(anna["because"]).startswith("stolen key (")
+    assert (anna["because"], anna["state"]) == ("stolen key", "in force")
+    assert anna["author"] and str(anna["start"]).endswith("Z")
 
 
 def test_administrators_who_ban_at_once_do_not_undo_each_other(site):
@@ -243,7 +252,7 @@ def test_administrators_who_ban_at_once_do_not_undo_each_other(site):
         child = os.fork()
         if not child:
             try:
-                ban_changes.add(identity.subject, "incident", site, dry_run=False)
+                add(identity.subject, "incident", site)
             finally:
                 os._exit(0)
         children.append(child)
@@ -251,3 +260,161 @@ def test_administrators_who_ban_at_once_do_not_undo_each_other(site):
         os.waitpid(child, 0)
     assert sorted(ban.pattern for ban in bans.read(site.bans)) == sorted(identity.subject for identity in people)
     assert set(verdicts(site).values()) == {"banned"}
+
+
+# What LCMAPS has no words for: the ban list
+
+
+IAM = "https://iam.example.org/"
+
+
+@pytest.fixture
+def listed(site, tmp_path):
+    (tmp_path / "ban-list").touch(mode=0o644)
+    return site._replace(ban_lists=(tmp_path / "ban-list",))
+
+
+def ban(site, *, start="", end="", dry_run=False, **whom):
+    return ban_changes.add(whom, "incident 17", site, start=start, end=end, dry_run=dry_run)
+
+
+def test_each_kind_of_ban_stops_its_person_at_the_next_mapping_and_marks_the_lease(listed, users):
+    anna, bela = person("Anna"), person("Bela", ("/atlas",))
+    anna = anna._replace(credential="2a/DC=org/CN=CA one")
+    held = asked(listed, anna, users)
+    for whom in (
+        {"pattern": "/cms"},
+        {"vo": "cms"},
+        {"issuer": "/DC=org/CN=CA one"},
+        {"subject": ANNA},
+        {"serial": "2A", "issuer": "/DC=org/CN=CA one"},
+        {"account": held.account},
+    ):
+        change = ban(listed, **whom, end="9000-01-01T00:00:00Z")
+        assert [marked.holder.account for marked in change.marked] == [held.account], whom
+        with pytest.raises(Refused, match="ban-list:1") as caught:
+            asked(listed, anna, users)
+        assert caught.value.reason == reasons.BANNED
+        assert verdicts(listed) == {ANNA: "banned"}
+        ban_changes.remove(whom, listed, dry_run=False)
+        assert asked(listed, anna, users).lease_id == held.lease_id
+    assert listed.bans[0].read_bytes() == listed.ban_lists[0].read_bytes() == b""
+    assert bela.subject not in verdicts(listed)
+
+
+def test_a_token_that_is_banned_by_its_id_stops_whoever_was_mapped_with_it(listed, users):
+    token = person("Anna")._replace(
+        scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=("/cms",), credential="jti=9b1d"
+    )
+    asked(listed, token, users)
+    ban(listed, jti="9b1d")
+    assert verdicts(listed) == {token.subject: "banned"}
+    with pytest.raises(Refused):
+        asked(listed, token, users)
+    # Another token of the same person is another credential.
+    asked(listed, token._replace(credential="jti=0000"), users)
+    assert verdicts(listed) == {token.subject: "ok"}
+
+
+def test_only_what_lcmaps_can_obey_is_written_where_lcmaps_reads(listed):
+    ban(listed, pattern=ANNA)
+    ban(listed, pattern="/CN=Bela", end="9000-01-01T00:00:00Z")
+    ban(listed, pattern="/CN=Chen", vo="cms")
+    lines = [line for line in listed.bans[0].read_text().splitlines() if not line.startswith("#")]
+    assert lines == [f'"{ANNA}"']
+    assert [found.pattern for found in bans.read_lists(listed.ban_lists)] == ["/CN=Bela", "pattern=/CN=Chen vo=cms"]
+
+
+def test_a_ban_ends_and_begins_by_itself_at_the_next_mapping(listed, users):
+    held = asked(listed, person("Anna"), users)
+    past, future = "2020-01-01T00:00:00Z", "9000-01-01T00:00:00Z"
+    ban(listed, subject=ANNA, start="2019-01-01T00:00:00Z", end=past)
+    ban(listed, vo="cms", start=future)
+    assert asked(listed, person("Anna"), users).lease_id == held.lease_id
+    assert [row["state"] for row in ban_changes.listing(listed)] == ["expired", "not yet"]
+    listed.ban_lists[0].write_text(f"subject={ANNA}\tend={future}\n")
+    with pytest.raises(Refused):
+        asked(listed, person("Anna"), users)
+    listed.ban_lists[0].write_text(f"subject={ANNA}\tend={past}\n")
+    assert asked(listed, person("Anna"), users).lease_id == held.lease_id
+
+
+def test_holders_learn_that_a_ban_has_ended_without_being_mapped_again(listed, users):
+    asked(listed, person("Anna"), users)
+    ban(listed, subject=ANNA, end="9000-01-01T00:00:00Z")
+    text = listed.ban_lists[0].read_text()
+    listed.ban_lists[0].write_text(text.replace("end=9000", "end=9001"))
+    assert ban_changes.refresh(listed, dry_run=False).marked == []
+    listed.ban_lists[0].write_text(text.replace("end=9000", "end=2026").replace("start=2026", "start=2025"))
+    assert [marked.holder.subject for marked in ban_changes.refresh(listed, dry_run=False).marked] == [ANNA]
+    assert verdicts(listed) == {ANNA: "ok"}
+
+
+def test_a_ban_with_another_end_takes_the_place_of_the_first(listed):
+    ban(listed, vo="cms", end="9000-01-01T00:00:00Z")
+    assert not ban(listed, vo="cms", end="9000-01-01T00:00:00Z").changed
+    ban(listed, vo="cms", end="9001-01-01T00:00:00Z")
+    assert [found.end for found in bans.read_lists(listed.ban_lists)] == ["9001-01-01T00:00:00Z"]
+
+
+def test_a_banned_account_is_not_lent_to_the_next_who_comes(listed):
+    users = make_accounts(listed, "cms001", "cms002")
+    ban(listed, account="cms001")
+    assert asked(listed, person("Anna"), users).account == "cms002"
+    with pytest.raises(Refused, match="it is banned") as caught:
+        asked(listed, person("Bela"), users)
+    assert caught.value.reason == reasons.POOL_FULL
+
+
+@pytest.mark.parametrize("spoil", ["missing", "writable", "unreadable line"])
+def test_nobody_is_mapped_while_a_ban_list_cannot_be_relied_on(listed, users, spoil):
+    path = listed.ban_lists[0]
+    if spoil == "missing":
+        path.unlink()
+    elif spoil == "writable":
+        path.chmod(0o666)
+    else:
+        path.write_text("vo=cms\nnonsense\n")
+    with pytest.raises(ConfigurationError, match=str(path)):
+        asked(listed, person("Anna"), users)
+
+
+@pytest.mark.parametrize(
+    "whom", [{}, {"vo": ""}, {"vo": "a\nb"}, {"serial": "xyz"}, {"pattern": "Anna", "vo": "cms"}, {"jti": "\x1b"}]
+)
+def test_a_ban_that_the_list_could_not_hold_is_refused(listed, whom):
+    before = state(listed)
+    with pytest.raises(BadQuestion):
+        ban(listed, **whom)
+    assert state(listed) == before and listed.ban_lists[0].read_bytes() == b""
+
+
+def test_it_can_be_asked_who_would_be_banned_and_by_what(listed, users):
+    held = asked(listed, person("Anna"), users)
+    ban(listed, vo="cms", end="2020-01-02T00:00:00Z", start="2020-01-01T00:00:00Z")
+    ban(listed, issuer=IAM, subject="4f2c")
+    ban(listed, pattern="/cms/Role=pilot")
+
+    def found(subject, **asked):
+        return [(row["pattern"], row["state"]) for row in ban_check.matching(subject, listed, **asked)]
+
+    assert found(ANNA) == []
+    assert found("/CN=x", fqans=("/cms/Role=pilot/Capability=NULL",), vo="cms") == [
+        ("/cms/Role=pilot", "in force"), ("vo=cms", "expired"),
+    ]  # fmt: skip
+    assert found("4f2c", issuer=IAM) == [(f"issuer={IAM} subject=4f2c", "in force")]
+    assert found("4f2c", issuer="https://other/") == []
+    assert found("", account=held.account) == [("vo=cms", "expired")]
+    with pytest.raises(BadQuestion):
+        found("4f2c", issuer=IAM, fqans=("/cms",))
+
+
+def test_the_files_themselves_can_be_checked(listed):
+    write(listed, '"/CN=A[bc]"\n"/CN=Eve"\n')
+    ban(listed, vo="cms", end="2020-01-02T00:00:00Z", start="2020-01-01T00:00:00Z")
+    lcmaps, own = ban_check.files(listed)
+    assert (lcmaps["bans"], lcmaps["in_force"]) == (2, 2) and "line 1" in str(lcmaps["remarks"])
+    assert (own["bans"], own["in_force"], own["expired"]) == (1, 0, 1)
+    write(listed, '"/CN=Eve\n')
+    with pytest.raises(ConfigurationError):
+        ban_check.files(listed)

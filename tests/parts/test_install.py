@@ -26,6 +26,7 @@ def settings(base: Path, **more: object) -> Settings:
             "gridmapdir": str(base),
             "directories": {"state": str(base / "state"), "runtime": str(base / "run" / "gridwarden")},
             "bans": [str(base / "bans")],
+            "ban_lists": [str(base / "ban-list")],
             "holders_group": "daemon",
             "slurm": {"cluster": "site", "spool": "/var/spool/slurmd/%n"},
             **more,
@@ -87,6 +88,7 @@ def test_a_new_site_bans_nobody_and_an_old_one_keeps_its_bans(tmp_path: Path) ->
     install(settings(tmp_path), tmp_path / "node", tmp_path / "tmpfiles.conf", dry_run=False)
     assert [line[:1] for line in (tmp_path / "bans").read_text().splitlines()] == ["#"]
 
+    assert [line[:1] for line in (tmp_path / "ban-list").read_text().splitlines()] == ["#"]
     (tmp_path / "bans").write_text('"/CN=Eve"\n')
     install(settings(tmp_path), tmp_path / "node", tmp_path / "tmpfiles.conf", dry_run=False)
     assert (tmp_path / "bans").read_text() == '"/CN=Eve"\n'
