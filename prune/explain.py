@@ -62,5 +62,7 @@ def _describe(one: Seen, rules: Rules) -> str:
 def _say(answer: Answer, uid: int) -> str:
     if answer.unknown:
         return f"{answer.batch}: unknown: {tab_file.escape(answer.unknown)}"
+    if uid in answer.doubted:
+        return f"{answer.batch}: in doubt about this account: {tab_file.escape(answer.doubted[uid])}"
     own = [tab_file.escape(job.job) for job in answer.jobs if job.owner == uid]
     return f"{answer.batch}: {len(answer.jobs)} jobs here, of this account: {', '.join(own) or 'none'}"

@@ -66,12 +66,13 @@ class Tree:
             # While a session has a member, nobody else gets its leader's number.
             self.members.setdefault(one.process.session, []).append(pid)
 
-    def below(self, pids: Iterable[int]) -> set[int]:
-        """These processes and all that descend from them."""
+    def below(self, pids: Iterable[int], without: Container[int] = ()) -> set[int]:
+        """These processes and all that descend from them, but not by way of those of ``without``."""
         found = set(pids)
         waiting = list(found)
         while waiting:
-            fresh = [child for child in self.children.get(waiting.pop(), ()) if child not in found]
+            children = self.children.get(waiting.pop(), ())
+            fresh = [child for child in children if child not in found and child not in without]
             found.update(fresh)
             waiting += fresh
         return found
@@ -86,7 +87,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
     tree = Tree(snapshot.seen)
     jobs = [job for answer in answers for job in answer.jobs]
     of_jobs = _of_jobs(snapshot, tree, jobs, rules)
-    below_daemons = tree.below(_batch_daemons(snapshot, rules))
+    below_daemons = tree.below(_batch_daemons(snapshot, rules), _strangers(snapshot, answers))
     below_logins = tree.below(_run_by_root(snapshot, LOGIN_DAEMONS))
     uncertain = tree.below(tree.rootless)
     doubted = _doubted(answers)
@@ -121,7 +122,9 @@ def may_be_emptied(uid: int, verdicts: list[Verdict], answers: list[Answer]) -> 
         uid in (verdict.process.real_uid, verdict.process.effective_uid) for verdict in verdicts if not verdict.stray
     )
     owners = {uid, None, *(verdict.owner for verdict in verdicts if verdict.process.real_uid == uid)}
-    jobs = any(job.owner in owners for answer in answers for job in answer.jobs)
+    jobs = any(
+        owner in owners for answer in answers for owner in (*answer.doubted, *(job.owner for job in answer.jobs))
+    )
     return bool(answers) and not (protected or jobs or any(answer.unknown for answer in answers))
 
 
@@ -159,6 +162,11 @@ def _batch_daemons(snapshot: Snapshot, rules: Rules) -> list[int]:
     return [pid for pid in _run_by_root(snapshot, rules.daemons) if pid != INIT]
 
 
+def _strangers(snapshot: Snapshot, answers: list[Answer]) -> set[int]:
+    strangers = [one for answer in answers for one in answer.strangers.items()]
+    return {pid for pid, start in strangers if pid in snapshot.seen and snapshot.seen[pid].process.start == start}
+
+
 def _run_by_root(snapshot: Snapshot, programs: frozenset[str]) -> list[int]:
     """The processes that root itself runs from these files, or ran from them before they were replaced.
 
@@ -188,7 +196,7 @@ def _exemption(one: Seen, account: str, rules: Rules, below_logins: set[int]) ->
 
 
 def _doubted(answers: list[Answer]) -> set[int] | None:
-    """The uids with a job here of which it is not known what its processes are; None: it may be anybody's.
+    """The uids that may have a job here of which it is not known what its processes are; None: it may be anybody's.
 
     A job that only the local register lists, while its batch system answered without it, has no process yet
     or none any more.
@@ -201,6 +209,7 @@ def _doubted(answers: list[Answer]) -> set[int] | None:
     owners = {
         job.owner for batch, job in jobs if _name(job) not in known and (batch == job.batch or job.batch not in asked)
     }
+    owners.update(uid for answer in answers for uid in answer.doubted)
     return None if None in owners else {owner for owner in owners if owner is not None}
 
 

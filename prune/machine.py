@@ -93,6 +93,12 @@ class Sight:
         """Why a batch system's jobs are not known, by its name; nothing may be killed then."""
         return {answer.batch: answer.unknown for answer in self.answers if answer.unknown}
 
+    def doubts(self) -> list[tuple[str, str, str]]:
+        """(account, batch system, why) where it cannot be told of one account what its processes are."""
+        accounts = self.snapshot.accounts
+        told = [(uid, answer.batch, why) for answer in self.answers for uid, why in answer.doubted.items()]
+        return [(accounts[uid], batch, why) for uid, batch, why in told if uid in accounts]
+
     def strays_of(self, uid: int) -> list[Verdict]:
         """The strays whose real uid is ``uid``."""
         return [verdict for verdict in self.verdicts if verdict.stray and verdict.process.real_uid == uid]

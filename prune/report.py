@@ -63,6 +63,10 @@ class Report:
             self.add(UNKNOWN, "", batch, detail=why)
         self.unknown[batch] = why
 
+    def doubt_about(self, account: str, batch: str, why: str) -> None:
+        """Add that a batch system does not tell yet which processes of one account are a job's."""
+        self.add(UNKNOWN, account, batch, detail=why)
+
     def judged(self, verdicts: Iterable[Verdict], action: str, hold: str = "") -> None:
         """Add processes that nothing was done to."""
         for verdict in verdicts:
@@ -97,7 +101,7 @@ class Report:
         """0: nothing is left to do, 1: something is, 75: it could not be told what runs here."""
         if self.unknown:
             return CANNOT_TELL
-        open_ends = (WOULD_KILL, WOULD_FREEZE, WOULD_REMOVE, WOULD_QUARANTINE, LEFT)
+        open_ends = (WOULD_KILL, WOULD_FREEZE, WOULD_REMOVE, WOULD_QUARANTINE, LEFT, UNKNOWN)
         return SOMETHING_LEFT if any(self.counts[action] for action in open_ends) else DONE
 
     def summary(self) -> str:

@@ -54,6 +54,8 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
                 _report_processes(machine, uid, sight, report)
     for batch, why in sight.unknown().items():
         report.doubt(batch, why)
+    for account, batch, why in sight.doubts():
+        report.doubt_about(account, batch, why)
     if not report.unknown:
         clear_leavings(machine, sight, report)
     report.seconds = time.monotonic() - began

@@ -29,6 +29,10 @@ subprocess.Popen(["sleep", "1000"], user=int(sys.argv[2]), group=int(sys.argv[2]
 print(flush=True)
 time.sleep(1000)
 """
+PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")  # one that every user may execute
+CLONE = "import ctypes, os; ctypes.CDLL(None).syscall(435, (ctypes.c_uint64 * 8)(0x8000), 64) or "
+SIBLING = f"""{PYTHON} -Ic '{CLONE}(os.setsid(), os.execlp("sleep", "sleep", "1001"))'"""
+"""A command whose process makes another its own parent's child (clone3(2), CLONE_PARENT), and ends."""
 DAEMON = (
     "for i in $(seq {count}); do {prefix} setpriv --reuid={uid} --clear-groups sleep 1000 & done; echo; wait; read -r _"
 )
@@ -154,8 +158,36 @@ class MomNode(BatchNode):
         self.jobs = base / "mom_priv" / "jobs"
         self.jobs.mkdir(parents=True)
         (self.jobs / "0.pbshead.JB").touch()
+        (self.jobs / "0.pbshead.TK").mkdir()
+        (self.jobs / "0.pbshead.TK" / "00000001").touch()
         self.daemon("pbs_mom", prefix="setsid")
         (self.session,) = self.payload()
+
+    def forget(self) -> None:
+        """Have no record of the job."""
+        (self.jobs / "0.pbshead.JB").unlink()
+
+    def child(self, how: str) -> int:
+        """Have a mom start a process of the user that is no task on record, one of CHILDREN; its pid."""
+        mom = str(self.base / "sbin" / "pbs_mom")
+        command = CHILDREN[how].format(mom=mom, user=f"setpriv --reuid={UID} --clear-groups", sibling=SIBLING)
+        parent = self.start([mom, "-c", f"{command} & echo; wait; read -r _"], 1)
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while True:
+            pids = self.children(parent)
+            if [command_of(pid) for pid in pids] in (["sleep"], ["pbs_mom"]):
+                self.users += pids
+                return pids[0]
+            assert time.monotonic() < deadline, "the child did not come to its program"
+
+
+CHILDREN = {
+    "a process that made itself the mom's child": "setsid {user} {sibling}",
+    "a task that is not on record yet": "setsid {user} sleep 1001",
+    "a task before its program": "setsid {user} {mom} -c 'kill -STOP $$'",
+    "the mom's own copying": "{user} {mom} -c 'kill -STOP $$'",
+    "the program that copies for the mom": "{user} sleep 1001",
+}
 
 
 PRINTED = """\
@@ -232,6 +264,14 @@ class RegisterNode(BatchNode):
 NODES = {
     "slurm": SlurmNode, "htcondor": CondorNode, "pbs": PbsNode, "torque": TorqueNode, "register": RegisterNode
 }  # fmt: skip
+
+
+def command_of(pid: int) -> str:
+    """The name of the program that a process of the job's user executes, "" for any other."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() if uid_of(pid) == UID else ""
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def uid_of(pid: int) -> int:

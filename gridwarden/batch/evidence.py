@@ -43,11 +43,24 @@ class Answer:
     """What ``batch`` answered: all of its ``jobs`` here, or the sentence why that is ``unknown`` ("": known).
 
     No answer, a late one, half of one, or nothing where a service should be, is unknown; never no jobs.
+    ``strangers`` are pids with their start times, children of a batch daemon that it runs for no job: it does not
+    account for them, nor for what descends from them.  ``doubted`` has, by uid, the sentence why it cannot be told
+    yet which of that user's processes are a job's.
     """
 
-    __slots__ = ("batch", "jobs", "unknown")
+    __slots__ = ("batch", "doubted", "jobs", "strangers", "unknown")
 
-    def __init__(self, batch: str, jobs: list[LiveJob], unknown: str = "") -> None:
+    def __init__(
+        self,
+        batch: str,
+        jobs: list[LiveJob],
+        unknown: str = "",
+        *,
+        strangers: dict[int, int] | None = None,
+        doubted: dict[int, str] | None = None,
+    ) -> None:
         self.batch = batch
         self.jobs = jobs
         self.unknown = unknown
+        self.strangers = strangers or {}
+        self.doubted = doubted or {}

@@ -13,12 +13,8 @@ import time
 
 from gridwarden import proc
 from gridwarden.batch import question
-from gridwarden.batch.evidence import LiveJob
+from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
-
-TYPE_CHECKING = False  # typing's own costs a hook 6 ms
-if TYPE_CHECKING:
-    from gridwarden.batch.evidence import Answer
 
 STARTD, STARTER = "condor_startd", "condor_starter"
 ATTRIBUTES = ("Name", "TotalSlots", "GlobalJobId")
@@ -39,7 +35,7 @@ def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     """The HTCondor jobs that run on this machine, as far as the startd and its starters agree."""
     programs = site["prune_htcondor_programs"][0]
     daemons = [os.path.realpath(path) for path in site["prune_daemon"]]
-    return question.answer("htcondor", lambda left: _look(programs, daemons, left), seconds)
+    return question.answer("htcondor", lambda left: Answer("htcondor", _look(programs, daemons, left)), seconds)
 
 
 def _look(programs: str, daemons: list[str], seconds: float) -> list[LiveJob]:
@@ -85,11 +81,7 @@ def _ask_address(programs: str, seconds: float) -> str:
 def _ask_slots(programs: str, address: str, seconds: float) -> dict[str, str]:
     """The job in each slot ("": none) by the slot's name without the machine's; raises Unavailable."""
     command = [f"{programs}/condor_status", "-direct", address, "-af:Vt", *ATTRIBUTES]
-    text, well = question.ask(command, seconds)
-    slots = parse_slots(text) if well else None
-    if slots is None:
-        raise question.no_answer(command, text)
-    return slots
+    return question.ask_for(command, parse_slots, seconds)
 
 
 def parse_slots(text: str) -> dict[str, str] | None:

@@ -2,18 +2,33 @@
 
 A mom runs each task of a job as a session leader, and leaves those of a running job alone when it ends or is
 upgraded; then nothing but the session tells whose they are.
+
+What a task starts can be the mom's child, too (CLONE_PARENT of clone(2)).  So a user's process directly below a mom
+proves nothing by itself.  It is the mom's own work in the mom's own session, where nobody else can start anything
+(files are copied there), or while it executes the mom's own file (a task before it is the user's program); it is a
+task's when its session is on record; and for a while it may be that of a task that is not on record yet.
 """
 
 from __future__ import annotations
 
 import os
+import time
 
 from gridwarden import proc
 from gridwarden.batch import question
-from gridwarden.batch.evidence import LiveJob
+from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
 
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Ask = Callable[[list[str], float], list["MomJob"]]
+
+NAME = "pbs_mom"
 JOB_FILE = ".JB"
+# A session is on record at once when its task begins, but its process may first have run a prologue (300 s) and hooks.
+ADMISSION_SECONDS = 600.0
 
 
 class MomJob:
@@ -27,26 +42,59 @@ class MomJob:
         self.owner = owner
 
 
-def job_files(home: str) -> list[str]:
-    """The paths of the job files; raises OSError where there is no mom_priv/jobs."""
-    directory = f"{home}/mom_priv/jobs"
-    return [f"{directory}/{name}" for name in sorted(os.listdir(directory)) if name.endswith(JOB_FILE)]
+def jobs_here(batch: str, site: dict[str, list[str]], ask: Ask, seconds: float) -> Answer:
+    """The jobs that a mom runs on this machine, as far as it, its files and its processes agree.
 
-
-def live_jobs(batch: str, jobs: list[MomJob], daemons: list[str]) -> list[LiveJob]:
-    """These jobs with what their processes are known by.
-
-    Raises Unavailable when a mom, root's and one of ``daemons``, runs a task of none of them.
+    ``ask`` gets the paths of the job files and the seconds that are left, and returns the jobs that the mom tells
+    of; it raises Unavailable, OSError.
     """
-    programs = [os.path.realpath(path) for path in daemons]
+    home, daemons = site[f"prune_{batch}_home"][0], site["prune_daemon"]
+    return question.answer(batch, lambda left: _look(batch, home, daemons, ask, left), seconds)
+
+
+def _look(batch: str, home: str, daemons: list[str], ask: Ask, seconds: float) -> Answer:
+    """Raises Unavailable when a job file is of no job that is told of, OSError where there is no mom_priv/jobs."""
+    directory = f"{home}/mom_priv/jobs"
+    files = [f"{directory}/{name}" for name in sorted(os.listdir(directory)) if name.endswith(JOB_FILE)]
+    jobs = ask(files, seconds)
+    told = {job.job for job in jobs}
+    for path in files:
+        if os.path.basename(path).removesuffix(JOB_FILE) not in told and os.path.exists(path):
+            raise Unavailable(f"{batch} does not tell of the job of {path}")
     processes = proc.everyone()
-    known = {session for job in jobs for session in job.sessions}
-    moms = {process.pid for process in processes if question.is_daemon(process, programs)}
+    live = [_live_job(batch, job, [each for each in processes if each.session in job.sessions]) for job in jobs]
+    strangers, doubted = _unknown_children(processes, daemons, {session for job in jobs for session in job.sessions})
+    return Answer(batch, live, strangers=strangers, doubted=doubted)
+
+
+def _unknown_children(
+    processes: list[proc.Process], daemons: Iterable[str], known: set[int]
+) -> tuple[dict[int, int], dict[int, str]]:
+    """``strangers`` and ``doubted`` of an answer in which these sessions are those of the tasks."""
+    programs = [os.path.realpath(path) for path in daemons]
+    moms = {
+        process.pid: process
+        for process in processes
+        if process.command == NAME and question.is_daemon(process, programs)
+    }
+    strangers: dict[int, int] = {}
+    doubted: dict[int, str] = {}
     for process in processes:
-        leads = process.pid == process.session and process.real_uid and not process.has_ended()
-        if leads and process.parent in moms and process.session not in known:
-            raise Unavailable(f"pbs_mom runs session {process.session}, which is of no job that it has told of")
-    return [_live_job(batch, job, [each for each in processes if each.session in job.sessions]) for job in jobs]
+        mom = moms.get(process.parent)
+        if mom is None or not process.real_uid or process.has_ended() or process.session in {mom.session, *known}:
+            continue
+        if question.executes_the_same(process, mom):
+            continue
+        if _age(process) > ADMISSION_SECONDS:
+            strangers[process.pid] = process.start
+        else:
+            why = f"{NAME} runs session {process.session}, which is of no job that it has told of"
+            doubted |= {each.real_uid: why for each in processes if each.session == process.session and each.real_uid}
+    return strangers, doubted
+
+
+def _age(process: proc.Process) -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / proc.TICKS
 
 
 def _live_job(batch: str, job: MomJob, members: list[proc.Process]) -> LiveJob:

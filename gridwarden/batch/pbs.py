@@ -12,7 +12,7 @@ from gridwarden.batch import mom, question
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from gridwarden.batch.evidence import Answer, LiveJob
+    from gridwarden.batch.evidence import Answer
 
 FIRST_LINE = "\njobid:\t"
 TASK_FILE = "task file "
@@ -23,21 +23,26 @@ TASK_END = "\texitstat:\t"
 
 def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     """The OpenPBS jobs that run on this machine, by their mom's files."""
-    return question.answer("pbs", lambda left: _look(site, left), seconds)
+    program = f"{site['prune_pbs_programs'][0]}/printjob"
+    return mom.jobs_here("pbs", site, lambda files, left: _ask(program, files, left), seconds)
 
 
-def _look(site: dict[str, list[str]], seconds: float) -> list[LiveJob]:
+def _ask(program: str, files: list[str], seconds: float) -> list[mom.MomJob]:
     """Raises Unavailable, OSError."""
-    files = mom.job_files(site["prune_pbs_home"][0])
-    jobs: list[mom.MomJob] = []
-    if files:
-        command = [f"{site['prune_pbs_programs'][0]}/printjob", "-a", *files]
-        text, well = question.ask(command, seconds)
-        found = parse(text) if well else None
-        if found is None or {job.job for job in found} != {os.path.basename(path)[:-3] for path in files}:
-            raise question.no_answer(command[:1], text)
-        jobs = found
-    return mom.live_jobs("pbs", jobs, site["prune_daemon"])
+    return question.ask_for([program, "-a", *files], lambda text: _parse_whole(text, files), seconds) if files else []
+
+
+def _parse_whole(text: str, files: list[str]) -> list[mom.MomJob] | None:
+    """The jobs; None also when there are other task files than were printed."""
+    return parse(text) if text.count(f"\n{TASK_FILE}") == sum(map(_tasks, files)) else None
+
+
+def _tasks(path: str) -> int:
+    """The number of task files of a job, in the directory beside its job file; raises OSError."""
+    try:
+        return len(os.listdir(path.removesuffix(mom.JOB_FILE) + ".TK"))
+    except FileNotFoundError:
+        return 0
 
 
 def parse(text: str) -> list[mom.MomJob] | None:

@@ -16,8 +16,9 @@ from gridwarden.tab_file import escape
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from typing import TypeVar
 
-    from gridwarden.batch.evidence import LiveJob
+    Told = TypeVar("Told")
 
 TRIES = 4  # jobs start and end between one question and the next: what disagrees is asked again
 PAUSE_SECONDS = 0.1
@@ -26,12 +27,13 @@ LONGEST_SHOWN = 160
 CONFIGURATION = ("SLURM_CONF", "CONDOR_CONFIG", "PBS_CONF_FILE")  # where a site keeps them, if not where usual
 
 
-def answer(batch: str, look: Callable[[float], list[LiveJob]], seconds: float) -> Answer:
-    """What ``look`` finds, asked again when it raises, or why nothing can be told.
+def answer(batch: str, look: Callable[[float], Answer], seconds: float) -> Answer:
+    """What ``look`` answers, asked again when it raises or doubts, or why nothing can be told.
 
     ``look`` gets the seconds that are left, and raises Unavailable, another of our errors, or OSError.
     """
     deadline = time.monotonic() + seconds
+    found = None
     why = ""
     for attempt in range(TRIES):
         if attempt:
@@ -40,10 +42,13 @@ def answer(batch: str, look: Callable[[float], list[LiveJob]], seconds: float) -
         if left <= 0:
             break
         try:
-            return Answer(batch, look(left))
+            found = look(left)
         except (GridwardenError, OSError) as error:
             why = str(error)
-    return Answer(batch, [], why or f"there was no time left to ask {batch}")
+        else:
+            if not found.doubted:
+                return found
+    return found or Answer(batch, [], why or f"there was no time left to ask {batch}")
 
 
 def ask(command: list[str], seconds: float) -> tuple[str, bool]:
@@ -67,6 +72,15 @@ def ask(command: list[str], seconds: float) -> tuple[str, bool]:
     return report.decode("utf-8", "surrogateescape"), well
 
 
+def ask_for(command: list[str], parse: Callable[[str], Told | None], seconds: float) -> Told:
+    """What ``parse`` makes of what a program prints; Unavailable when it fails, or that is None: not whole."""
+    text, well = ask(command, seconds)
+    parsed = parse(text) if well else None
+    if parsed is None:
+        raise no_answer(command, text)
+    return parsed
+
+
 def no_answer(command: list[str], said: str) -> Unavailable:
     """The error for what a program said that is no answer, or not a whole one."""
     shown = escape(said.strip()[:LONGEST_SHOWN]) or "nothing"
@@ -77,10 +91,24 @@ def is_daemon(process: proc.Process, programs: Collection[str]) -> bool:
     """Whether a process is root's and runs one of these files, or ran it before it was replaced (an upgrade)."""
     if process.real_uid != 0 or process.has_ended():
         return False
+    return _link(process.pid, "exe").removesuffix(" (deleted)") in programs
+
+
+def executes_the_same(process: proc.Process, daemon: proc.Process) -> bool:
+    """Whether a process runs the file that a daemon runs.
+
+    One in a user or mount namespace of its own does not, since it can choose what exe shows (PR_SET_MM_EXE_FILE of
+    prctl(2), a container's image).
+    """
+    one, other = ([_link(pid, name) for name in ("exe", "ns/user", "ns/mnt")] for pid in (process.pid, daemon.pid))
+    return one == other and "" not in one
+
+
+def _link(pid: int, name: str) -> str:
     try:
-        return os.readlink(f"/proc/{process.pid}/exe").removesuffix(" (deleted)") in programs
+        return os.readlink(f"/proc/{pid}/{name}")
     except OSError:
-        return False
+        return ""
 
 
 def control_groups(pid: int, is_of_job: Callable[[str], bool]) -> tuple[str, ...]:

@@ -14,14 +14,13 @@ from _socket import AF_UNIX, SO_PEERCRED, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET,
 
 from gridwarden import proc
 from gridwarden.batch import question, slurm_listing
-from gridwarden.batch.evidence import LiveJob
+from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from gridwarden.batch.evidence import Answer
     from gridwarden.batch.slurm_listing import Listed
 
 CONNECT_SECONDS = 1.0
@@ -83,7 +82,7 @@ def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
 def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     """The Slurm jobs that run on this machine, as far as the spool and ``scontrol listpids`` agree."""
     spool, programs = site["slurm_spool"][0], site["slurm_programs"][0]
-    return question.answer("slurm", lambda left: _look(spool, programs, left), seconds)
+    return question.answer("slurm", lambda left: Answer("slurm", _look(spool, programs, left)), seconds)
 
 
 def _look(spool: str, programs: str, seconds: float) -> list[LiveJob]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gridwarden import proc
-from tests.batch_nodes import NODES, UID, BatchNode, CondorNode, PbsNode, RegisterNode, SlurmNode, TorqueNode
+from gridwarden.batch import mom
+from tests.batch_nodes import NODES, UID, BatchNode, CondorNode, MomNode, RegisterNode, SlurmNode, TorqueNode
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -131,7 +132,6 @@ HTCONDOR = {
 PBS = {
     "the jobs are not there": lambda node, _: shutil.rmtree(node.jobs),
     "the jobs are half there": lambda node, _: (node.jobs / "0.pbshead.JB").rename(node.jobs / "1.pbshead.JB"),
-    "there is no job": lambda node, _: (node.jobs / "0.pbshead.JB").unlink(),
     "printjob is not there": without("printjob"),
     "printjob fails": saying("printjob", lambda _: "couldnot load conf file\n", 1),
     "printjob hangs": hanging("printjob"),
@@ -140,6 +140,7 @@ PBS = {
     "printjob prints a job without its end": saying("printjob", lambda node: node.printed.partition("file base")[0]),
     "printjob is killed half-way": saying("printjob", lambda node: node.printed, 137),
     "printjob prints nothing": saying("printjob", lambda _: ""),
+    "printjob prints half the tasks": lambda node, _: (node.jobs / "0.pbshead.TK" / "00000002").touch(),
     "printjob knows no task": saying("printjob", lambda node: node.printed.partition("task file")[0]),
 }
 TORQUE = {
@@ -157,7 +158,6 @@ TORQUE = {
     "momctl prints nothing": saying("momctl", lambda _: ""),
     "momctl knows of no job": saying("momctl", lambda node: node.idle),
     "momctl leaves the jobs out": saying("momctl", lambda _: "\ndiagnostics complete\n"),
-    "momctl knows no session": saying("momctl", lambda node: node.told.replace(f"sidlist={node.session}", "sidlist=")),
 }
 REGISTER = {
     "the register is not there": lambda node, _: shutil.rmtree(node.register),
@@ -252,7 +252,7 @@ def test_an_upgraded_starter_still_runs_its_job(node: CondorNode) -> None:
 
 
 @pytest.mark.parametrize("node", ["pbs", "torque"], indirect=True)
-def test_a_job_of_a_mom_is_known_by_its_session_also_once_the_mom_has_gone(node: PbsNode | TorqueNode) -> None:
+def test_a_job_of_a_mom_is_known_by_its_session_also_once_the_mom_has_gone(node: MomNode) -> None:
     session = node.session
     for mom_runs in (True, False):
         (job,) = node.ask().jobs
@@ -264,11 +264,60 @@ def test_a_job_of_a_mom_is_known_by_its_session_also_once_the_mom_has_gone(node:
     os.kill(session, 9)
 
 
+def without_job(node: MomNode) -> None:
+    node.forget()
+    if isinstance(node, TorqueNode):
+        node.says("momctl", node.idle)
+
+
+@pytest.mark.parametrize("node", ["pbs", "torque"], indirect=True)
+@pytest.mark.parametrize("how", ["a process that made itself the mom's child", "a task that is not on record yet"])
+def test_a_mom_that_runs_what_is_no_jobs_puts_its_user_in_doubt_for_a_while_and_nobody_else(
+    node: MomNode, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = proc.read(node.child(how))
+    assert child.pid == child.session
+    answer = node.ask()
+    assert (answer.unknown, list(answer.doubted), answer.strangers) == ("", [UID], {})
+    assert f"session {child.pid}" in answer.doubted[UID]
+    assert [job.job for job in answer.jobs] == ["0.pbshead"]
+    monkeypatch.setattr(mom, "ADMISSION_SECONDS", 0)
+    answer = node.ask()
+    assert (answer.unknown, answer.doubted, answer.strangers) == ("", {}, {child.pid: child.start})
+
+
+@pytest.mark.parametrize("node", ["pbs", "torque"], indirect=True)
+def test_a_job_that_its_mom_forgot_is_in_doubt_before_its_processes_are_anybodys(node: MomNode) -> None:
+    without_job(node)
+    answer = node.ask()
+    assert (answer.unknown, answer.jobs, list(answer.doubted)) == ("", [], [UID])
+
+
+@pytest.mark.parametrize("node", ["pbs", "torque"], indirect=True)
+@pytest.mark.parametrize(
+    "how", ["a task before its program", "the mom's own copying", "the program that copies for the mom"]
+)
+def test_what_a_mom_does_itself_as_a_user_may_take_as_long_as_it_likes(
+    node: MomNode, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.child(how)
+    monkeypatch.setattr(mom, "ADMISSION_SECONDS", 0)
+    answer = node.ask()
+    assert (answer.unknown, answer.doubted, answer.strangers) == ("", {}, {})
+
+
+@pytest.mark.parametrize("node", ["torque"], indirect=True)
+def test_a_job_whose_session_momctl_does_not_know_may_be_anybodys(node: TorqueNode) -> None:
+    node.says("momctl", node.told.replace(f"sidlist={node.session}", "sidlist="))
+    answer = node.ask()
+    (job,) = answer.jobs
+    assert (job.owner, job.roots, job.sessions, list(answer.doubted)) == (None, {}, frozenset(), [UID])
+
+
 @pytest.mark.parametrize("node", ["torque"], indirect=True)
 def test_a_mom_without_a_job_has_a_known_answer(node: TorqueNode) -> None:
     os.kill(node.session, 9)
-    (node.jobs / "0.pbshead.JB").unlink()
-    node.says("momctl", node.idle)
+    without_job(node)
     answer = node.ask()
     assert (answer.unknown, answer.jobs) == ("", [])
 

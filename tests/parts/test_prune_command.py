@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from gridwarden import chain, holders, node_file, proc, register
+from gridwarden.batch import mom
 from gridwarden.holders import Holder
+from gridwarden.prune.sweep import sweep
 from tests.batch_nodes import UID as JOBS_UID
-from tests.batch_nodes import SlurmNode
+from tests.batch_nodes import SlurmNode, TorqueNode
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -317,6 +319,31 @@ def test_a_job_that_starts_while_its_account_is_cleared_lives_although_no_prolog
     job = int((node.base / "session").read_text())
     assert alive([job])
     os.kill(job, signal.SIGKILL)
+
+
+def test_what_made_itself_the_moms_child_dies_and_until_that_is_certain_only_its_user_is_spared(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (node.base / "mom").mkdir()
+    torque = TorqueNode(node.base / "mom")
+    try:
+        node.configure(prune_batch="torque", **{key: value for key, (value,) in torque.site.items()})
+        child = torque.child("a process that made itself the mom's child")
+        stray, beside = node.run(STRAYS_UID), node.run(JOBS_UID)
+        code, output, _ = node.prune()
+        assert code == 1
+        assert f"pbs_mom runs session {child}" in output
+        assert ended(stray)
+        assert alive([child, beside.pid, *torque.payload()])
+        monkeypatch.setattr(mom, "ADMISSION_SECONDS", 0)
+        report = sweep(node_file.read(node.base / "node"), kill=True, seconds=20)
+        killed = {row["pid"]: row["reason"] for row in report.rows if row["action"] == "killed"}
+        assert killed[child] == killed[beside.pid] == "left-its-job"
+        assert ended(beside)
+        assert not proc.read(child)
+        assert alive([torque.session])
+    finally:
+        torque.close()
 
 
 def test_two_runs_at_once_kill_each_stray_once_and_neither_fails(node: Node) -> None:

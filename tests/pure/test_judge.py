@@ -112,6 +112,32 @@ def test_a_job_and_all_that_it_forks_live(machine):
     assert told == dict.fromkeys((script, middle, deep, payload), (reasons.BELOW_JOB_ROOT, SPARED))
 
 
+def test_what_a_batch_daemon_runs_for_no_job_is_a_stray_with_all_below_it_but_not_the_daemons_other_children(machine):
+    own = machine.start(machine.stepd, uid=CMS)
+    stranger = machine.start(machine.stepd, uid=CMS, session=-1)
+    below = machine.start(stranger, session=-1)
+    told = machine.judge(Answer("pbs", [], strangers=machine.root(stranger)))
+    assert told[own] == (reasons.BELOW_BATCH_DAEMON, SPARED)
+    assert told[stranger] == told[below] == (reasons.NO_JOB, STRAY)
+    reused = Answer("pbs", [], strangers={stranger: machine.clock + 1})
+    assert machine.judge(reused)[stranger] == (reasons.BELOW_BATCH_DAEMON, SPARED), "somebody else has its number now"
+    of_job = job(batch="torque", sessions=[stranger])
+    told = machine.judge(Answer("pbs", [], strangers=machine.root(stranger)), Answer("torque", [of_job]))
+    assert told[stranger] == (reasons.JOB_SESSION, SPARED), "another batch system's"
+
+
+def test_a_doubt_about_one_user_spares_them_and_nobody_else(machine):
+    doubtful = machine.start(machine.init, uid=CMS)
+    other = machine.start(machine.init, uid=ATLAS)
+    answers = [Answer("pbs", [], doubted={CMS: "one of them may be a job's"})]
+    assert machine.judge(*answers) == {doubtful: (reasons.UNKNOWN, SPARED), other: (reasons.NO_JOB, STRAY)}
+    verdicts = judge(machine.snapshot(), answers, RULES)
+    assert (may_be_emptied(CMS, verdicts, answers), may_be_emptied(ATLAS, verdicts, answers)) == (False, True)
+    assert not may_be_emptied(CMS, [], answers)
+    facts = explain(doubtful, machine.snapshot(), answers, RULES)
+    assert ("batch system", "pbs: in doubt about this account: one of them may be a job's") in facts
+
+
 def test_what_was_put_into_the_background_lives_while_its_session_is_the_jobs(machine):
     script = machine.start(machine.stepd, uid=CMS, session=-1)
     shell = machine.start(script)

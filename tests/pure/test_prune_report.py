@@ -20,6 +20,9 @@ def test_only_what_is_left_to_do_is_not_a_success() -> None:
     assert report(WOULD_KILL, acts=False).exit_code() == 1
     assert report(KILLED, LEFT).exit_code() == 1
     assert report(KILLED, slurm="no answer").exit_code() == 75
+    doubtful = report(KILLED)
+    doubtful.doubt_about("cms001", "pbs", "a job may just start")
+    assert (doubtful.exit_code(), doubtful.summary()) == (1, "1 killed, 1 unknown")
 
 
 def test_a_survivor_is_critical_where_the_pruner_kills_and_a_warning_where_it_reports() -> None:
