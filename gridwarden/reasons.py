@@ -14,6 +14,7 @@ CREDENTIAL_UNTRUSTED = "credential-untrusted"
 CREDENTIAL_REVOKED = "credential-revoked"
 CREDENTIAL_LIMITED = "credential-limited"
 CREDENTIAL_TIMEOUT = "credential-timeout"
+CREDENTIAL_AUDIENCE = "credential-audience"
 VOMS_EXPIRED = "voms-attributes-expired"
 VOMS_FORGED = "voms-attributes-forged"
 VOMS_UNTRUSTED = "voms-attributes-untrusted"
@@ -43,10 +44,11 @@ SENTENCES = {
     CREDENTIAL_EXPOSED: "the credential file can be read or written by others",
     CREDENTIAL_MALFORMED: "the credential is not one that can be understood",
     CREDENTIAL_EXPIRED: "the credential is out of date or not yet valid",
-    CREDENTIAL_UNTRUSTED: "no certificate authority trusted here vouches for the credential",
+    CREDENTIAL_UNTRUSTED: "no certificate authority or issuer trusted here vouches for the credential",
     CREDENTIAL_REVOKED: "the certificate authority has revoked the credential",
     CREDENTIAL_LIMITED: "the credential is a limited proxy, which may not start jobs here",
     CREDENTIAL_TIMEOUT: "the credential took too long to verify",
+    CREDENTIAL_AUDIENCE: "the token was made for another service",
     VOMS_EXPIRED: "the VOMS attributes are out of date",
     VOMS_FORGED: "the VOMS attributes do not carry their server's signature",
     VOMS_UNTRUSTED: "the VOMS server is not one that this site trusts for that VO",

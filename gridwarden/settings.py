@@ -29,6 +29,7 @@ from gridwarden.setting_types import (
     StoreUrl,
     Text,
 )
+from gridwarden.token_settings import Tokens
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -110,6 +111,7 @@ class Settings(Section):
     )
     leases: Leases = Field(Leases(), description="How accounts are lent, and when they are lent to somebody else.")
     credentials: Credentials = Field(Credentials(), description="Where trust in credentials comes from.")
+    tokens: Tokens = Field(Tokens(), description="Whose tokens are believed.")
     directories: Directories = Field(Directories(), description="Where gridwarden keeps its own files.")
     holders_group: Account = Field(
         "slurm", description="Group that may read who holds an account: the one the batch system's controller runs as."
@@ -156,6 +158,11 @@ class Settings(Section):
         A rule is judged beside the pools even when other rules, or other keys, are faulty.
         """
         return cls.model_validate(values, context={"pools": values.get("pools")})
+
+    @property
+    def keys_directory(self) -> Path:
+        """Where the keys are that were fetched from issuers."""
+        return self.directories.state / "keys"
 
     @property
     def holders_directory(self) -> Path:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 MAXIMUM_NAME = 1024
 MAXIMUM_FQAN = 255
 MAXIMUM_SUB = 255  # OpenID Connect Core 1.0, section 2
+MAXIMUM_USER_NAME = 32
 MAXIMUM_VALUES = 256
 LATEST = 253402300799  # the last second of the year 9999, where X.509's times end
 TOKEN_SCHEMES = ("token", "idtoken")
@@ -162,6 +163,11 @@ def is_issuer(text: str) -> bool:
 def is_sub(text: str) -> bool:
     """Whether ``text`` can be a token's ``sub``: printable ASCII, at most 255 characters."""
     return 0 < len(text) <= MAXIMUM_SUB and _PRINTABLE.issuperset(text)
+
+
+def is_user_name(text: str) -> bool:
+    """Whether ``text`` can be a user's name as useradd(8) has them: at most 32 characters, none of them odd."""
+    return 0 < len(text) <= MAXIMUM_USER_NAME and _GROUP.issuperset(text) and text[0] not in "-."
 
 
 def without_null(fqan: str) -> str:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper.policy import Rule
+from gridwarden.mapper.token_values import TokenValues, from_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ class SiteValues(NamedTuple):
     ledger: Path
     holds: Path
     leases: LeaseValues = LeaseValues()
+    tokens: TokenValues = TokenValues()
     ban_lists: tuple[Path, ...] = ()
 
 
@@ -70,5 +72,6 @@ def from_settings(settings: Settings) -> SiteValues:
         ledger=settings.ledger_directory,
         holds=settings.holds_directory,
         leases=LeaseValues(**dict(settings.leases)),
+        tokens=from_tokens(settings.tokens, settings.keys_directory),
         ban_lists=settings.ban_lists,
     )

@@ -17,7 +17,7 @@ import pytest
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
-from gridwarden.mapper import credential_file, der, verify, voms, x509
+from gridwarden.mapper import credential_file, der, verifying, voms, x509
 from gridwarden.mapper.verify import verify_proxy
 from tests import forge
 from tests.forge import HOUR, Holder, attribute_certificate, attributes, common_name, extended
@@ -704,7 +704,7 @@ def test_a_verification_that_hangs_is_ended_and_refused(trust):
 
 
 def test_a_verifier_that_cannot_start_is_no_verdict_on_the_person(trust, monkeypatch):
-    monkeypatch.setattr(verify, "_CODE", "/nonexistent")
+    monkeypatch.setattr(verifying, "_CODE", "/nonexistent")
     with pytest.raises(Unavailable, match="did not start"):
         trust.verify(trust.write(forge.proxy(trust.anna, trust.key), trust.anna))
 
@@ -737,7 +737,7 @@ print("privileges", open("/proc/self/status").read().partition("NoNewPrivs:")[2]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         told = subprocess.run(
-            [sys.executable, "-ISB", "-c", attempts, verify._CODE, port], capture_output=True, text=True, check=True
+            [sys.executable, "-ISB", "-c", attempts, verifying._CODE, port], capture_output=True, text=True, check=True
         ).stdout.splitlines()
     Path("/dev/shm/gridwarden-confined").unlink(missing_ok=True)
     assert told == [

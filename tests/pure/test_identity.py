@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gridwarden import reasons, tab_file
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import identity, pem, verify
+from gridwarden.mapper import identity, pem, verifying
 from gridwarden.mapper.x509 import ambiguous
 
 ANSWER = {
@@ -205,7 +205,7 @@ LINES = st.lists(st.tuples(FIELDS, st.one_of(st.text(max_size=30), st.sampled_fr
 )
 def test_no_answer_of_a_verifier_taken_over_does_more_than_refuse_its_own_credential(answer):
     try:
-        person = verify._judge(answer, "proxy.pem", limited_allowed=False)
+        person = verifying.judge(answer, "proxy.pem", "x509")
     except (Refused, ConfigurationError) as error:
         said = str(error)
     else:
@@ -216,5 +216,5 @@ def test_no_answer_of_a_verifier_taken_over_does_more_than_refuse_its_own_creden
 def test_a_verifier_taken_over_cannot_speak_as_another_part():
     answer = tab_file.encode([("refused", reasons.BANNED), ("detail", "x")])
     with pytest.raises(Refused) as caught:
-        verify._judge(answer, "proxy.pem", limited_allowed=True)
+        verifying.judge(answer, "proxy.pem", "x509")
     assert caught.value.reason == reasons.CREDENTIAL_MALFORMED

@@ -1,0 +1,176 @@
+"""Signed tokens in JWS compact form (RFC 7515), and the public keys in a JWK set (RFC 7517, 7518, 8037).
+
+Which algorithms count is the caller's decision, never the token's: its header only chooses among them and among the
+keys of its issuer.  Keys and addresses of keys that a token brings along (``jwk``, ``jku``, ``x5u``, ``x5c``) are not
+looked at.  Symmetric algorithms have no place here, so a public key can never be used as a shared secret.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any, NamedTuple
+
+# Loaded here, or the first signature would load it, in a process that may read nothing any more.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from gridwarden import reasons
+from gridwarden.errors import Refused
+from gridwarden.mapper.strict_json import parse_object
+from gridwarden.tab_file import escape
+
+LONGEST_TOKEN = 16 * 1024
+LONGEST_KEY_SET = 256 * 1024
+MOST_KEYS = 64
+SMALLEST_RSA = 2048  # RFC 7518, section 3.3
+LARGEST_RSA = 8192
+LONGEST_EXPONENT = 64
+
+HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
+CURVES: dict[str, tuple[str, ec.EllipticCurve]] = {
+    "ES256": ("P-256", ec.SECP256R1()),
+    "ES384": ("P-384", ec.SECP384R1()),
+    "ES512": ("P-521", ec.SECP521R1()),
+}
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+
+class Jws(NamedTuple):
+    """A token taken apart, of which nothing is verified: ``signed`` is what the signature is over."""
+
+    header: dict[str, Any]
+    payload: dict[str, Any]
+    signed: bytes
+    signature: bytes
+
+
+def parse(token: bytes) -> Jws:
+    """The parts of a token; raises Refused (credential-malformed)."""
+    try:
+        if len(token) > LONGEST_TOKEN:
+            raise ValueError(f"it is larger than {LONGEST_TOKEN} bytes")
+        parts = token.split(b".")
+        if len(parts) != 3:
+            raise ValueError(f"it has {len(parts)} parts and not 3")
+        header, payload, signature = map(decode, parts)
+        jws = Jws(
+            parse_object(header, LONGEST_TOKEN),
+            parse_object(payload, LONGEST_TOKEN),
+            token.rpartition(b".")[0],
+            signature,
+        )
+        if unknown := {"crit", "b64"} & set(jws.header):  # RFC 7515, section 4.1.11; RFC 7797
+            raise ValueError(f"its header says {', '.join(sorted(unknown))}, which would change what it means")
+    except ValueError as error:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"the token is not one: {error}") from error
+    return jws
+
+
+def decode(part: bytes) -> bytes:
+    """The bytes of unpadded base64url in its one canonical spelling; raises ValueError."""
+    try:
+        data = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    except ValueError:
+        data = b""
+    if urlsafe_b64encode(data).rstrip(b"=") != part:
+        raise ValueError("a part of it is not base64url")
+    return data
+
+
+def verify(jws: Jws, key_set: bytes, algorithms: tuple[str, ...]) -> None:
+    """Check the signature with the issuer's ``key_set``; raises Refused (credential-untrusted)."""
+    algorithm = jws.header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in algorithms:
+        raise _untrusted(f"its algorithm is {_shown(algorithm)}, and of this issuer {', '.join(algorithms)} count")
+    try:
+        keys = keys_of(key_set, algorithm)
+    except ValueError as error:
+        raise _untrusted(f"the keys of its issuer cannot be used: {error}") from error
+    kid = jws.header.get("kid")
+    chosen = [key for name, key in keys if name == kid] if kid is not None else [key for _, key in keys]
+    if len(chosen) != 1:
+        named = f"named {_shown(kid)}" if kid is not None else "(the token names none)"
+        raise _untrusted(f"the issuer has {len(chosen)} keys {named} for {algorithm}, and one was needed")
+    try:
+        _check(chosen[0], algorithm, jws.signed, jws.signature)
+    except InvalidSignature:
+        raise _untrusted("its signature is not that of its issuer") from None
+
+
+def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, PublicKey]]:
+    """The keys of a JWK set that may sign with ``algorithm``, each with its ``kid``; raises ValueError.
+
+    Keys of other kinds, and those meant for something else, are passed over.
+    """
+    keys = parse_object(key_set, LONGEST_KEY_SET).get("keys")
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise ValueError("they are not a JWK set")
+    if len(keys) > MOST_KEYS:
+        raise ValueError(f"they are more than {MOST_KEYS}")
+    found: list[tuple[str | None, PublicKey]] = []
+    for key in keys:
+        if _may_verify(key, algorithm) and (public := _public_key(key, algorithm)):
+            kid = key.get("kid")
+            found.append((kid if isinstance(kid, str) else None, public))
+    return found
+
+
+def _may_verify(key: dict[str, Any], algorithm: str) -> bool:
+    operations = key.get("key_ops", ["verify"])
+    meant = isinstance(operations, list) and "verify" in operations
+    return meant and key.get("use", "sig") == "sig" and key.get("alg", algorithm) == algorithm
+
+
+def _public_key(key: dict[str, Any], algorithm: str) -> PublicKey | None:
+    match key, algorithm[:2]:
+        case {"kty": "EC", "crv": str(name), "x": str(x), "y": str(y)}, "ES" if name == CURVES[algorithm][0]:
+            return ec.EllipticCurvePublicNumbers(_number(x), _number(y), CURVES[algorithm][1]).public_key()
+        case {"kty": "RSA", "n": str(n), "e": str(e)}, "RS" | "PS":
+            modulus, exponent = _number(n), _number(e)
+            if not SMALLEST_RSA <= modulus.bit_length() <= LARGEST_RSA:
+                raise ValueError(f"one is an RSA key of {modulus.bit_length()} bits")
+            if exponent.bit_length() > LONGEST_EXPONENT:
+                raise ValueError("one is an RSA key that would take for ever")
+            return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+        case {"kty": "OKP", "crv": "Ed25519", "x": str(x)}, "Ed":
+            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(x))
+    return None
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(_bytes(text))
+
+
+def _bytes(text: str) -> bytes:
+    return decode(text.rstrip("=").encode())  # scitokens' own tools leave the padding on
+
+
+def _check(key: PublicKey, algorithm: str, signed: bytes, signature: bytes) -> None:
+    """Raise InvalidSignature unless the key made the signature."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, signed)
+        return
+    digest = HASHES[algorithm[2:]]
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        half = (key.curve.key_size + 7) // 8
+        if len(signature) != 2 * half:  # RFC 7518, section 3.4
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
+        key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(digest))
+    elif algorithm.startswith("PS"):
+        key.verify(signature, signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
+    else:
+        key.verify(signature, signed, padding.PKCS1v15(), digest)
+
+
+def _untrusted(what: str) -> Refused:
+    return Refused(reasons.CREDENTIAL_UNTRUSTED, f"the token is not trusted: {what}")
+
+
+def _shown(value: object) -> str:
+    return (
+        escape(value[:100]) if isinstance(value, str) else f"a {type(value).__name__}" if value is not None else "none"
+    )

@@ -1,0 +1,51 @@
+"""JSON from strangers, read in one way only: what two readers could understand differently is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DEEPEST = 8  # arrays and objects in one another; tokens and key sets use three
+
+
+def parse_object(data: bytes, longest: int) -> dict[str, Any]:
+    """The JSON object (RFC 8259) that the UTF-8 ``data`` is; raises ValueError saying what is wrong.
+
+    Refused are more than ``longest`` bytes, names that stand twice, NaN and infinities, numbers of thousands of
+    digits, and more than ``DEEPEST`` levels.
+    """
+    if len(data) > longest:
+        raise ValueError(f"it is larger than {longest} bytes")
+    try:
+        text = data.decode()
+        value = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
+        if _depth(value) > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} deep") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg} at {error.pos}") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the text is wrong, not its type
+    return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return values
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is not JSON")
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0

@@ -1,0 +1,73 @@
+"""From a token to an identity: have it verified by a process without rights, check what that says.
+
+Nothing of a token is parsed by the calling process, which is usually root; it reads the files of keys, which are the
+site's own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gridwarden import reasons, tab_file, trusted
+from gridwarden.errors import Refused
+from gridwarden.mapper import credential_file, pool_keys, token_request, verifying
+from gridwarden.mapper.token_request import Trusted
+
+if TYPE_CHECKING:
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.site import SiteValues
+    from gridwarden.mapper.token_values import IdtokenIssuer, Issuer
+    from gridwarden.mapper.verifying import Verifier
+
+LONGEST_KEY_SET = 256 * 1024
+BLANKS = b" \t\r\n"  # around a token in a file (WLCG Bearer Token Discovery 1.0)
+
+
+def verify_token(
+    presented: str | os.PathLike[str] | bytes, site: SiteValues, caller_uid: int | None = None
+) -> Identity:
+    """Whom a token, or the file that holds it, proves its holder to be.
+
+    ``caller_uid`` as in ``credential_file.read``.  Raises Refused, ConfigurationError where the site's files of keys
+    cannot be used or others could write there, and Unavailable.
+    """
+    shown = "the token" if isinstance(presented, bytes) else tab_file.escape(os.fspath(presented))
+    token = presented if isinstance(presented, bytes) else credential_file.read(presented, caller_uid)
+    return identity_of(start(token, site), site, shown)
+
+
+def start(token: bytes, site: SiteValues) -> Verifier:
+    """Start verifying a token; ``identity_of`` waits for the end."""
+    token = token.strip(BLANKS)
+    believed = [_believed(issuer) for issuer in site.tokens.issuers]
+    believed += [_believed_pool(token, pool) for pool in site.tokens.idtokens]
+    if not believed:
+        raise Refused(
+            reasons.CREDENTIAL_UNTRUSTED, "this site believes no tokens", "name their issuers under tokens in site.yaml"
+        )
+    request = token_request.encode(token, site.tokens.skew, believed)
+    return verifying.start("gridwarden.mapper.token_verifier", [], request, site.verify_seconds, ["cryptography"])
+
+
+def identity_of(verifier: Verifier, site: SiteValues, shown: str) -> Identity:
+    """The identity that the verifier finds, with the VO that the site gives its issuer; raises as ``verify_token``."""
+    pools = {pool.trust_domain for pool in site.tokens.idtokens}
+    known = {issuer.issuer for issuer in site.tokens.issuers} | pools
+    person = verifying.judge(verifying.answer(verifier, shown), shown, "token")
+    if person.issuer not in known:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: the verifier named an issuer that it was not told of")
+    scheme = "idtoken" if person.issuer in pools else "token"
+    return person._replace(scheme=scheme, vo=site.tokens.vo_of(person.issuer))
+
+
+def _believed(issuer: Issuer) -> Trusted:
+    keys = b""
+    if not issuer.fetched or os.path.lexists(issuer.keys):  # else nobody has fetched them yet
+        keys = trusted.read_file(issuer.keys, LONGEST_KEY_SET)
+    return Trusted(issuer.issuer, issuer.kind, issuer.algorithms, issuer.audiences, keys)
+
+
+def _believed_pool(token: bytes, pool: IdtokenIssuer) -> Trusted:
+    signers = tuple(pool_keys.signers(token, pool.keys))
+    return Trusted(pool.trust_domain, "idtokens", signers, endless=pool.endless)
