@@ -40,6 +40,7 @@ WHAT_TO_DO = {
     reasons.BANNED: "`gridwarden ban list` says by which line, and why.",
     reasons.POLICY_NO_MATCH: "`gridwarden map --explain` shows each rule tried; add one to `policy` if they should come in.",
     reasons.POLICY_REFUSED: "The site meant it: the rule's own sentence says why.",
+    reasons.GLOBUS_UNDECIDED: "`gridwarden config check` names the mappings; write their match with fewer `*`.",
     reasons.SLOT_NOT_ALLOWED: "Ask for a slot from 1 to `leases.slots`, or for none.",
     reasons.LEASE_NAME_COLLISION: "Two identities differ only in what the encoding loses; map one to a fixed account.",
     reasons.LEASE_IN_OTHER_POOL: "The policy changed under a lease: `gridwarden lease release` it once its holder has no more jobs.",

@@ -21,6 +21,7 @@ VOMS_UNTRUSTED = "voms-attributes-untrusted"
 BANNED = "banned"
 POLICY_NO_MATCH = "policy-no-match"
 POLICY_REFUSED = "policy-refused"
+GLOBUS_UNDECIDED = "globus-undecided"
 SLOT_NOT_ALLOWED = "slot-not-allowed"
 LEASE_NAME_COLLISION = "lease-name-collision"
 LEASE_IN_OTHER_POOL = "lease-in-other-pool"
@@ -56,6 +57,7 @@ SENTENCES = {
     POLICY_NO_MATCH: "no rule of this site's policy matches the identity",
     POLICY_REFUSED: "a rule of this site's policy refuses the identity",
     SLOT_NOT_ALLOWED: "the site lends no account for that job slot",
+    GLOBUS_UNDECIDED: "the site's Globus mappings are too slow to be sure of",
     LEASE_NAME_COLLISION: "another identity already has the same lease name",
     LEASE_IN_OTHER_POOL: "the identity holds an account of another pool",
     LEASE_CORRUPT: "the identity's lease in the gridmapdir is not consistent",

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from gridwarden.pools import FIRST_ORDINARY_UID
+from gridwarden.pools import FIRST_ORDINARY_UID, is_account_name
 
-ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
 POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
@@ -59,7 +58,7 @@ def node_name_only(path: str) -> str:
 
 def account_name(name: str) -> str:
     """Return ``name``, which must be that of an account that jobs may have."""
-    if not ACCOUNT.fullmatch(name) or name == "root":
+    if not is_account_name(name) or name == "root":
         raise ValueError("is not the name of an account that may run jobs")
     return name
 
