@@ -49,6 +49,7 @@ WHAT_TO_DO = {
     reasons.POOL_FULL: "`gridwarden pool grow` adds accounts; `gridwarden lease recycle` releases leases that are idle.",
     reasons.ACCOUNT_UNKNOWN: "Create the account on this machine, or remove its file from the gridmapdir.",
     reasons.ACCOUNT_PRIVILEGED: "Take the account out of the pool or the policy: grid jobs never run as a system account.",
+    reasons.GROUP_NOT_HELD: "Add the account to the group on the controller, where Slurm looks, or take the group off the rule.",
     reasons.OPTION_NOT_ALLOWED: "Use the exact long name of an allowed option: `gridwarden submit slurm --help` lists them.",
     reasons.SCRIPT_TOO_LARGE: "Stage large files as input, or raise `slurm.script_maximum_bytes` (and Slurm's own limit).",
     reasons.SCRIPT_EMPTY: "Give the job script on standard input; it begins with `#!`.",

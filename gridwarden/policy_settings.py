@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from gridwarden.setting_types import Account, FaultsError, Section, Text
+from gridwarden.setting_types import AbsolutePath, Account, FaultsError, Section, Text
+
+Plugin = Literal["localaccount", "poolaccount", "voms_localaccount", "voms_poolaccount"]
+CONDITIONS = (
+    "dn", "fqan", "vo", "issuer", "subject", "group", "scope", "audience", "identity_provider",
+    "authenticated_within_minutes",
+)  # fmt: skip
+OUTCOMES = ("pool", "account", "refuse", "map_file", "globus")
+GROUPS = ("primary_group", "secondary_groups", "groupmapfile")
+
+
+def as_list(value: object) -> object:
+    """Return what may be written alone as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[Text, ...], BeforeValidator(as_list)]
 
 
 def declared_pools(info: ValidationInfo) -> list[object]:
@@ -19,19 +35,63 @@ def declared_pools(info: ValidationInfo) -> list[object]:
 class Rule(Section):
     """One rule of the policy: whom it matches, and what becomes of them.
 
-    A rule with both ``dn`` and ``fqan`` needs both to match.
+    Every condition must be met; those of one credential (a certificate's ``dn`` and ``fqan``; a token's ``issuer``,
+    ``subject``, ``group``, ``scope`` and ``audience``; a Globus identity's) by the same one. Patterns are
+    case-sensitive shell patterns in which ``*`` crosses ``/``.
     """
 
     dn: Text | None = Field(
         None,
-        description="Pattern that the subject must match, in slash form; case-sensitive, `*` crosses `/`.",
+        description="Pattern that a certificate's subject must match, in slash form.",
         examples=["/DC=org/DC=example/CN=Robot*"],
     )
-    fqan: Text | None = Field(
-        None,
-        description="Pattern that one of the VOMS attributes must match; case-sensitive, `*` crosses `/`. "
+    fqan: Patterns = Field(
+        (),
+        description="Pattern that one of a proxy's VOMS attributes must match; several must each match one. "
         "Every member of a VO has `/VO` itself; `/VO*` would also match another VO whose name goes on.",
         examples=["/cms/Role=production"],
+    )
+    vo: Text | None = Field(
+        None, description="Pattern that the VO of the proxy or of the token must match.", examples=["cms"]
+    )
+    issuer: Text | None = Field(
+        None, description="Pattern that a token's issuer must match.", examples=["https://wlcg.example.org/"]
+    )
+    subject: Text | None = Field(
+        None,
+        description="Pattern that a token's `sub` must match, at the `issuer` of the same rule; in a rule without "
+        "`issuer` a Globus identity's UUID, or the name of a user that a trusted caller gives.",
+        examples=["7f3c1a9e-1b1d-4c55-9d3a-0c6a54a2b2d1"],
+    )
+    group: Patterns = Field(
+        (),
+        description="Pattern that one of a token's `wlcg.groups` must match; several must each match one.",
+        examples=["/cms/production"],
+    )
+    scope: Patterns = Field(
+        (),
+        description="Pattern that one of a token's scopes must match; several must each match one.",
+        examples=["compute.create"],
+    )
+    audience: Text | None = Field(
+        None, description="Pattern that one of a token's audiences must match.", examples=["https://ce.example.org"]
+    )
+    identity_provider: Text | None = Field(
+        None,
+        description="Pattern that the domain of a Globus identity's provider must match.",
+        examples=["example.edu"],
+    )
+    authenticated_within_minutes: int | None = Field(
+        None,
+        strict=True,
+        ge=1,
+        le=525600,
+        description="How recently the Globus identity must have proven who they are.",
+        json_schema_extra={"unit": "minutes"},
+    )
+    limited: bool = Field(
+        default=False,
+        description="Whether a limited proxy meets the rule, too; a rule that refuses is met by any.",
     )
     pool: str | None = Field(None, description="Pool that lends an account to the identity.", examples=["cms"])
     account: Account | None = Field(
@@ -39,6 +99,34 @@ class Rule(Section):
     )
     refuse: Text | None = Field(
         None, description="Sentence with which the identity is refused.", examples=["robots may not run here"]
+    )
+    map_file: AbsolutePath | None = Field(
+        None,
+        description="grid-mapfile or voms-mapfile to look the certificate up in, at this place of the policy; "
+        "whoever is not in it goes on to the next rule. docs/map-files.md.",
+        examples=["/etc/grid-security/grid-mapfile"],
+    )
+    plugin: Plugin | None = Field(
+        None,
+        description="How LCMAPS would read `map_file`: the DN's account, the DN's pool, the account of the first FQAN "
+        "that has one, or its pool.",
+    )
+    globus: Text | None = Field(
+        None,
+        description="Globus documents that give the account, by their name below `globus`; whom they do not map goes "
+        "on to the next rule.",
+        examples=["endpoint"],
+    )
+    primary_group: Account | None = Field(
+        None, description="Group that the job has in place of its account's own.", examples=["cmsprod"]
+    )
+    secondary_groups: tuple[Account, ...] = Field(
+        (), description="Further groups of the job; the account must be a member.", examples=[["cmsdata"]]
+    )
+    groupmapfile: AbsolutePath | None = Field(
+        None,
+        description="groupmapfile that gives the groups in place of the two keys above, as LCMAPS's voms_localgroup.",
+        examples=["/etc/grid-security/groupmapfile"],
     )
 
     @field_validator("pool")
@@ -59,15 +147,30 @@ class Rule(Section):
         return account
 
     @model_validator(mode="after")
-    def one_condition_one_outcome(self) -> Self:
+    def one_reading(self) -> Self:
         """Refuse a rule that could be read in two ways, or in none."""
         faults: list[tuple[tuple[str | int, ...], str]] = []
-        outcomes = [key for key in ("pool", "account", "refuse") if getattr(self, key) is not None]
+        outcomes = [key for key in OUTCOMES if getattr(self, key) is not None]
         if len(outcomes) != 1:
             given = " and ".join(outcomes) or "none of them"
-            faults.append(((), f"needs exactly one of pool, account, refuse; it has {given}"))
-        if self.dn is None and self.fqan is None:
-            faults.append(((), "needs dn or fqan, or both; use fqan: '*' or dn: '*' to match everyone"))
+            faults.append(((), f"needs exactly one of {', '.join(OUTCOMES)}; it has {given}"))
+        if not any(getattr(self, key) for key in CONDITIONS) and not (self.map_file or self.globus):
+            faults.append(
+                ((), "needs dn or fqan, or another condition; use dn: '*' to match everyone with a certificate")
+            )
+        if (self.map_file is None) is not (self.plugin is None):
+            faults.append(((), "map_file and plugin go together: plugin says how the file is read"))
+        if self.subject and not self.issuer and (self.group or self.scope or self.audience):
+            faults.append((("subject",), "the sub of a token means nobody without its issuer: add issuer"))
+        faults += self._faults_of_groups()
         if faults:
             raise FaultsError(faults)
         return self
+
+    def _faults_of_groups(self) -> list[tuple[tuple[str | int, ...], str]]:
+        given = [key for key in GROUPS if getattr(self, key)]
+        if given and self.refuse is not None:
+            return [((given[0],), "who is refused has no groups")]
+        if self.groupmapfile and len(given) > 1:
+            return [((given[0],), "is what groupmapfile gives: leave one of them out")]
+        return []

@@ -30,6 +30,7 @@ LEASE_NOT_OURS = "lease-not-ours"
 POOL_FULL = "pool-full"
 ACCOUNT_UNKNOWN = "account-unknown"
 ACCOUNT_PRIVILEGED = "account-privileged"
+GROUP_NOT_HELD = "group-not-held"
 OPTION_NOT_ALLOWED = "option-not-allowed"
 SCRIPT_TOO_LARGE = "script-too-large"
 SCRIPT_EMPTY = "script-empty"
@@ -65,6 +66,7 @@ SENTENCES = {
     POOL_FULL: "every account of the pool is taken",
     ACCOUNT_UNKNOWN: "the account does not exist on this machine",
     ACCOUNT_PRIVILEGED: "the account is root or a system account",
+    GROUP_NOT_HELD: "the account is not a member of a group that the policy gives its jobs",
     OPTION_NOT_ALLOWED: "that submit option is not allowed",
     SCRIPT_TOO_LARGE: "the job script is too large",
     SCRIPT_EMPTY: "the job script is empty",

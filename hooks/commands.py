@@ -89,10 +89,10 @@ def submit_slurm(proxy: Path, settings: Settings, site: SiteValues, script: byte
     Under the account's lock: where the CE is a node as well, an epilog would kill sbatch as a stray.
     """
     from gridwarden.hooks.job import LOCK_SECONDS
-    from gridwarden.mapper.mapping import map_proxy, note_failure
+    from gridwarden.mapper.mapping import Presented, Wanted, map_credentials, note_failure
     from gridwarden.register import AccountLock
 
-    lease = map_proxy(proxy, site, command="submit slurm")
+    lease = map_credentials(Presented(proxy), site, Wanted("submit slurm"))
     try:
         with AccountLock(settings.locks_directory, lease.account, LOCK_SECONDS):
             return submit_as(lease, script, words, settings.slurm.programs)
@@ -103,9 +103,10 @@ def submit_slurm(proxy: Path, settings: Settings, site: SiteValues, script: byte
 
 def foresee_slurm(proxy: Path, site: SiteValues, command: list[str]) -> None:
     """Say what would be decided and run."""
-    from gridwarden.mapper.mapping import foresee
+    from gridwarden.mapper.foresee import foresee
+    from gridwarden.mapper.mapping import Presented
 
-    foresee(proxy, site, click.echo)
+    foresee(Presented(proxy), site, click.echo)
     click.echo(f"would run, as that account: {' '.join(command)}")
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gridwarden.errors import Refused
-from gridwarden.mapper import check_links, policy
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper import check_links, policy, rules
 from gridwarden.mapper.check_links import is_of_lease_file
 from gridwarden.mapper.directory_view import by_inode, cooling_parts, identity_text, is_lease, pool_of
 from gridwarden.mapper.findings import (
@@ -185,11 +185,15 @@ def holder_without_lease(holder: Holder, seen: Seen) -> Iterator[Finding]:
 
 
 def wrong_pool(holder: Holder, seen: Seen) -> Iterator[Finding]:
-    """A lease from another pool than the policy now gives."""
+    """A lease from another pool than the policy now gives, as far as what is left of an identity tells."""
     identity = remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
+    if identity.scheme != "x509":  # of a token's groups and scopes nothing is left
+        return
     try:
-        decision = policy.decide(identity, seen.rules)
-    except Refused:
+        decision = policy.decide([identity], seen.rules)
+    except (Refused, ConfigurationError):  # or a file decides, which nobody reads here
+        return
+    if any(len(rules.conditions(rule)) > 1 for rule in seen.rules[: decision.rule]):  # they may have shown more
         return
     if decision.kind != "pool" or decision.target != pool_of(holder.account, seen.pools):
         detail = f"{holder.subject} holds {holder.account}, and the policy now says {decision.kind} {decision.target}"

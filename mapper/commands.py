@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from gridwarden.errors import BadQuestion, Refused
 from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.mapping import Presented
     from gridwarden.mapper.site import SiteValues
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -18,11 +21,20 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 @click.command("map")
 @click.option(
     "--proxy",
-    required=True,
     type=click.Path(path_type=Path),
     help="PEM file with the proxy, its key and its chain; under sudo it is read as whoever ran sudo.",
 )
-@click.option("--explain", is_flag=True, help="Say each step of the decision on standard error.")
+@click.option(
+    "--token", type=click.Path(path_type=Path), help="File with a token, of the same person; read as a proxy is."
+)
+@click.option(
+    "--claims",
+    type=click.File("rb"),
+    help="Ask about somebody who is not there: a JSON object of a token's claims; - for standard input.",
+)
+@click.option("--dn", metavar="DN", help="Ask about somebody who is not there, by a certificate's subject.")
+@click.option("--fqan", "fqans", multiple=True, metavar="FQAN", help="A VOMS attribute of whom --dn names; repeatable.")
+@click.option("--explain", is_flag=True, help="Say each step of the decision, rule by rule, on standard error.")
 @click.option(
     "--slot",
     type=click.IntRange(min=1),
@@ -32,10 +44,23 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 @dry_run_option
 @format_option
 @click.pass_obj
-def map_command(path: Path, proxy: Path, explain: bool, slot: int | None, dry_run: bool, format: str) -> None:
-    """Print the account of whose proxy this is, and lend them one if they have none.
+def map_command(
+    path: Path,
+    proxy: Path | None,
+    token: Path | None,
+    claims: BinaryIO | None,
+    dn: str | None,
+    fqans: tuple[str, ...],
+    explain: bool,
+    slot: int | None,
+    dry_run: bool,
+    format: str,
+) -> None:
+    """Print the account of whose credential this is, and lend them one if they have none.
 
-    Exit code 77 when they are refused, with the reason; nothing is mapped then.
+    Somebody who is not there is never lent anything: the answer is what would be decided now. Exit code 77 when they
+    are refused, with the reason; nothing is mapped then. --format json has the reason, and the steps of --explain, in
+    its answer.
 
     \b
     Examples:
@@ -43,26 +68,77 @@ def map_command(path: Path, proxy: Path, explain: bool, slot: int | None, dry_ru
       gridwarden map --proxy proxy.pem --explain --dry-run
       gridwarden map --proxy proxy.pem --format json
       gridwarden map --proxy proxy.pem --slot 2
+      gridwarden map --token token.jwt --proxy pilot.pem
+      gridwarden map --claims claims.json --explain
+      gridwarden map --dn '/DC=org/DC=example/CN=Anna' --fqan /cms/Role=production --fqan /cms --explain
     """
-    from gridwarden.mapper.mapping import foresee, map_proxy
+    from gridwarden.mapper.mapping import Presented
 
     site = site_values(path)
+    absent = somebody(dn, fqans, claims, site)
+    if bool(absent) is bool(proxy or token):
+        raise BadQuestion(
+            "give either --proxy or --token, or --dn or --claims for somebody who is not there", "gridwarden map --help"
+        )
+    presented = Presented(proxy, token, absent)
     steps: list[str] = []
+    only_told = dry_run or bool(absent)
+    row: dict[str, object] = {}
     try:
-        if dry_run:
-            account, subject = foresee(proxy, site, steps.append, slot or 0)
-            steps.append(f"{subject} would have {account or 'one of the free accounts'}; nothing was done")
-            return
-        lease = map_proxy(proxy, site, slot=slot or 0, explain=steps)
+        row = answer(presented, site, slot or 0, steps, explain=explain, only_told=only_told)
+    except Refused as refusal:
+        row = {"reason": refusal.reason, "detail": refusal.detail}
+        raise
     finally:
-        if explain or dry_run:
+        if format == "table" and (explain or only_told):
             for step in steps:
                 click.echo(escape(step), err=True)
-    if format == "table":
-        click.echo(lease.account)
-        return
-    row = {**lease._asdict(), "lease": lease.lease_id}
-    write([row], ["account", "uid", "gid", "lease", "scheme", "subject"], format)
+        if format != "table" and row:
+            write([row | {"steps": steps}], [*(FORESEEN if only_told else ANSWER), *(["steps"] * explain)], format)
+    if format == "table" and not only_told:
+        click.echo(row["account"])
+
+
+LONGEST_CLAIMS = 256 * 1024
+ANSWER = ["account", "uid", "gid", "groups", "lease", "scheme", "subject", "reason", "detail"]
+FORESEEN = ["account", "pool", "rule", "scheme", "subject", "reason", "detail"]
+
+
+def somebody(dn: str | None, fqans: tuple[str, ...], claims: BinaryIO | None, site: SiteValues) -> tuple[Identity, ...]:
+    """Who is asked about without being there: a certificate's holder, a token's, or one person with both."""
+    from gridwarden.mapper import claims as claimed
+    from gridwarden.mapper.globus_people import load
+
+    if fqans and dn is None:
+        raise BadQuestion("--fqan goes with --dn: a proxy says its own", "gridwarden map --help")
+    found = [claimed.from_dn(dn, fqans)] if dn is not None else []
+    if claims is not None:
+        try:
+            values = load(claims.read(LONGEST_CLAIMS + 1))
+        except (ValueError, RecursionError) as error:
+            raise BadQuestion(f"--claims: not a JSON object: {error}", "gridwarden map --help") from None
+        if not isinstance(values, dict):
+            raise BadQuestion("--claims: not a JSON object", "gridwarden map --help")
+        found.append(claimed.from_claims(values, site))
+    return tuple(found)
+
+
+def answer(
+    presented: Presented, site: SiteValues, slot: int, steps: list[str], *, explain: bool, only_told: bool
+) -> dict[str, object]:
+    """Map, or foresee what a mapping would give; ``steps`` collects what happened."""
+    from gridwarden.mapper.foresee import foresee
+    from gridwarden.mapper.mapping import Wanted, map_credentials
+
+    rules = steps if explain else None
+    if not only_told:
+        lease = map_credentials(presented, site, Wanted(slot=slot), steps.append, rules)
+        return {**lease._asdict(), "lease": lease.lease_id}
+    account, decision = foresee(presented, site, steps.append, slot, rules)
+    who = decision.identity
+    steps.append(f"{who.subject} would have {account or 'one of the free accounts'}; nothing was done")
+    pool = decision.target if decision.kind == "pool" else None
+    return {**who._asdict(), "account": account or None, "pool": pool, "rule": decision.rule}
 
 
 def site_values(path: Path) -> SiteValues:

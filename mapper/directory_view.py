@@ -14,10 +14,12 @@ from gridwarden.mapper.accounts import may_be_account
 from gridwarden.pools import is_of_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gridwarden.holders import Holder
     from gridwarden.mapper.cooling import Cooling
     from gridwarden.mapper.names import LeaseFile
-    from gridwarden.mapper.policy import Rule
+    from gridwarden.mapper.rules import Rule
 
 WITHDRAWN = ".gridwarden-withdrawn:"
 
@@ -51,7 +53,7 @@ class Seen(NamedTuple):
     unreadable: dict[str, str]
     unusable: dict[str, str]
     pools: tuple[str, ...]
-    rules: tuple[Rule, ...] = ()
+    rules: Sequence[Rule] = ()
     released: frozenset[str] = frozenset()
     freed: frozenset[str] = frozenset()
     cold: dict[str, Cooling] = {}  # noqa: RUF012 - a default that nobody changes

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import holders, pools, reasons
 from gridwarden.errors import Refused
 from gridwarden.holders import Holder
-from gridwarden.mapper import accounts, bans, lending, linking, names, naming, policy, publishing
+from gridwarden.mapper import accounts, bans, lending, linking, names, naming, publishing, rules
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Lease(NamedTuple):
     ``lease_id`` is opaque (32 hex digits), ``name`` the lease's name in the gridmapdir (empty for a fixed
     account); ``created``: the link is new; ``adopted``: it was found, made by a program other than gridwarden.
     ``record`` is the ledger's sequence number and hash, where there was something to record: of its own record, or
-    of the last one of all that were made durable together.
+    of the last one of all that were made durable together.  ``gid`` is that of the job, where the policy gives it one,
+    and ``groups`` are the gids of the secondary groups that the policy gives.
     """
 
     account: str
@@ -59,6 +60,7 @@ class Lease(NamedTuple):
     created: bool
     adopted: bool
     record: tuple[int, str] | None
+    groups: tuple[int, ...] = ()
 
 
 class Taken(NamedTuple):
@@ -168,7 +170,7 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
         name="",
         scheme="local",
         subject=account.name,
-        vo=policy.vo_of_account(name, site.rules),
+        vo=rules.vo_of_account(name, site.rules),
         fqans=(),
         since=0,
         inode=0,

@@ -44,6 +44,26 @@ def parse(data: bytes, name: str) -> list[Line]:
     return lines
 
 
+class MapFile(NamedTuple):
+    """A file read as LCMAPS reads it: the lines above the first that cannot be read, and that one's fault, if any."""
+
+    name: str
+    lines: tuple[Line, ...]
+    fault: str = ""
+
+
+def read_map(data: bytes, name: str) -> MapFile:
+    """What a file maps; a line that cannot be read ends it, and whoever no line above matches is then refused."""
+    lines: list[Line] = []
+    for number, text in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+        try:
+            line = parse_line(text, number)
+        except ValueError as error:
+            return MapFile(name, tuple(lines), f"{name}:{number}: {error}")
+        lines += [line] if line else []
+    return MapFile(name, tuple(lines))
+
+
 def parse_line(text: str, number: int) -> Line | None:
     """What a line says; None for a comment or an empty line; raises ValueError."""
     text = text.lstrip(BLANKS)
@@ -109,3 +129,8 @@ def matches(pattern: str, text: str) -> bool:
     LCMAPS never takes a DN that holds ``[`` for its own pattern, so such a person could not be banned.
     """
     return pattern == text or (not SPECIAL.isdisjoint(pattern) and fnmatchcase(text, pattern))
+
+
+def matches_as_in_lcmaps(key: str, text: str) -> bool:
+    """Whether LCMAPS takes ``key`` for ``text``: fnmatch(3) with FNM_NOESCAPE and no other flag."""
+    return key == text if SPECIAL.isdisjoint(key) else fnmatchcase(text, key)

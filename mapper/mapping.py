@@ -6,44 +6,68 @@ Every outcome is one syslog line, and a refusal is a record of the ledger too.
 from __future__ import annotations
 
 import pwd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import GridwardenError, Refused
-from gridwarden.mapper import accounts, bans, lease, lending, linking, names, naming, policy, publishing
-from gridwarden.mapper.gridmapdir import Gridmapdir
+from gridwarden.mapper import bans, job_groups, lease, policy, surroundings
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gridwarden.mapper.accounts import Users
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.lease import Lease
+    from gridwarden.mapper.policy import Decision
     from gridwarden.mapper.site import SiteValues
 
 
-def map_proxy(
-    path: str | os.PathLike[str],
+class Presented(NamedTuple):
+    """What somebody shows: files, each to be verified, and identities that a trusted caller has verified already.
+
+    Their order is that of the fields: an account of a pool goes to the first of them that the policy asked for.
+    """
+
+    proxy: str | os.PathLike[str] | None = None
+    token: str | os.PathLike[str] | None = None
+    identities: tuple[Identity, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """How an account is asked for: on behalf of which command, and for which job slot."""
+
+    command: str = "map"
+    slot: int = 0
+
+
+MAP = Wanted()
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def map_credentials(
+    presented: Presented,
     site: SiteValues,
-    *,
-    command: str = "map",
-    slot: int = 0,
+    wanted: Wanted = MAP,
+    say: Callable[[str], None] = silent,
     explain: list[str] | None = None,
 ) -> Lease:
-    """The account that whose proxy is in the file ``path`` may use now, in the job ``slot``.
+    """The account that whoever presents these credentials may use now.
 
-    ``explain`` collects a sentence for each step.  Raises Refused with the reason, and ConfigurationError,
+    ``say`` is given a sentence for each step, ``explain`` collects one for each rule.  Raises Refused with the reason, and ConfigurationError,
     EvidenceError or Unavailable where nothing could be decided; nobody is given anything then.
     """
-    say = explain.append if explain is not None else silent
-    identity: Identity | None = None
+    identities: tuple[Identity, ...] = presented.identities
     try:
-        identity = verified(path, site, say)
-        found = map_identity(identity, site, say, slot=slot)
+        identities = verified(presented, site, say)
+        found = map_identities(identities, site, say, slot=wanted.slot, explain=explain)
     except GridwardenError as error:
-        note_failure(error, identity, site, command)
+        note_failure(error, identities[0] if identities else None, site, wanted.command)
         raise
+    identity = next((one for one in identities if one.subject == found.subject), identities[0])
     outcome = "leased" if found.created else "adopted" if found.adopted else "followed" if found.name else "mapped"
     syslog_line.decision(
         "map",
@@ -54,7 +78,7 @@ def map_proxy(
         subject=identity.subject,
         fqans=" ".join(identity.fqans),
         credential=identity.credential,
-        command=command,
+        command=wanted.command,
         seq=found.record and found.record[0],
         head=found.record and found.record[1],
     )
@@ -64,78 +88,65 @@ def map_proxy(
 def map_identity(
     identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
 ) -> Lease:
-    """The account for a verified identity: bans, then policy, then lease; raises as ``map_proxy``."""
-    decision = allowed(identity, site, say)
+    """``map_identities`` for somebody who shows one credential."""
+    return map_identities((identity,), site, say, users, slot)
+
+
+def map_identities(
+    identities: Sequence[Identity],
+    site: SiteValues,
+    say: Callable[[str], None],
+    users: Users = pwd,
+    slot: int = 0,
+    explain: list[str] | None = None,
+) -> Lease:
+    """The account for verified identities: bans, then policy, then lease; raises as ``map_credentials``."""
+    decision = allowed(identities, site, say, explain)
+    groups = job_groups.of(decision)
     if decision.kind == "account":
-        return lease.fixed_account(identity, decision.target, site, users)
-    return lease.lease_from_pool(identity, decision.target, site, say, users, slot)
+        found = lease.fixed_account(decision.identity, decision.target, site, users)
+    else:
+        found = lease.lease_from_pool(decision.identity, decision.target, site, say, users, slot)
+    return job_groups.given(found, groups)
 
 
-def foresee(
-    path: str | os.PathLike[str], site: SiteValues, say: Callable[[str], None], slot: int = 0
-) -> tuple[str, str]:
-    """The account that ``map_proxy`` would give (empty while that is open), and to whom; reads only.
+def verified(presented: Presented, site: SiteValues, say: Callable[[str], None]) -> tuple[Identity, ...]:
+    """Whose the credentials are, read as the person who ran sudo if that is how we became root; raises Refused."""
+    from gridwarden.mapper.credential_file import caller_uid  # noqa: PLC0415 - as below
+    from gridwarden.mapper.token import verify_token  # noqa: PLC0415 - as below
+    from gridwarden.mapper.verify import verify_proxy  # noqa: PLC0415 - loads what only this needs
 
-    Raises as ``map_proxy`` would, where that can be foreseen.
-    """
-    identity = verified(path, site, say)
-    return foresee_identity(identity, site, say, slot=slot), identity.subject
-
-
-def foresee_identity(
-    identity: Identity, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
-) -> str:
-    """The account that ``identity`` would have, or nothing while that is not decided; reads only."""
-    publishing.refuse_unready(site)
-    decision = allowed(identity, site, say)
-    if decision.kind == "account":
-        return accounts.usable(decision.target, users).name
-    name = naming.name_of(identity, site.leases, slot)
-    with Gridmapdir(site.gridmapdir) as directory:
-        known = names.read_lease(directory, name)
-        names.refuse_other(directory, name, identity, known)
-        if link := linking.find(directory, name):
-            say(f"{link.account} is held under the lease name {name}")
-            account = lease.checked(link.account, decision.target, identity, users)
-            lease.lease_file(known, link, name, identity, site)  # which may refuse it
-            return account.name
-        survey = accounts.survey(directory.entries(), decision.target)
-        banned = bans.banned_accounts(site)
-        unusable = {
-            account: why
-            for account in survey.free
-            if (why := lending.why_not(account, site, users, banned) or linking.why_not_free(directory, account))
-        }
-        numbers = linking.numbers(decision.target, survey, unusable)
-    if len(unusable) == len(survey.free):
-        raise linking.full(numbers)
-    say(f"nothing is held under the lease name {name}; {numbers}, one of the others would be lent")
-    return ""
+    found: list[Identity] = []
+    if presented.proxy is not None:
+        found.append(
+            verify_proxy(
+                presented.proxy,
+                certificates=site.certificates,
+                vomsdir=site.vomsdir,
+                limited_allowed=site.limited_proxies or any(rule.limited for rule in site.rules),
+                seconds=site.verify_seconds,
+                caller_uid=caller_uid(),
+            )
+        )
+        say(f"{presented.proxy} is a credential of {found[-1].subject} with {policy.attributes(found[-1])}")
+    if presented.token is not None:
+        found.append(verify_token(presented.token, site, caller_uid()))
+        say(f"{presented.token} is a token of {found[-1].subject} with {policy.attributes(found[-1])}")
+    found += presented.identities
+    return tuple(found)
 
 
-def verified(path: str | os.PathLike[str], site: SiteValues, say: Callable[[str], None]) -> Identity:
-    """Whose the proxy is, read as the person who ran sudo if that is how we became root; raises Refused."""
-    from gridwarden.mapper.credential_file import caller_uid  # noqa: PLC0415 - as verify
-    from gridwarden.mapper.verify import verify_proxy  # noqa: PLC0415 - loads libcrypto
-
-    identity = verify_proxy(
-        path,
-        certificates=site.certificates,
-        vomsdir=site.vomsdir,
-        limited_allowed=site.limited_proxies,
-        seconds=site.verify_seconds,
-        caller_uid=caller_uid(),
-    )
-    say(f"{path} is a credential of {identity.subject} with {' '.join(identity.fqans) or 'no FQAN'}")
-    return identity
-
-
-def allowed(identity: Identity, site: SiteValues, say: Callable[[str], None]) -> policy.Decision:
-    """What the policy decides for somebody who is not banned; raises Refused."""
-    lease.refuse_banned(identity, bans.in_force(site))
+def allowed(
+    identities: Sequence[Identity], site: SiteValues, say: Callable[[str], None], explain: list[str] | None = None
+) -> Decision:
+    """What the policy decides for somebody none of whose identities is banned; raises Refused."""
+    banned = bans.in_force(site)
+    for identity in identities:
+        lease.refuse_banned(identity, banned)
     say(f"no line of {', '.join(map(str, (*site.bans, *site.ban_lists))) or 'a ban file'} bans them")
-    decision = policy.decide(identity, site.rules)
-    say(f"rule {decision.rule} of the policy says {decision.kind} {decision.target}")
+    decision = policy.decide(identities, site.rules, surroundings.of(site), explain)
+    if explain is None:  # else each rule has said it
+        say(f"rule {decision.rule} of the policy says {decision.kind} {decision.target}")
     return decision
 
 
@@ -161,7 +172,3 @@ def note_failure(error: GridwardenError, identity: Identity | None, site: SiteVa
     except GridwardenError as fault:
         syslog_line.decision("map", "failed", detail=f"the refusal has no record: {fault}", command=command)
     syslog_line.decision("map", "refused", **fields, seq=seq, head=head)
-
-
-def silent(_: str) -> None:
-    """Say nothing."""

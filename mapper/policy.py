@@ -1,78 +1,188 @@
-"""The site's policy: ordered rules, of which the first that matches decides."""
+"""The site's policy: ordered rules, of which the first that matches decides.
+
+Nothing is read or written here.  What rules refer to (the time, map files, Globus documents) comes with
+``Surroundings``, so the same question has the same answer.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import reasons
-from gridwarden.errors import Refused
-from gridwarden.mapper.identity import without_null
-from gridwarden.mapper.map_files import SPECIAL, matches
+from gridwarden import pools, reasons
+from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper import lcmaps_plugins
+from gridwarden.mapper.rule_index import IndexedRules
+from gridwarden.mapper.rules import Presented, who_meets, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.map_files import MapFile
+    from gridwarden.mapper.rules import Rule
 
 
-class Rule(NamedTuple):
-    """Patterns for the subject and for any one of the FQANs, and what becomes of who matches.
+REFUSE = "refuse"
 
-    An FQAN pattern that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without, as in ban files.
 
-    Exactly one of ``pool``, ``account`` and ``refuse`` (a sentence) is given; a rule with both patterns
-    needs both to match.
+class Surroundings(NamedTuple):
+    """What rules refer to.
+
+    ``now`` is in seconds since the epoch; ``pools`` are the site's; ``map_file`` gives the map file at a path, and
+    ``globus`` the account that a set of documents gives to Globus identities, or None.  Both may raise
+    ConfigurationError.
     """
 
-    dn: str | None = None
-    fqan: str | None = None
-    pool: str | None = None
-    account: str | None = None
-    refuse: str | None = None
+    map_file: Callable[[Path], MapFile]
+    globus: Callable[[str, Sequence[Identity]], str | None]
+    pools: tuple[str, ...]
+    now: int = 0
+    limited_proxies: bool = False
+
+
+def not_here(name: object, *_: object) -> MapFile:
+    """Nothing that a rule refers to: raises ConfigurationError."""
+    raise ConfigurationError(f"{name} cannot be asked here")
+
+
+NOWHERE = Surroundings(not_here, not_here, ())  # type: ignore[arg-type]  # it returns nothing
 
 
 class Decision(NamedTuple):
-    """``kind`` is "pool" or "account", ``target`` its name, ``rule`` counts from 1."""
+    """``kind`` is "pool" or "account", ``target`` its name, ``rule`` counts from 1, ``identity`` is who gets it.
+
+    ``primary_group`` (empty: the account's own) and ``secondary_groups`` are names of groups; ``because`` names what
+    beside the rule decided: a line of a map file, or Globus documents.
+    """
 
     kind: str
     target: str
     rule: int
+    identity: Identity
+    primary_group: str = ""
+    secondary_groups: tuple[str, ...] = ()
+    because: str = ""
 
 
-def decide(identity: Identity, rules: Sequence[Rule]) -> Decision:
-    """What the first matching rule says; raises Refused (policy-refused, policy-no-match)."""
-    for number, rule in enumerate(rules, 1):
-        if not rule_matches(rule, identity):
-            continue
-        if rule.pool is not None:
-            return Decision("pool", rule.pool, number)
-        if rule.account is not None:
-            return Decision("account", rule.account, number)
-        raise Refused(reasons.POLICY_REFUSED, f"{rule.refuse} (rule {number}, {identity.subject})")
-    fqans = " ".join(identity.fqans) or "no FQAN"
-    raise Refused(
+class Outcome(NamedTuple):
+    """What a rule that matches gives, as in ``Decision``; or ``REFUSE`` and its sentence."""
+
+    kind: str
+    target: str
+    because: str = ""
+
+
+def decide(
+    identities: Sequence[Identity],
+    rules: Sequence[Rule],
+    around: Surroundings = NOWHERE,
+    explain: list[str] | None = None,
+) -> Decision:
+    """What the first rule says that matches who presents these identities at once.
+
+    ``explain`` collects a sentence for each rule, from the first to the one that decides.  Raises Refused
+    (policy-refused, policy-no-match, credential-limited) and ConfigurationError where what a rule refers to cannot be
+    used: nobody is then mapped by a rule below it.
+    """
+    presented = Presented(tuple(identities), around.now, around.limited_proxies)
+    numbers = rules.candidates(presented.identities) if isinstance(rules, IndexedRules) else range(1, len(rules) + 1)
+    for number in range(1, len(rules) + 1) if explain is not None else numbers:
+        rule = rules[number - 1]
+        met = who_meets(rule, presented)
+        outcome = outcome_of(rule, met, around) if met else None
+        if explain is not None:
+            explain.append(f"rule {number} {told(rule, presented, met, outcome)}")
+        if outcome and outcome.kind == REFUSE:
+            raise Refused(reasons.POLICY_REFUSED, f"{rule.refuse} (rule {number}, {met[0].subject})")
+        if outcome:
+            return Decision(outcome.kind, outcome.target, number, met[0], *groups(rule, met, around), outcome.because)
+    raise nobody(presented, rules)
+
+
+def outcome_of(rule: Rule, met: Sequence[Identity], around: Surroundings) -> Outcome | None:
+    """What a rule gives to those who meet its conditions; None where what it refers to does not know them."""
+    if rule.refuse is not None:
+        return Outcome(REFUSE, rule.refuse)
+    if rule.pool is not None:
+        return Outcome("pool", rule.pool)
+    if rule.account is not None:
+        return Outcome("account", rule.account)
+    if rule.map_file is not None:
+        return from_map_file(rule, rule.map_file, met, around)
+    if rule.globus is not None:
+        account = around.globus(rule.globus, [who for who in met if who.scheme == "globus"])
+        where = f"globus {rule.globus}"
+        return checked(Outcome("account", account, where), where, around.pools) if account else None
+    return None
+
+
+def from_map_file(rule: Rule, path: Path, met: Sequence[Identity], around: Surroundings) -> Outcome | None:
+    """What the rule's map file gives as its plugin of LCMAPS reads it, or None; raises ConfigurationError."""
+    certificate = next(who for who in met if who.scheme == "x509")
+    map_file = around.map_file(path)
+    plugin = str(rule.plugin)
+    found = lcmaps_plugins.find(plugin, certificate, map_file)
+    if not found:
+        return None
+    where = f"{map_file.name}:{found.line}"
+    kind = "pool" if lcmaps_plugins.PLUGINS[plugin].pools else "account"
+    return checked(Outcome(kind, found.value, f"{where} for {found.matched}"), where, around.pools)
+
+
+def checked(outcome: Outcome, where: str, declared: Sequence[str]) -> Outcome:
+    """An outcome from outside site.yaml, held to what rules are held to; raises ConfigurationError."""
+    if outcome.kind == "pool" and outcome.target not in declared:
+        raise ConfigurationError(f"{where}: pool {outcome.target!r} is not one of pools", "declare it in site.yaml")
+    lent = [pool for pool in declared if outcome.kind == "account" and pools.is_of_pool(outcome.target, pool)]
+    if lent:
+        raise ConfigurationError(
+            f"{where}: account {outcome.target!r} is one that pool {lent[0]!r} lends",
+            f"map to .{lent[0]}, or to an account of no pool",
+        )
+    return outcome
+
+
+def groups(rule: Rule, met: Sequence[Identity], around: Surroundings) -> tuple[str, tuple[str, ...]]:
+    """The primary and the secondary groups that a rule gives; raises ConfigurationError as ``decide``."""
+    if rule.groupmapfile is None:
+        return rule.primary_group or "", rule.secondary_groups
+    fqans = next((who.fqans for who in met if who.scheme == "x509"), ())
+    return lcmaps_plugins.groups_of(fqans, around.map_file(rule.groupmapfile))
+
+
+def told(rule: Rule, presented: Presented, met: Sequence[Identity], outcome: Outcome | None) -> str:
+    """Why a rule decides, or why it does not."""
+    if outcome:
+        because = f" ({outcome.because})" if outcome.because else ""
+        return f"says {outcome.kind} {outcome.target} for {met[0].subject}{because}"
+    if not met:
+        return f"does not match: {why_not(rule, presented)}"
+    where = (
+        f"plugin {rule.plugin} finds no line in {rule.map_file}" if rule.map_file else f"globus {rule.globus} maps none"
+    )
+    return f"does not match: {where} for {met[0].subject}"
+
+
+def nobody(presented: Presented, rules: Sequence[Rule]) -> Refused:
+    """The refusal of somebody whom no rule matches."""
+    open_to_limited = presented._replace(limited_proxies=True)
+    if any(who.limited for who in presented.identities) and any(who_meets(rule, open_to_limited) for rule in rules):
+        return Refused(
+            reasons.CREDENTIAL_LIMITED,
+            f"{presented.identities[0].subject} shows a limited proxy, and no rule that matches allows one",
+            "delegate a full proxy, or set limited: true on the rule in site.yaml",
+        )
+    who = " and ".join(f"{one.subject} with {attributes(one)}" for one in presented.identities) or "nobody"
+    return Refused(
         reasons.POLICY_NO_MATCH,
-        f"{identity.subject} with {fqans} matches none of the {len(rules)} rules",
+        f"{who} matches none of the {len(rules)} rules",
         "add a rule to policy in site.yaml, if they are to run here",
     )
 
 
-def rule_matches(rule: Rule, identity: Identity) -> bool:
-    """Whether every pattern that the rule has matches; a rule without any matches nobody."""
-    if rule.dn is None and rule.fqan is None:
-        return False
-    return (rule.dn is None or matches(rule.dn, identity.subject)) and (
-        rule.fqan is None or any(matches(without_null(rule.fqan), fqan) for fqan in identity.fqans)
-    )
-
-
-def vo_of_account(account: str, rules: Sequence[Rule]) -> str:
-    """The VO that alone can reach a fixed account: every rule for it names that VO; empty otherwise."""
-    vos = {literal_vo(rule.fqan) for rule in rules if rule.account == account}
-    return vos.pop() if len(vos) == 1 else ""
-
-
-def literal_vo(fqan_pattern: str | None) -> str:
-    """The first component of an FQAN pattern, or nothing where that is itself a pattern."""
-    vo = (fqan_pattern or "").removeprefix("/").partition("/")[0]
-    return vo if SPECIAL.isdisjoint(vo) else ""
+def attributes(who: Identity) -> str:
+    """What else than the subject a credential says that a rule could match."""
+    if who.scheme == "x509":
+        return " ".join(who.fqans) or "no FQAN"
+    return " ".join((*who.groups, *who.scopes)) or "no group or scope"

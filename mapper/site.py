@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.mapper.policy import Rule
+from gridwarden.mapper.rule_index import IndexedRules
+from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.token_values import TokenValues, from_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gridwarden.settings import Settings
@@ -37,7 +39,7 @@ class SiteValues(NamedTuple):
     node: str
     cluster: str
     gridmapdir: Path
-    rules: tuple[Rule, ...]
+    rules: Sequence[Rule]
     bans: tuple[Path, ...]
     certificates: Path
     vomsdir: Path
@@ -51,6 +53,7 @@ class SiteValues(NamedTuple):
     leases: LeaseValues = LeaseValues()
     tokens: TokenValues = TokenValues()
     ban_lists: tuple[Path, ...] = ()
+    pools: tuple[str, ...] = ()
 
 
 def from_settings(settings: Settings) -> SiteValues:
@@ -60,7 +63,7 @@ def from_settings(settings: Settings) -> SiteValues:
         node=os.uname().nodename,
         cluster=settings.slurm.cluster,
         gridmapdir=settings.gridmapdir,
-        rules=tuple(Rule(**rule.model_dump()) for rule in settings.policy),
+        rules=IndexedRules(Rule(**rule.model_dump()) for rule in settings.policy),
         bans=settings.bans,
         certificates=settings.credentials.certificates,
         vomsdir=settings.credentials.vomsdir,
@@ -74,4 +77,5 @@ def from_settings(settings: Settings) -> SiteValues:
         leases=LeaseValues(**dict(settings.leases)),
         tokens=from_tokens(settings.tokens, settings.keys_directory),
         ban_lists=settings.ban_lists,
+        pools=settings.pools,
     )

@@ -14,7 +14,7 @@ from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.lease import Lease
 from gridwarden.mapper.mapping import map_identity, silent
-from gridwarden.mapper.policy import Rule
+from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.site import SiteValues
 
 

@@ -127,11 +127,12 @@ def submit_as(lease: Lease, script: bytes, words: list[str], programs: Path) -> 
     Raises Refused (submit-rejected, with sbatch's own words) or Unavailable.
     """
     user = pwd.getpwnam(lease.account)
+    refuse_groups_not_held(lease)
     file = os.memfd_create("job-script", os.MFD_CLOEXEC)
     try:
         write_all(file, script)
         os.lseek(file, 0, os.SEEK_SET)
-        fine, output, errors = _run_as(user, command_line(programs, words, user.pw_dir), file)
+        fine, output, errors = _run_as(user, lease.gid, command_line(programs, words, user.pw_dir), file)
     finally:
         os.close(file)
     job = output.decode("ascii", "replace").partition("\n")[0].partition(";")[0]
@@ -152,6 +153,17 @@ def submit_as(lease: Lease, script: bytes, words: list[str], programs: Path) -> 
     return job
 
 
+def refuse_groups_not_held(lease: Lease) -> None:
+    """Raise Refused (group-not-held) for a secondary group that the job would not have.
+
+    Slurm keeps the primary group that sbatch runs with, and looks the others up itself.
+    """
+    missing = set(lease.groups) - set(os.getgrouplist(lease.account, lease.gid))
+    if missing:
+        shown = ", ".join(map(str, sorted(missing)))
+        raise Refused(reasons.GROUP_NOT_HELD, f"{lease.account} is not a member of the groups with gid {shown}")
+
+
 def environment_of(user: pwd.struct_passwd) -> dict[str, str]:
     """All the environment that sbatch, and through it the job, gets."""
     return {
@@ -164,13 +176,13 @@ def environment_of(user: pwd.struct_passwd) -> dict[str, str]:
     }
 
 
-def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> tuple[bool, bytes, bytes]:
+def _run_as(user: pwd.struct_passwd, gid: int, command: list[str], script: int) -> tuple[bool, bytes, bytes]:
     """Whether sbatch succeeded, its standard output and its standard error; raises Unavailable.
 
     A script may ask sbatch to wait for the job's end (``#SBATCH --wait``).  The job's id comes first in any
     case, so that sbatch is not waited for any longer.
     """
-    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    groups = os.getgrouplist(user.pw_name, gid)
     errors = os.memfd_create("sbatch-errors", os.MFD_CLOEXEC)
 
     def sbatch(output: int) -> None:
@@ -188,7 +200,7 @@ def _run_as(user: pwd.struct_passwd, command: list[str], script: int) -> tuple[b
 
     deadline = time.monotonic() + SBATCH_SECONDS
     try:
-        output, fine = as_account(user.pw_uid, user.pw_gid, groups, sbatch, SBATCH_SECONDS, lambda said: b"\n" in said)
+        output, fine = as_account(user.pw_uid, gid, groups, sbatch, SBATCH_SECONDS, lambda said: b"\n" in said)
         said = os.pread(errors, LONGEST_ERRORS, 0)
     finally:
         os.close(errors)

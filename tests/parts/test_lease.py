@@ -14,7 +14,8 @@ from gridwarden import holders, reasons
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused, Unavailable
 from gridwarden.mapper import lease, mapping
 from gridwarden.mapper.encoding import lease_name
-from gridwarden.mapper.mapping import foresee_identity, map_identity, silent
+from gridwarden.mapper.foresee import foresee_identity
+from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.site import LeaseValues
 from tests.apart import in_child, in_private_mounts
 from tests.gridmap import (

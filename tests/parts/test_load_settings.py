@@ -117,7 +117,7 @@ slurm: {prolog_on_failure: ignore}
         "site.yaml:2: pools[1]: pool 'cmsprd' begins with pool 'cms': accounts would belong to both",
         "site.yaml:3: gridmapdir: must be an absolute path without '..'",
         "site.yaml:5: policy[0].pool: pool 'atlas' is not one of pools",
-        "site.yaml:6: policy[1]: needs exactly one of pool, account, refuse; it has none of them",
+        "site.yaml:6: policy[1]: needs exactly one of pool, account, refuse, map_file, globus; it has none of them",
         "site.yaml:7: policy[2].account: account 'cms001' is one that pool 'cms' lends",
         "site.yaml:8: bans: must be a list",
         "site.yaml:9: credentials.limited_proxies: must be true or false",

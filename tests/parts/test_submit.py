@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import threading
@@ -17,7 +18,7 @@ from gridwarden.hooks.slurm import submit
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 
 USER = pwd.getpwnam("daemon")  # of every Debian; has a home that exists
-LEASE = SimpleNamespace(account=USER.pw_name, lease_id="0" * 32, subject="/CN=Anna")
+LEASE = SimpleNamespace(account=USER.pw_name, gid=USER.pw_gid, groups=(), lease_id="0" * 32, subject="/CN=Anna")
 
 
 @pytest.fixture
@@ -103,6 +104,23 @@ def test_an_account_that_holds_its_sbatch_up_does_not_hold_us_up(
     sbatch(programs, how)
     with pytest.raises(Unavailable, match="did not answer"):
         submit.submit_as(LEASE, b"#!/bin/sh\n", [], programs)
+
+
+def test_a_job_has_the_primary_group_that_the_policy_gives(programs: Path) -> None:
+    sbatch(programs, "id > id; echo 42")
+    given = grp.getgrnam("games").gr_gid
+    submit.submit_as(SimpleNamespace(**{**vars(LEASE), "gid": given}), b"#!/bin/sh\n", [], programs)
+    assert f" gid={given}(games) " in (programs / "said" / "id").read_text()
+
+
+def test_a_job_is_not_submitted_without_a_secondary_group_that_slurm_would_not_give_it(programs: Path) -> None:
+    sbatch(programs, "echo 42")
+    lost = SimpleNamespace(**{**vars(LEASE), "groups": (grp.getgrnam("games").gr_gid,)})
+    with pytest.raises(Refused, match="daemon is not a member of the groups with gid 60") as refusal:
+        submit.submit_as(lost, b"#!/bin/sh\n", [], programs)
+    assert refusal.value.reason == reasons.GROUP_NOT_HELD
+    own = SimpleNamespace(**{**vars(LEASE), "groups": (USER.pw_gid,)})
+    assert submit.submit_as(own, b"#!/bin/sh\n", [], programs) == "42"
 
 
 def test_a_missing_sbatch_is_named(programs: Path) -> None:

@@ -12,7 +12,7 @@ from gridwarden.mapper import findings
 from gridwarden.mapper.check import judge
 from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen
 from gridwarden.mapper.names import LeaseFile
-from gridwarden.mapper.policy import Rule
+from gridwarden.mapper.rules import Rule
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ANNA, BELA = "%2fcn%3danna", "%2fcn%3dbela"

@@ -89,7 +89,7 @@ def test_no_rule_maps_to_root_or_to_what_is_no_account(account: str) -> None:
     ],
 )
 def test_a_rule_has_one_outcome(rule: dict[str, str], given: str) -> None:
-    assert f"exactly one of pool, account, refuse; it has {given}" in faults(policy=[rule])
+    assert f"exactly one of pool, account, refuse, map_file, globus; it has {given}" in faults(policy=[rule])
 
 
 def test_a_rule_says_whom_it_matches() -> None:

@@ -1,0 +1,70 @@
+"""What LCMAPS's plugins find in a map file (1.7.1; each answer compared with theirs in tests/story/test_lcmaps_files.py).
+
+``localaccount`` and ``poolaccount`` look the DN up, ``voms_localaccount`` and ``voms_poolaccount`` each FQAN in the
+credential's order.  The first line that matches and has a value of the plugin's sort decides: pools are written with
+a dot before them, accounts without.  A line whose values are all of the other sort is passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden.errors import ConfigurationError
+from gridwarden.mapper.map_files import mappings, matches_as_in_lcmaps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.map_files import MapFile
+
+
+class Plugin(NamedTuple):
+    """Whether a plugin looks FQANs up (else the DN), and whether it takes pools (else accounts)."""
+
+    fqans: bool
+    pools: bool
+
+
+PLUGINS = {
+    "localaccount": Plugin(fqans=False, pools=False),
+    "poolaccount": Plugin(fqans=False, pools=True),
+    "voms_localaccount": Plugin(fqans=True, pools=False),
+    "voms_poolaccount": Plugin(fqans=True, pools=True),
+}
+
+
+class Found(NamedTuple):
+    """A pool (without its dot) or an account, the line that gives it, and what of the identity matched there."""
+
+    value: str
+    line: int
+    matched: str
+
+
+def find(plugin: str, identity: Identity, map_file: MapFile) -> Found | None:
+    """What ``plugin`` gives the identity, or None; raises ConfigurationError where a line that cannot be read decides."""
+    fqans, pools = PLUGINS[plugin]
+    for name in identity.fqans if fqans else (identity.subject,):
+        if found := first_value(map_file, name, pools=pools):
+            return found
+    return None
+
+
+def first_value(map_file: MapFile, name: str, *, pools: bool) -> Found | None:
+    """The first value of its sort among the lines that match ``name``; raises ConfigurationError as ``find``."""
+    for line in map_file.lines:
+        if matches_as_in_lcmaps(line.key, name):
+            values = [value for value in mappings(line.rest) if value.startswith(".") is pools]
+            if values:
+                return Found(values[0].removeprefix(".") if pools else values[0], line.number, name)
+    if map_file.fault:
+        raise ConfigurationError(map_file.fault, "whom no line above it maps is refused, until it is corrected")
+    return None
+
+
+def groups_of(fqans: Sequence[str], map_file: MapFile) -> tuple[str, tuple[str, ...]]:
+    """What ``voms_localgroup`` gives: the first FQAN's group, or nothing, as primary; those of the others, each once."""
+    found = [first_value(map_file, fqan, pools=False) for fqan in fqans]
+    primary = found[0].value if found and found[0] else ""
+    return primary, tuple(dict.fromkeys(one.value for one in found[1:] if one and one.value != primary))

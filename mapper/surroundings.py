@@ -1,0 +1,35 @@
+"""What the rules of this site's policy refer to: the time, its pools, map files, Globus documents."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gridwarden import trusted
+from gridwarden.errors import ConfigurationError
+from gridwarden.mapper import map_files
+from gridwarden.mapper.policy import Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.map_files import MapFile
+    from gridwarden.mapper.site import SiteValues
+
+READ_LIMIT = 16 * 1024 * 1024
+
+
+def of(site: SiteValues) -> Surroundings:
+    """What this site's rules refer to; map files are read when a rule asks for them, at each decision anew."""
+
+    def globus(name: str, _: Sequence[Identity]) -> str | None:
+        raise ConfigurationError(f"globus {name}: this site has no Globus documents of that name")
+
+    return Surroundings(read_map_file, globus, site.pools, int(time.time()), site.limited_proxies)
+
+
+def read_map_file(path: Path) -> MapFile:
+    """A map file that nobody but root could have written; raises ConfigurationError."""
+    return map_files.read_map(trusted.read_file(path, READ_LIMIT), str(path))
