@@ -36,7 +36,8 @@ def check_command(path: Path) -> None:
     """
     from gridwarden.load_settings import files_of, load
 
-    load(path)
+    for sentence in load(path).prune.remarks():
+        click.echo(sentence)
     click.echo(f"no fault in {', '.join(str(file) for file in files_of(path))}")
 
 

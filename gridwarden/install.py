@@ -51,6 +51,7 @@ def install(settings: Settings, node_path: Path, tmpfiles_path: Path, *, dry_run
         *(f"{wrote} {path}" for path, _ in files),
         f"{wrote} {node_path}",
         *remarks(settings, kind),
+        *settings.prune.remarks(),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from gridwarden.batch import NO_BATCH_SYSTEM
 from gridwarden.setting_types import AbsolutePath, Account, CgroupPath, Section, UidRange
 
 BatchSystem = Literal["slurm", "htcondor", "pbs", "torque"]
@@ -50,7 +51,8 @@ class Prune(Section):
     batch: tuple[BatchSystem, ...] = Field(
         ("slurm",),
         description="Batch systems whose jobs run on the nodes: slurm, htcondor, pbs, torque. When one of them does "
-        "not answer, nothing is killed.",
+        "not answer, nothing is killed. `[]`: none, as on a login host; then only an entry of the local register "
+        "accounts for a process.",
     )
     uids: tuple[UidRange, ...] = Field(
         (),
@@ -118,12 +120,20 @@ class Prune(Section):
     torque_programs: AbsolutePath = Field(Path("/usr/sbin"), description="Directory of Torque's momctl.")
     daemons: Daemons = Field(Daemons(), description="Programs of the batch systems that start jobs on a node.")
 
+    def remarks(self) -> list[str]:
+        """Return what an administrator should know of these choices."""
+        if self.batch:
+            return []
+        logins = " and no login" if self.login_sessions == "spare" else ""
+        what = f"every process of the pools that no entry of the local register{logins} accounts for is a stray"
+        return [f"warning: prune.batch is empty: {what}"]
+
     def node_pairs(self) -> list[tuple[str, str]]:
         """Return what the node file says of this section, in its order."""
         return [
             ("prune_kill", yes_or_no(self.kill)),
             ("prune_epilog", yes_or_no(self.epilog)),
-            *(("prune_batch", name) for name in self.batch),
+            *(("prune_batch", name) for name in self.batch or (NO_BATCH_SYSTEM,)),
             *(("prune_uids", uids) for uids in self.uids),
             *(("prune_exempt_user", name) for name in self.exempt_users),
             *(("prune_exempt_command", str(path)) for path in self.exempt_commands),

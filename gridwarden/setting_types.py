@@ -48,11 +48,11 @@ def absolute(path: Path) -> Path:
     return path
 
 
-def node_name_only(path: str) -> str:
-    """Return a path in which ``%n`` is the only pattern."""
+def spool_path(path: str) -> str:
+    """Return a path with no pattern but those that slurm.conf(5) has for SlurmdSpoolDir, each once."""
     absolute(Path(path))
-    if "%" in path.replace("%n", ""):
-        raise ValueError("may hold no pattern but %n, the node's name")
+    if "%" in path.replace("%n", "", 1).replace("%h", "", 1):
+        raise ValueError("may hold no pattern but %n, the node's name, and %h, its host's, each once")
     return path
 
 
@@ -111,7 +111,7 @@ AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 Account = Annotated[str, AfterValidator(account_name)]
 Prefix = Annotated[str, AfterValidator(pool_prefix)]
 NodeName = Annotated[str, AfterValidator(node_name)]
-SpoolPath = Annotated[str, AfterValidator(node_name_only)]
+SpoolPath = Annotated[str, AfterValidator(spool_path)]
 UidRange = Annotated[str, AfterValidator(uid_range)]
 CgroupPath = Annotated[str, AfterValidator(cgroup_path)]
 StoreUrl = Annotated[str, AfterValidator(store_url)]

@@ -57,7 +57,7 @@ class Slurm(Section):
     )
     spool: SpoolPath = Field(
         "/var/spool/slurmd",
-        description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name.",
+        description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name, `%h` for its host's without domain.",
         examples=["/var/spool/slurmd/%n"],
     )
     script_maximum_bytes: int = Field(

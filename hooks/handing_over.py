@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridwarden import holders, holds, ledger, proc, reasons, register, syslog_line
-from gridwarden.batch import slurm, slurm_queue
+from gridwarden.batch import slurm, slurm_queue, slurm_spool
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
 from gridwarden.mapper import accounts, cooling, nodes, settling
@@ -143,7 +143,7 @@ def why_running(account: Account, site: SiteValues, terms: Terms) -> str:
     """Which job of the account is on this machine, or why that cannot be told; or nothing."""
     if jobs := register.names_of(site.register, account.name):
         return f"it has jobs here: {shown(jobs)}"
-    before, pattern, _ = terms.slurm_spool.partition("%n")
+    before, pattern, _ = slurm_spool.on_this_host(terms.slurm_spool).partition("%n")
     if not os.path.lexists(os.path.dirname(before) if pattern else before):
         return ""  # no slurmd has ever run here
     others = {(entry.node, entry.job) for entry in register.everything(site.register)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pwd
 import time
 
-from gridwarden.batch import registered
+from gridwarden.batch import NO_BATCH_SYSTEM, registered
 from gridwarden.errors import ConfigurationError
 from gridwarden.prune import rules, snapshot
 from gridwarden.prune.judge import judge
@@ -36,7 +36,7 @@ class Machine:
         self.rules = rules.read(site)
         self.deadline = deadline
         self._accounts: dict[int, str] = {}
-        self._batch = site.get("prune_batch", ["slurm"])
+        self._batch = [name for name in site.get("prune_batch", ["slurm"]) if name != NO_BATCH_SYSTEM]
 
     def starts_jobs_under_lock(self) -> bool:
         """Whether no job of an account starts while its lock is held."""

@@ -13,7 +13,7 @@ import time
 from _socket import AF_UNIX, SO_PEERCRED, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket  # socket loads enum
 
 from gridwarden import proc
-from gridwarden.batch import question, slurm_listing
+from gridwarden.batch import question, slurm_listing, slurm_spool
 from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
 
@@ -46,10 +46,10 @@ class Step:
 def steps_here(spool: str) -> list[Step] | None:
     """The steps that run on this machine, of all its slurmd; None when that cannot be told.
 
-    ``spool`` is SlurmdSpoolDir, in which ``%n`` stands for any node's name.
+    ``spool`` is SlurmdSpoolDir, as ``slurm_spool.directories`` takes it.
     """
     try:
-        return [step for directory in _directories(spool).values() for step in _steps_in(directory)]
+        return [step for directory in slurm_spool.directories(spool).values() for step in _steps_in(directory)]
     except (OSError, Unavailable):
         return None
 
@@ -88,7 +88,7 @@ def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
 def _look(spool: str, programs: str, seconds: float) -> list[LiveJob]:
     """The jobs by their steps; raises Unavailable, OSError."""
     deadline = time.monotonic() + seconds
-    directories = _directories(spool)
+    directories = slurm_spool.directories(spool)
     if not directories:
         raise Unavailable(f"no slurmd keeps its steps in {spool}")
     jobs: dict[tuple[str, str], LiveJob] = {}
@@ -145,21 +145,6 @@ def _add(job: LiveJob, step: Step, tasks: list[int]) -> None:
     if job.owner is None:
         owners = (task.real_uid for pid in tasks if (task := proc.read(pid)))
         job.owner = next((uid for uid in owners if uid), None)
-
-
-def _directories(spool: str) -> dict[str, str]:
-    """The spool directory of each slurmd of this machine, by its node's name; "" where the path does not say it."""
-    before, pattern, after = spool.partition("%n")
-    if not pattern:
-        return {"": spool}
-    parent, prefix = os.path.split(before)
-    suffix, slash, below = after.partition("/")
-    found = {}
-    for name in os.listdir(parent):
-        node = name[len(prefix) : len(name) - len(suffix)]
-        if node and name == prefix + node + suffix:
-            found[node] = f"{parent}/{name}{slash}{below.replace('%n', node)}"
-    return {node: path for node, path in found.items() if os.path.isdir(path)}
 
 
 def _steps_in(directory: str) -> list[Step]:

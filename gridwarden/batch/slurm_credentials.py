@@ -10,6 +10,7 @@ entry a job.  Seen with 24.11.5; the others as read in the source up to 26.05.
 from __future__ import annotations
 
 from gridwarden import trusted
+from gridwarden.batch import slurm_spool
 
 VERSION_24_11, VERSION_25_11, VERSION_26_05, VERSION_AFTER = 42 << 8, 44 << 8, 45 << 8, 46 << 8
 LONGEST = 16 * 1024 * 1024
@@ -19,10 +20,10 @@ NO_LIST = 0xFFFFFFFE  # NO_VAL
 def is_revoked(spool: str, node: str, job: str, since: int) -> bool:
     """Whether slurmd of ``node`` has revoked the credential of a job's run that began at ``since`` (s, epoch).
 
-    ``spool`` is SlurmdSpoolDir, ``%n`` standing for the node.  Raises ConfigurationError when the file is
+    ``spool`` is SlurmdSpoolDir, with its patterns.  Raises ConfigurationError when the file is
     missing or unsafe, ValueError when it is not of a known format.
     """
-    state = trusted.read_file(f"{spool.replace('%n', node)}/cred_state", LONGEST)
+    state = trusted.read_file(f"{slurm_spool.of_node(spool, node)}/cred_state", LONGEST)
     return revocations(state).get(int(job), 0) >= since
 
 

@@ -275,6 +275,20 @@ def test_a_job_that_only_the_register_knows_keeps_its_account_alive(node: Node) 
     assert file.exists()
 
 
+def test_where_there_is_no_batch_system_only_the_register_accounts_for_anybody(node: Node) -> None:
+    node.configure(prune_batch="none")
+    node.program("scontrol", "exit 1")
+    entry = register.Entry(
+        batch="slurm", cluster="site", node="n1", job="77", restart=0, account=str(HELD_UID), uid=HELD_UID,
+        lease="", start=0, boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )  # fmt: skip
+    register.enter(node.base / "jobs", entry)
+    stray, registered = node.run(STRAYS_UID), node.run(HELD_UID)
+    assert node.prune()[0] == 0
+    assert ended(stray)
+    assert alive([registered.pid])
+
+
 def test_a_stray_gets_its_grace_time_where_the_site_gives_one(node: Node) -> None:
     node.configure(prune_term_seconds="10")
     said = node.scratch / "said"

@@ -115,9 +115,11 @@ def test_no_value_can_add_a_line_to_the_node_file(value: str) -> None:
     assert faults(slurm={"cluster": "x", "spool": f"/x{value}\n"})
 
 
-def test_the_spool_may_hold_the_nodes_name_and_no_other_pattern() -> None:
-    assert Settings.of(site(slurm={"cluster": "x", "spool": "/var/spool/slurmd/%n"})).slurm.spool
-    assert "no pattern but %n" in faults(slurm={"cluster": "x", "spool": "/var/spool/slurmd/%h"})
+def test_the_spool_may_hold_the_names_of_node_and_host_and_no_other_pattern() -> None:
+    for spool in ("/var/spool/slurmd/%n", "/var/spool/%h/%n"):
+        assert Settings.of(site(slurm={"cluster": "x", "spool": spool})).slurm.spool == spool
+    for spool in ("/var/spool/slurmd/%u", "/var/%n/%n", "/var/spool/100%"):
+        assert "no pattern but %n" in faults(slurm={"cluster": "x", "spool": spool})
 
 
 @pytest.mark.parametrize("choice", ["", "ignore", "Drain", True])
@@ -192,6 +194,13 @@ def test_a_site_kills_nothing_from_cron_until_it_says_so() -> None:
     pairs = dict(Settings.of(site()).prune.node_pairs())
     assert pairs["prune_kill"] == "no"
     assert pairs["prune_epilog"] == "yes"
+
+
+def test_no_batch_system_is_a_choice_of_its_own_which_the_node_file_keeps_and_the_administrator_hears_about() -> None:
+    for batch, said in (({}, ["slurm"]), ({"batch": []}, ["none"]), ({"batch": ["pbs"]}, ["pbs"])):
+        prune = Settings.of(site(prune=batch)).prune
+        assert [value for key, value in prune.node_pairs() if key == "prune_batch"] == said
+        assert bool(prune.remarks()) == (said == ["none"])
 
 
 def test_the_node_file_names_the_daemons_of_the_sites_own_batch_systems_only() -> None:
