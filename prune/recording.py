@@ -11,8 +11,6 @@ from gridwarden.prune.signals import SIGKILL, STOPPED
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gridwarden.proc import Process
     from gridwarden.prune.files import Left
     from gridwarden.prune.outcome import Outcome
@@ -78,20 +76,23 @@ class Recorder:
 
     def killed(self, outcome: Outcome, why: str) -> None:
         """Processes were killed, for one of ``prune.reasons``; what is left of them is recorded as well."""
-        facts = self._processes(outcome.killed.values(), outcome, why)
+        facts = self._processes([*outcome.killed.values()], outcome, why)
         at = None
         try:
-            at = self._write("kill", [{**fact, "signal": SIGKILL, **self._job()} for fact in facts], len(facts))
+            at = self._write(
+                "kill", [{**fact, "signal": SIGKILL, **self._job()} for fact in facts], len(outcome.killed)
+            )
         finally:  # where the ledger fails, syslog is all that says so
-            for fact in facts[:MOST_RECORDS]:
+            for fact in facts:
                 self._log("kill", "killed", at, fact)
         self.left(outcome.left)
 
     def frozen(self, outcome: Outcome, why: str, hold: str) -> None:
         """Processes were stopped, since the account is on hold; those that stood still already are on record."""
-        facts = self._processes([one for one in outcome.killed.values() if one.state not in STOPPED], outcome, why)
-        at = self._write("frozen", [{**fact, "hold": hold} for fact in facts], len(facts))
-        for fact in facts[:MOST_RECORDS]:
+        newly = [one for one in outcome.killed.values() if one.state not in STOPPED]
+        facts = self._processes(newly, outcome, why)
+        at = self._write("frozen", [{**fact, "hold": hold} for fact in facts], len(newly))
+        for fact in facts:
             self._log("kill", "frozen", at, {**fact, "hold": hold})
         self.left(outcome.left)
 
@@ -120,9 +121,10 @@ class Recorder:
         for what, why in gaps:
             self._log("clean-up", "left", at, {"detail": f"{what}: {why}"})
 
-    def _processes(self, processes: Iterable[Process], outcome: Outcome, why: str) -> Facts:
+    def _processes(self, processes: list[Process], outcome: Outcome, why: str) -> Facts:
+        """The facts about as many of them as are recorded one by one."""
         facts: Facts = []
-        for process in processes:
+        for process in processes[:MOST_RECORDS]:
             holder = self._owner.at(process.started())
             about: dict[str, Value] = {"lease": holder.lease, "subject": holder.subject, "why": why}
             facts.append({**trace.fields(process, outcome.command_lines), **about})

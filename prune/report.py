@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gridwarden.prune import reasons
+from gridwarden.prune import reasons, trace
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
 if TYPE_CHECKING:
@@ -76,10 +76,11 @@ class Report:
 
     def processes(self, owner: Owner, outcome: Outcome, why: str, job: str, hold: str, *, left: bool = True) -> None:
         """Add what became of an account's processes; without those that are ``left`` when there is more to come."""
-        for key, process in outcome.killed.items():
-            row = {**_facts(process, outcome.command_lines.get(key)), "lease": owner.lease, "subject": owner.subject}
-            detail = hold or reasons.SENTENCES[why]
+        for process in outcome.killed.values():
             action = FROZEN if hold else KILLED
+            arguments = trace.arguments(process, outcome.command_lines) if self.counts[action] < MOST_ROWS else None
+            row = {**_facts(process, arguments), "lease": owner.lease, "subject": owner.subject}
+            detail = hold or reasons.SENTENCES[why]
             self.add(action, owner.account, _shown(process), **row, reason=why, job=job, detail=detail)
         if left:
             self.left(owner.account, outcome.left)

@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
     from gridwarden.records import Value
 
-    CommandLines = dict[tuple[int, int], str]
-
-LONGEST_READ = 4096  # bytes of a command line
+    CommandLines = dict[tuple[int, int], bytes]
 
 
 def command_lines(processes: list[proc.Process], seconds: float) -> CommandLines:
-    """(pid, start) -> command line without secrets; without those that are gone or cannot be read."""
+    """(pid, start) -> command line, secrets and all; without those that are gone or cannot be read."""
     found: CommandLines = {}
     if processes:
         report, _ = child.run(_tell(processes), seconds)
@@ -38,9 +36,15 @@ def fields(process: proc.Process, lines: CommandLines) -> dict[str, Value]:
         "process_start": process.started(),
         "parent": process.parent,
         "command": process.command,
-        "arguments": lines.get((process.pid, process.start)),
+        "arguments": arguments(process, lines),
         "cpu": process.cpu,
     }
+
+
+def arguments(process: proc.Process, lines: CommandLines) -> str | None:
+    """Its command line without secrets; None where it was not read.  Time for this is when it has been killed."""
+    line = lines.get((process.pid, process.start))
+    return None if line is None else command_line.shown(line)
 
 
 def _tell(processes: list[proc.Process]) -> Callable[[int], None]:
@@ -64,7 +68,7 @@ def _enter(report: bytes, processes: list[proc.Process], found: CommandLines) ->
         if newline == -1 or at > len(report):
             return
         if length >= 0:
-            found[process.pid, process.start] = command_line.shown(report[newline + 1 : at])
+            found[process.pid, process.start] = report[newline + 1 : at]
 
 
 def _command_line(process: proc.Process) -> bytes | None:
@@ -77,7 +81,7 @@ def _command_line(process: proc.Process) -> bytes | None:
                 return None
             descriptor = os.open("cmdline", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
             try:
-                return os.read(descriptor, LONGEST_READ)
+                return os.read(descriptor, command_line.LONGEST_READ)
             finally:
                 os.close(descriptor)
         finally:

@@ -172,7 +172,7 @@ def test_a_record_of_a_kill_can_say_what_it_was(start) -> None:
     outcome = kill.empty_account(UID, UID, SECONDS)
     ((name, process),) = outcome.killed.items()
     assert (name[0], process.pid, process.real_uid) == (pid, pid, UID)
-    assert outcome.command_lines[name].startswith(f"{PYTHON} -ISc")
+    assert outcome.command_lines[name].startswith(os.fsencode(PYTHON) + b"\0-ISc\0")
 
 
 def test_who_has_got_a_dead_strays_number_is_not_killed_for_it(start) -> None:
