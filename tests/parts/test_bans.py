@@ -9,6 +9,7 @@ from gridwarden import holders, reasons, register
 from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, Refused, Unavailable
 from gridwarden.mapper import ban_changes, ban_check, bans
 from gridwarden.mapper.mapping import map_identity
+from gridwarden.mapper.rules import Rule
 from tests.gridmap import asked, bodies, holders_of_accounts, make_accounts, person, state
 from tests.parts.test_lease import in_private_mounts, needs_root
 
@@ -303,9 +304,8 @@ def test_each_kind_of_ban_stops_its_person_at_the_next_mapping_and_marks_the_lea
 
 
 def test_a_token_that_is_banned_by_its_id_stops_whoever_was_mapped_with_it(listed, users):
-    token = person("Anna")._replace(
-        scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=("/cms",), credential="jti=9b1d"
-    )
+    token = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential="jti=9b1d")
+    listed = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
     asked(listed, token, users)
     ban(listed, jti="9b1d")
     assert verdicts(listed) == {token.subject: "banned"}
