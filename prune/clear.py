@@ -69,8 +69,7 @@ def files(
     left: Left = []
     for directory, names in sorted(found.items()):
         if hold:
-            names_left = [name for name in names if name != holds.QUARANTINE]
-            moved, more = holds.quarantine(owner.uid, owner.account, directory, names_left, deadline)
+            moved, more = holds.quarantine(owner.uid, owner.account, directory, names, deadline)
             recorder.quarantined(moved, hold)
             gone += [path for path, _ in moved]
         else:

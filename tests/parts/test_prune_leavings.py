@@ -135,15 +135,66 @@ def test_a_name_that_changes_hands_is_not_taken_from_its_new_owner(place: Path) 
     assert (place / "name").exists()
 
 
-def test_a_quarantine_that_somebody_else_put_there_is_not_used(place: Path) -> None:
-    (place / "evidence").touch()
-    os.chown(place / "evidence", UID, UID)
-    (place / holds.QUARANTINE).mkdir()
-    os.chown(place / holds.QUARANTINE, UID, UID)
-    moved, left = holds.quarantine(UID, "gwt1", str(place), ["evidence"], time.monotonic() + 5)
-    assert moved == []
-    assert "not root's alone" in left[0][1]
-    assert (place / "evidence").exists()
+SQUATTERS = {
+    "directory": lambda path: path.mkdir(mode=0o700),
+    "open-to-all": lambda path: path.mkdir(mode=0o777),
+    "file": lambda path: path.touch(),
+    "link": lambda path: path.symlink_to("/etc"),
+    "link-to-root's": lambda path: path.symlink_to("/root"),
+    "fifo": os.mkfifo,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("squat", SQUATTERS)
+def test_nobody_bars_the_quarantine_by_taking_its_name_first(place: Path, squat: str) -> None:
+    names = [holds.QUARANTINE, *(f"{holds.QUARANTINE}.{number:032x}" for number in range(3))]
+    for name in names:
+        SQUATTERS[squat](place / name)
+        os.lchown(place / name, UID, UID)
+    for name in ("first", "second", holds.QUARANTINE):
+        if name != holds.QUARANTINE:
+            (place / name).touch()
+        os.lchown(place / name, UID, UID)
+        ((_, into),), left = holds.quarantine(UID, "gwt1", str(place), [name], time.monotonic() + 5)
+        assert left == []
+        status = Path(into).parent.stat()
+        assert (status.st_uid, status.st_mode & 0o777) == (0, 0o700)
+    own = [name for name in os.listdir(place) if name.startswith(holds.QUARANTINE) and name not in names]
+    assert len(own) == 1, "all is kept in one place"
+    assert len(os.listdir(place / own[0])) == 3
+    assert not [name for name in os.listdir("/etc") if name.startswith("gwt1.")]
+
+
+def test_more_taken_names_than_are_looked_at_bar_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "MOST_LOOKED_AT", 2)
+    for name in (holds.QUARANTINE, *(f"{holds.QUARANTINE}.{number}" for number in range(9)), "evidence"):
+        (place / name).touch()
+        os.chown(place / name, UID, UID)
+    assert holds.quarantine(UID, "gwt1", str(place), ["evidence"], time.monotonic() + 5)[1] == []
+    assert not (place / "evidence").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_what_is_put_back_overwrites_nothing_that_somebody_made_meanwhile(
+    place: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    {"file": Path.touch, "link": lambda path: path.symlink_to("x"), "directory": Path.mkdir}[kind](place / "name")
+    os.lchown(place / "name", UID, UID)
+    rename = os.rename
+
+    def swap_first(old: str, new: str, **at: int) -> None:
+        if old == "name":  # its owner gives the name to another's file, and a third one makes a file of that name
+            os.lchown(place / "name", UID + 1, UID + 1)
+            rename(old, new, **at)
+            (place / "name").write_text("a third one's")
+        else:
+            rename(old, new, **at)
+
+    monkeypatch.setattr(os, "rename", swap_first)
+    moved, left = holds.quarantine(UID, "gwt1", str(place), ["name"], time.monotonic() + 5)
+    assert (moved, len(left)) == ([], 1)
+    assert (place / "name").read_text() == "a third one's"
+    assert len(os.listdir(place / holds.QUARANTINE)) == 1, "nothing is lost"
 
 
 def test_what_is_kept_is_the_thing_itself_not_what_it_leads_to(place: Path) -> None:
