@@ -21,6 +21,7 @@ COMMANDS = {
     "collect": "gridwarden.accounting.commands:collect_command",
     "config": "gridwarden.commands:config_group",
     "doctor": "gridwarden.mapper.doctor_commands:doctor_command",
+    "follow": "gridwarden.mapper.follow_commands:follow_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",

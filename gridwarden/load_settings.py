@@ -67,14 +67,19 @@ def load(path: Path) -> Settings:
     return load_with_origins(path).settings
 
 
-def load_with_origins(path: Path) -> Loaded:
-    """Return the settings and where each was written; raises ConfigurationError with every fault."""
+def load_with_origins(path: Path, candidate: tuple[Path, bytes] | None = None) -> Loaded:
+    """Return the settings and where each was written; raises ConfigurationError with every fault.
+
+    With a ``candidate``, as they would be if that file of site.d had those bytes.
+    """
     faults: list[str] = []
     hints: list[str] = []
     merged = Document({}, {(): Origin(str(path), 1)})
-    for file in files_of(path):
+    site, *additions = files_of(path)
+    given = dict([candidate] if candidate else [])
+    for file in [site, *sorted({*additions, *given})]:
         try:
-            merge(merged, parse(file, trusted.read_file(file), faults))
+            merge(merged, parse(file, given[file] if file in given else trusted.read_file(file), faults))
         except ConfigurationError as error:
             faults += error.faults
             hints.append(error.hint)

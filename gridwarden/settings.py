@@ -10,10 +10,11 @@ import grp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gridwarden.credential_settings import Credentials
 from gridwarden.errors import ConfigurationError
+from gridwarden.follow_settings import Followed
 from gridwarden.lease_settings import Leases
 from gridwarden.policy_settings import Rule
 from gridwarden.prune_settings import Prune
@@ -109,6 +110,10 @@ class Settings(Section):
         description="Lists of bans that LCMAPS has no words for (issuer, `jti`, account, an end): docs/bans.md. "
         "Read anew at each decision; `gridwarden ban add` writes the first.",
     )
+    followed: tuple[Followed, ...] = Field(
+        (),
+        description="Files of bans and of policy that somebody else publishes for the site: docs/bans.md.",
+    )
     leases: Leases = Field(Leases(), description="How accounts are lent, and when they are lent to somebody else.")
     credentials: Credentials = Field(Credentials(), description="Where trust in credentials comes from.")
     tokens: Tokens = Field(Tokens(), description="Whose tokens are believed.")
@@ -135,6 +140,20 @@ class Settings(Section):
         if value == []:
             raise ValueError("must not be empty")
         return value
+
+    @model_validator(mode="after")
+    def followed_apart(self) -> Self:
+        """Refuse to follow a file into one that ``gridwarden ban`` writes, or into two."""
+        own = (*self.bans[:1], *self.ban_lists[:1])
+        paths = [followed.path for followed in self.followed]
+        faults: list[tuple[tuple[str | int, ...], str]] = [
+            (("followed", place, "path"), "is a file that gridwarden ban add writes" if path in own else "stands twice")
+            for place, path in enumerate(paths)
+            if path in own or path in paths[:place]
+        ]
+        if faults:
+            raise FaultsError(faults)
+        return self
 
     @field_validator("pools")
     @classmethod

@@ -15,6 +15,7 @@ LONGEST_VALUE = 1024
 SUCCESSES = frozenset(
     [
         "leased",
+        "loaded",
         "followed",
         "adopted",
         "mapped",
@@ -30,6 +31,7 @@ SUCCESSES = frozenset(
         "collected",
         "swept",
         "reported",
+        "updated",
     ]
 )
 

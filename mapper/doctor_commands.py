@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @format_option
 @click.pass_context
 def doctor_command(context: click.Context, format: str) -> None:
-    """Look for what sharing the gridmapdir risks: who else can write in it. Changes nothing.
+    """Look for what sharing the gridmapdir risks, who else can write in it, and for followed files that are too old.
 
-    Run it on a worker node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a risk.
+    Changes nothing. Run it on a worker node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a risk.
 
     \b
     Examples:
@@ -26,12 +26,14 @@ def doctor_command(context: click.Context, format: str) -> None:
       gridwarden doctor --format json
     """
     from gridwarden.load_settings import load
-    from gridwarden.mapper import sharing
+    from gridwarden.mapper import follow, sharing
 
-    path: Path = load(context.obj).gridmapdir
-    risks = sharing.find(path)
+    settings = load(context.obj)
+    path: Path = settings.gridmapdir
+    risks = [risk._asdict() for risk in sharing.find(path)]
+    risks += [follow.risk(state) for state in follow.alarms(settings.followed)]
     if risks or format != "table":
-        write([risk._asdict() for risk in risks], ["kind", "detail", "remedy"], format)
+        write(risks, ["kind", "detail", "remedy"], format)
     if not risks:
         click.echo(f"nobody else can write in {path}, as far as this machine can tell", err=True)
         return

@@ -1,0 +1,60 @@
+"""``gridwarden follow``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gridwarden.mapper.commands import dry_run_option
+from gridwarden.output import format_option, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLUMNS = ["path", "source", "state", "version", "age_hours", "alarm", "detail"]
+
+
+@click.command("follow")
+@dry_run_option
+@format_option
+@click.pass_context
+def follow_command(context: click.Context, dry_run: bool, format: str) -> None:
+    """Take over newer versions of the files that the site follows, and tell the hooks of bans that began or ended.
+
+    A timer runs it every few minutes. A source that is missing, not signed by its key, older than what was seen, or
+    not readable as what it is for, changes nothing: the last good copy stays. Exit code 75 for one of those, or for a
+    copy that is older than its alarm_hours.
+
+    \b
+    Examples:
+      gridwarden follow
+      gridwarden follow --dry-run
+      gridwarden follow --format json
+    """
+    from gridwarden.errors import ConfigurationError, Unavailable
+    from gridwarden.load_settings import load, load_with_origins, parse
+    from gridwarden.mapper import ban_changes, follow
+    from gridwarden.mapper.site import from_settings
+
+    path: Path = context.obj
+    settings = load(path)
+    site = from_settings(settings)
+
+    def check_policy(file: Path, data: bytes) -> None:
+        beyond = sorted(set(parse(file, data, []).values) - {"policy"})
+        if beyond:
+            raise ConfigurationError(f"it sets {', '.join(beyond)}, and a followed file may set policy alone")
+        load_with_origins(path, (file, data))
+
+    states = []
+    for followed in settings.followed:
+        check = follow.checker(followed, site, path.absolute().with_suffix(".d"), check_policy)
+        states.append(follow.follow(followed, check, site, dry_run=dry_run))
+    change = ban_changes.refresh(site, dry_run=dry_run)
+    write([state._asdict() for state in states], COLUMNS, format)
+    if change.marked:
+        verb = "would change" if dry_run else "changed"
+        click.echo(f"the verdict {verb} for {' '.join(marked.holder.account for marked in change.marked)}", err=True)
+    if any(state.alarm or state.detail for state in states):
+        context.exit(Unavailable.exit_code)
