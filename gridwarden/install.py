@@ -63,6 +63,7 @@ def directories(settings: Settings, group: int) -> list[tuple[Path, int, int]]:
         (settings.holders_directory, 0o750, group),
         (settings.register_directory, 0o700, 0),
         (settings.locks_directory, 0o700, 0),
+        *([(settings.globus_directory, 0o700, 0)] if settings.globus.sets else []),
     ]
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from gridwarden.credential_settings import Credentials
 from gridwarden.errors import ConfigurationError
 from gridwarden.follow_settings import Followed
+from gridwarden.globus_settings import Globus
 from gridwarden.lease_settings import Leases
 from gridwarden.policy_settings import Rule
 from gridwarden.prune_settings import Prune
@@ -117,6 +118,7 @@ class Settings(Section):
     leases: Leases = Field(Leases(), description="How accounts are lent, and when they are lent to somebody else.")
     credentials: Credentials = Field(Credentials(), description="Where trust in credentials comes from.")
     tokens: Tokens = Field(Tokens(), description="Whose tokens are believed.")
+    globus: Globus = Field(Globus(), description="How Globus identities come to accounts.")
     directories: Directories = Field(Directories(), description="Where gridwarden keeps its own files.")
     holders_group: Account = Field(
         "slurm", description="Group that may read who holds an account: the one the batch system's controller runs as."
@@ -202,6 +204,11 @@ class Settings(Section):
     def holds_directory(self) -> Path:
         """Where the hold files are: one an account of which nothing may be killed or deleted."""
         return self.directories.state / "holds"
+
+    @property
+    def globus_directory(self) -> Path:
+        """Where the last good set of each name below ``globus`` is kept."""
+        return self.directories.state / "globus"
 
     @property
     def ledger_directory(self) -> Path:

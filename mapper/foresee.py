@@ -17,12 +17,14 @@ from gridwarden.mapper import (
     naming,
     publishing,
 )
+from gridwarden.mapper.globus_values import NOTHING
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gridwarden.mapper.accounts import Users
+    from gridwarden.mapper.globus_values import Brought
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.mapping import Presented
     from gridwarden.mapper.policy import Decision
@@ -40,7 +42,9 @@ def foresee(
 
     Raises as ``map_credentials`` would, where that can be foreseen.
     """
-    return foresee_identities(mapping.verified(presented, site, say), site, say, slot=slot, explain=explain)
+    brought = presented.globus._replace(look_only=True)
+    identities = mapping.verified(presented, site, say)
+    return foresee_identities(identities, site, say, slot=slot, explain=explain, brought=brought)
 
 
 def foresee_identity(
@@ -57,10 +61,11 @@ def foresee_identities(
     users: Users = pwd,
     slot: int = 0,
     explain: list[str] | None = None,
+    brought: Brought = NOTHING,
 ) -> tuple[str, Decision]:
     """``foresee`` for verified identities."""
     publishing.refuse_unready(site)
-    decision = mapping.allowed(identities, site, say, explain)
+    decision = mapping.allowed(identities, site, say, explain, brought)
     job_groups.of(decision)
     if decision.kind == "account":
         return accounts.usable(decision.target, users).name, decision

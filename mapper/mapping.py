@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.mapper import bans, job_groups, lease, policy, surroundings
+from gridwarden.mapper.globus_values import NOTHING
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
     from gridwarden.mapper.accounts import Users
+    from gridwarden.mapper.globus_values import Brought
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.lease import Lease
     from gridwarden.mapper.policy import Decision
@@ -27,11 +29,13 @@ class Presented(NamedTuple):
     """What somebody shows: files, each to be verified, and identities that a trusted caller has verified already.
 
     Their order is that of the fields: an account of a pool goes to the first of them that the policy asked for.
+    ``globus`` are one person's linked identities of Globus, of which the policy sees those that count.
     """
 
     proxy: str | os.PathLike[str] | None = None
     token: str | os.PathLike[str] | None = None
     identities: tuple[Identity, ...] = ()
+    globus: Brought = NOTHING
 
 
 class Wanted(NamedTuple):
@@ -63,7 +67,7 @@ def map_credentials(
     identities: tuple[Identity, ...] = presented.identities
     try:
         identities = verified(presented, site, say)
-        found = map_identities(identities, site, say, slot=wanted.slot, explain=explain)
+        found = map_identities(identities, site, say, slot=wanted.slot, explain=explain, brought=presented.globus)
     except GridwardenError as error:
         note_failure(error, identities[0] if identities else None, site, wanted.command)
         raise
@@ -99,9 +103,10 @@ def map_identities(
     users: Users = pwd,
     slot: int = 0,
     explain: list[str] | None = None,
+    brought: Brought = NOTHING,
 ) -> Lease:
     """The account for verified identities: bans, then policy, then lease; raises as ``map_credentials``."""
-    decision = allowed(identities, site, say, explain)
+    decision = allowed(identities, site, say, explain, brought)
     groups = job_groups.of(decision)
     if decision.kind == "account":
         found = lease.fixed_account(decision.identity, decision.target, site, users)
@@ -133,18 +138,23 @@ def verified(presented: Presented, site: SiteValues, say: Callable[[str], None])
         found.append(verify_token(presented.token, site, caller_uid()))
         say(f"{presented.token} is a token of {found[-1].subject} with {policy.attributes(found[-1])}")
     found += presented.identities
+    found += [person.identity for person in presented.globus.people if person.counts]
     return tuple(found)
 
 
 def allowed(
-    identities: Sequence[Identity], site: SiteValues, say: Callable[[str], None], explain: list[str] | None = None
+    identities: Sequence[Identity],
+    site: SiteValues,
+    say: Callable[[str], None],
+    explain: list[str] | None = None,
+    brought: Brought = NOTHING,
 ) -> Decision:
-    """What the policy decides for somebody none of whose identities is banned; raises Refused."""
+    """What the policy decides for somebody none of whose identities is banned, counting or not; raises Refused."""
     banned = bans.in_force(site)
-    for identity in identities:
+    for identity in (*identities, *(person.identity for person in brought.people)):
         lease.refuse_banned(identity, banned)
     say(f"no line of {', '.join(map(str, (*site.bans, *site.ban_lists))) or 'a ban file'} bans them")
-    decision = policy.decide(identities, site.rules, surroundings.of(site), explain)
+    decision = policy.decide(identities, site.rules, surroundings.of(site, brought), explain)
     if explain is None:  # else each rule has said it
         say(f"rule {decision.rule} of the policy says {decision.kind} {decision.target}")
     return decision

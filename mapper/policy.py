@@ -12,12 +12,13 @@ from gridwarden import pools, reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import lcmaps_plugins
 from gridwarden.mapper.rule_index import IndexedRules
-from gridwarden.mapper.rules import Presented, who_meets, why_not
+from gridwarden.mapper.rules import Presented, globus_identities, who_meets, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gridwarden.mapper.globus import Mapped
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.map_files import MapFile
     from gridwarden.mapper.rules import Rule
@@ -30,12 +31,12 @@ class Surroundings(NamedTuple):
     """What rules refer to.
 
     ``now`` is in seconds since the epoch; ``pools`` are the site's; ``map_file`` gives the map file at a path, and
-    ``globus`` the account that a set of documents gives to Globus identities, or None.  Both may raise
+    ``globus`` what a set of documents gives to Globus identities of one person, or None.  Both may raise
     ConfigurationError.
     """
 
     map_file: Callable[[Path], MapFile]
-    globus: Callable[[str, Sequence[Identity]], str | None]
+    globus: Callable[[str, Sequence[Identity]], Mapped | None]
     pools: tuple[str, ...]
     now: int = 0
     limited_proxies: bool = False
@@ -66,11 +67,15 @@ class Decision(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a rule that matches gives, as in ``Decision``; or ``REFUSE`` and its sentence."""
+    """What a rule that matches gives, as in ``Decision``; or ``REFUSE`` and its sentence.
+
+    ``identity`` is who gets it, where that need not be the first who met a condition.
+    """
 
     kind: str
     target: str
     because: str = ""
+    identity: Identity | None = None
 
 
 def decide(
@@ -90,17 +95,18 @@ def decide(
     for number in range(1, len(rules) + 1) if explain is not None else numbers:
         rule = rules[number - 1]
         met = who_meets(rule, presented)
-        outcome = outcome_of(rule, met, around) if met else None
+        outcome = outcome_of(rule, met, presented, around) if met else None
         if explain is not None:
             explain.append(f"rule {number} {told(rule, presented, met, outcome)}")
         if outcome and outcome.kind == REFUSE:
             raise Refused(reasons.POLICY_REFUSED, f"{rule.refuse} (rule {number}, {met[0].subject})")
         if outcome:
-            return Decision(outcome.kind, outcome.target, number, met[0], *groups(rule, met, around), outcome.because)
+            who = outcome.identity or met[0]
+            return Decision(outcome.kind, outcome.target, number, who, *groups(rule, met, around), outcome.because)
     raise nobody(presented, rules)
 
 
-def outcome_of(rule: Rule, met: Sequence[Identity], around: Surroundings) -> Outcome | None:
+def outcome_of(rule: Rule, met: Sequence[Identity], presented: Presented, around: Surroundings) -> Outcome | None:
     """What a rule gives to those who meet its conditions; None where what it refers to does not know them."""
     if rule.refuse is not None:
         return Outcome(REFUSE, rule.refuse)
@@ -111,10 +117,16 @@ def outcome_of(rule: Rule, met: Sequence[Identity], around: Surroundings) -> Out
     if rule.map_file is not None:
         return from_map_file(rule, rule.map_file, met, around)
     if rule.globus is not None:
-        account = around.globus(rule.globus, [who for who in met if who.scheme == "globus"])
-        where = f"globus {rule.globus}"
-        return checked(Outcome("account", account, where), where, around.pools) if account else None
+        return from_globus(rule.globus, globus_identities(rule, presented), around)
     return None
+
+
+def from_globus(name: str, identities: Sequence[Identity], around: Surroundings) -> Outcome | None:
+    """What a set of Globus documents gives to one of the identities, or None; raises ConfigurationError."""
+    mapped = around.globus(name, identities)
+    if not mapped:
+        return None
+    return checked(Outcome("account", mapped.account, mapped.where, mapped.identity), mapped.where, around.pools)
 
 
 def from_map_file(rule: Rule, path: Path, met: Sequence[Identity], around: Surroundings) -> Outcome | None:

@@ -156,6 +156,12 @@ def who_meets(rule: Rule, presented: Presented) -> list[Identity]:
     return sorted(found, key=presented.identities.index)
 
 
+def globus_identities(rule: Rule, presented: Presented) -> list[Identity]:
+    """All of somebody's linked Globus identities that meet the rule's conditions of that kind."""
+    names = [name for schemes, some in conditions(rule) if schemes == GLOBUS for name in some]
+    return [who for who in presented.identities if who.scheme in GLOBUS and not unmet(rule, names, who, presented)]
+
+
 def unmet(rule: Rule, names: Sequence[str], who: Identity, presented: Presented) -> str:
     """The first condition of ``names`` that an identity does not meet; empty when it meets all.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from gridwarden.mapper.globus_values import GlobusValues, from_globus
 from gridwarden.mapper.rule_index import IndexedRules
 from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.token_values import TokenValues, from_tokens
@@ -54,6 +55,7 @@ class SiteValues(NamedTuple):
     tokens: TokenValues = TokenValues()
     ban_lists: tuple[Path, ...] = ()
     pools: tuple[str, ...] = ()
+    globus: GlobusValues = GlobusValues()
 
 
 def from_settings(settings: Settings) -> SiteValues:
@@ -78,4 +80,5 @@ def from_settings(settings: Settings) -> SiteValues:
         tokens=from_tokens(settings.tokens, settings.keys_directory),
         ban_lists=settings.ban_lists,
         pools=settings.pools,
+        globus=from_globus(settings.globus, settings.globus_directory),
     )

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from gridwarden import trusted
-from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import map_files
 from gridwarden.mapper.policy import Surroundings
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gridwarden.mapper.globus import Mapped
+    from gridwarden.mapper.globus_values import Brought
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.map_files import MapFile
     from gridwarden.mapper.site import SiteValues
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
 READ_LIMIT = 16 * 1024 * 1024
 
 
-def of(site: SiteValues) -> Surroundings:
-    """What this site's rules refer to; map files are read when a rule asks for them, at each decision anew."""
+def of(site: SiteValues, brought: Brought) -> Surroundings:
+    """What this site's rules refer to for whom these Globus identities are linked.
 
-    def globus(name: str, _: Sequence[Identity]) -> str | None:
-        raise ConfigurationError(f"globus {name}: this site has no Globus documents of that name")
+    Map files are read when a rule asks for them, at each decision anew.
+    """
+
+    def globus(name: str, identities: Sequence[Identity]) -> Mapped | None:
+        from gridwarden.mapper.globus_site import ask  # noqa: PLC0415 - only where a rule names such documents
+
+        return ask(name, identities, site.globus, brought)
 
     return Surroundings(read_map_file, globus, site.pools, int(time.time()), site.limited_proxies)
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper.globus import Mapped
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.map_files import read_map
 from gridwarden.mapper.policy import NOWHERE, decide
@@ -195,16 +196,20 @@ def test_globus_documents_are_asked_only_about_identities_that_meet_the_rule():
 
     def account(name, identities):
         asked.append((name, [who.username for who in identities]))
-        return "anna" if name == "second" else None
+        return Mapped("anna", identities[-1], name) if name == "second" else None
 
     rules = [Rule(globus="first"), Rule(globus="second", identity_provider="example.edu"), Rule(dn="*", account="x")]
-    people = [globus("a@evil.org", "evil.org"), globus()]
-    assert decide(people, rules, NOWHERE._replace(globus=account))[:3] == ("account", "anna", 2)
-    assert asked == [("first", ["a@evil.org"]), ("second", ["anna@example.edu"])]
+    people = [globus("a@evil.org", "evil.org"), globus("b@example.edu"), globus()]
+    found = decide(people, rules, NOWHERE._replace(globus=account))
+    assert (found[:3], found.identity.username) == (("account", "anna", 2), "anna@example.edu")
+    assert asked == [
+        ("first", ["a@evil.org", "b@example.edu", "anna@example.edu"]),
+        ("second", ["b@example.edu", "anna@example.edu"]),
+    ]
 
 
 def test_globus_documents_cannot_give_away_an_account_that_a_pool_lends():
-    around = NOWHERE._replace(globus=lambda *_: "cms007", pools=("cms",))
+    around = NOWHERE._replace(globus=lambda _, who: Mapped("cms007", who[0], "endpoint"), pools=("cms",))
     with pytest.raises(ConfigurationError, match="is one that pool 'cms' lends"):
         decide([globus()], [Rule(globus="endpoint")], around)
 
