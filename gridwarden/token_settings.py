@@ -25,8 +25,8 @@ def issuer_url(text: str) -> str:
     return text
 
 
-def audience(text: str) -> str:
-    """Return ``text``, which must be something that an audience can be."""
+def word(text: str) -> str:
+    """Return ``text``, which must be one word, as audiences and VOs are."""
     if not WORD.fullmatch(text):
         raise ValueError("must be printable ASCII without blanks")
     return text
@@ -39,15 +39,20 @@ def trust_domain(text: str) -> str:
     return text
 
 
+IssuerUrl = Annotated[str, AfterValidator(issuer_url)]
+Word = Annotated[str, AfterValidator(word)]
+TrustDomain = Annotated[str, AfterValidator(trust_domain)]
+
+
 class TokenIssuer(Section):
     """One issuer of SciTokens or WLCG tokens."""
 
-    issuer: Annotated[str, AfterValidator(issuer_url)] = Field(
+    issuer: IssuerUrl = Field(
         description="Its URL, as `iss` in its tokens is written, the last `/` included or not.",
         examples=["https://cms-auth.example.org/"],
     )
     kind: Kind = Field("wlcg", description="Profile of its tokens: `wlcg` (groups in `wlcg.groups`) or `scitokens`.")
-    vo: Annotated[str, AfterValidator(audience)] | None = Field(
+    vo: Word | None = Field(
         None,
         description="VO of its people, for rules and reports; their groups alone do not prove one.",
         examples=["cms"],
@@ -61,7 +66,7 @@ class TokenIssuer(Section):
         "`gridwarden token refresh` fetched from the issuer.",
         examples=["/etc/gridwarden/cms.jwks"],
     )
-    audiences: tuple[Annotated[str, AfterValidator(audience)], ...] = Field(
+    audiences: tuple[Word, ...] = Field(
         description="Audiences of this site; a token must be for one of them.",
         examples=[["https://ce.example.org:9619"]],
     )
@@ -80,16 +85,14 @@ class TokenIssuer(Section):
 class IdtokenPool(Section):
     """One HTCondor pool whose IDTOKENS are believed."""
 
-    trust_domain: Annotated[str, AfterValidator(trust_domain)] = Field(
+    trust_domain: TrustDomain = Field(
         description="TRUST_DOMAIN of the pool, as `iss` in its tokens is written.", examples=["pool.example.org"]
     )
     keys: AbsolutePath = Field(
         Path("/etc/condor/passwords.d"),
         description="Directory of the pool's signing keys, each file named after its key (`SEC_PASSWORD_DIRECTORY`).",
     )
-    vo: Annotated[str, AfterValidator(audience)] | None = Field(
-        None, description="VO of its people, for rules and reports.", examples=["cms"]
-    )
+    vo: Word | None = Field(None, description="VO of its people, for rules and reports.", examples=["cms"])
     endless: bool = Field(
         default=False, description="Whether tokens without `exp`, which `condor_token_create` makes, are accepted."
     )

@@ -1,12 +1,13 @@
-"""Put the programs that Slurm calls where it finds them, with interpreter and package by absolute path.
+"""Put the programs that batch systems call where they find them, with interpreter and package by absolute path.
 
-slurmd runs them as root for every job, so everything that they load must be root's alone: the interpreter,
+They run as root, Slurm's for every job, so everything that they load must be root's alone: the interpreter,
 and each directory down to the installed package.  They start with ``-ISB``: without user site, environment
 or ``site`` module, and without writing byte code; what a wheel's installer compiled is used.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,32 @@ from gridwarden.hooks.slurm.node import main
 # Not sys.exit: every record is on disk, and taking the interpreter apart would cost a tenth of the time.
 os._exit(main({context!r}))
 """
+# HTCondor's, ARC's: there 1 lets somebody else map who was refused, and Python ends so when it cannot even begin.
+PLUGIN = """\
+#!{interpreter} -ISB
+# Written by `gridwarden hooks install`; the next one overwrites it.
+import os, sys
+
+sys.path += {libraries!r}
+code = 70
+try:
+    from gridwarden.hooks.htcondor.plugin import main
+
+    code = main(sys.argv[1:])
+except BaseException as error:
+    os.write(2, f"gridwarden: {{error!r}}\\n".encode("ascii", "backslashreplace"))
+finally:
+    os._exit(code)
+"""
+# sudo itself ends with 1 when it may not do what it is asked to.
+CONDOR_PLUGIN = """\
+#!/bin/sh
+# Written by `gridwarden hooks install`; the next one overwrites it.
+/usr/bin/sudo -n '{directory}/token-map' --declined 100
+code=$?
+case $code in 1) exit 77 ;; 100) exit 1 ;; *) exit $code ;; esac
+"""
+PLUGIN_LIBRARIES = ("gridwarden", "cryptography", "pydantic", "yaml")
 SLURM_CONF = """\
 Prolog={directory}/slurm-prolog
 Epilog={directory}/slurm-epilog
@@ -47,7 +74,7 @@ class HookFile(NamedTuple):
 
 
 def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
-    """The files to write: prolog and epilog, and the job_submit plugin.
+    """The files to write: prolog and epilog, the mapping plugins, and the job_submit plugin.
 
     Raises ConfigurationError when what they would run could be changed by others than root.
     """
@@ -56,7 +83,15 @@ def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
     if len(f"#!{interpreter} -ISB") > LONGEST_SHEBANG:
         raise ConfigurationError(f"{interpreter}: the path is too long for the first line of a program")
     os.close(trusted.open_file(interpreter))
-    for part in ("gridwarden", "gridwarden/hooks", "gridwarden/hooks/slurm", "gridwarden/batch", "gridwarden/prune"):
+    for part in (
+        "gridwarden",
+        "gridwarden/hooks",
+        "gridwarden/hooks/slurm",
+        "gridwarden/hooks/htcondor",
+        "gridwarden/mapper",
+        "gridwarden/batch",
+        "gridwarden/prune",
+    ):
         os.close(trusted.open_directory(os.path.realpath(f"{library}/{part}")))
     files = [
         HookFile(
@@ -66,8 +101,23 @@ def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
         )
         for context in ("prolog", "epilog")
     ]
-    plugin = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua")).decode()
-    return [*files, HookFile(slurm_directory / "job_submit.lua", plugin, 0o644)]
+    job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua")).decode()
+    return [
+        *files,
+        HookFile(directory / "token-map", PLUGIN.format(interpreter=interpreter, libraries=libraries()), 0o755),
+        HookFile(directory / "condor-token-map", CONDOR_PLUGIN.format(directory=directory), 0o755),
+        HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
+    ]
+
+
+def libraries() -> list[str]:
+    """The directories that the mapping plugin needs; raises ConfigurationError for one that others could change."""
+    found = []
+    for name in PLUGIN_LIBRARIES:
+        package = importlib.import_module(name)
+        found.append(os.path.dirname(os.path.realpath(package.__path__[0])))
+        os.close(trusted.open_directory(os.path.realpath(package.__path__[0])))
+    return list(dict.fromkeys(found))
 
 
 def write(files: list[HookFile]) -> None:

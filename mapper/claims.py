@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from gridwarden.mapper.site import SiteValues
 
 
-def from_claims(claims: Mapping[str, Any], site: SiteValues, now: int | None = None) -> Identity:
+def from_claims(
+    claims: Mapping[str, Any], site: SiteValues, now: int | None = None, *, endless: bool = False
+) -> Identity:
     """The identity that a token's claims (its payload as JSON gives it) make, whose signature the caller has checked.
 
     All but the signature is judged as ``token.verify_token`` does: the issuer must be one of the site's.  ``now`` is
-    in seconds since the epoch.  Raises Refused.
+    in seconds since the epoch; ``endless``: the caller keeps the times to itself.  Raises Refused.
     """
     named = claims.get("iss")
     issuer = next((one for one in site.tokens.issuers if one.issuer == named), None)
@@ -43,7 +45,7 @@ def from_claims(claims: Mapping[str, Any], site: SiteValues, now: int | None = N
         now=int(time.time()) if now is None else now,
         skew=site.tokens.skew,
         reference=f"sha256={sha256(repr(sorted(claims.items(), key=str)).encode()).hexdigest()}",
-        endless=bool(pool and pool.endless),
+        endless=endless or bool(pool and pool.endless),
     )
     values: dict[str, list[str]] = {}
     for name, value in pairs:

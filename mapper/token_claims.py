@@ -30,12 +30,12 @@ def flat(
     """The pairs of which ``identity.token_from_answer`` makes an identity.
 
     ``kind`` is ``wlcg``, ``scitokens`` or ``idtokens``; ``now`` and ``skew`` are in seconds; ``reference`` names a
-    token that has no ``jti``; ``endless`` lets an IDTOKEN have no ``exp``.  Raises Refused (credential-malformed,
+    token that has no ``jti``; ``endless`` lets it have no ``exp``.  Raises Refused (credential-malformed,
     -expired, -audience).
     """
     issuer, sub = _text(claims, "iss"), _text(claims, "sub")
     _require_kind(claims, kind)
-    end = _times(claims, now, skew, endless=endless and kind == IDTOKENS)
+    end = _times(claims, now, skew, endless=endless)
     for_whom = _texts(claims, "aud")
     if kind != IDTOKENS and not set(for_whom) & set(audiences):
         said = ", ".join(for_whom[:5]) or "nobody"
