@@ -25,6 +25,7 @@ COMMANDS = {
     "hooks": "gridwarden.hooks.commands:hooks_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",
+    "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "pool": "gridwarden.mapper.pool_commands:pool_group",
     "report": "gridwarden.accounting.commands:report_command",
     "submit": "gridwarden.hooks.commands:submit_group",

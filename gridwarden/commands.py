@@ -27,7 +27,8 @@ def config_group() -> None:
 def check_command(path: Path) -> None:
     """Read site.yaml and site.d; list every fault with its file, line and key.
 
-    Exit code 78 when there is a fault.
+    Lists the faults of the Globus mapping files that it names too, and where their answer here is another than
+    Globus's own. Exit code 78 when there is a fault.
 
     \b
     Examples:

@@ -11,6 +11,7 @@ from gridwarden.errors import BadQuestion, Refused
 from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
+    from gridwarden.mapper.globus_values import Brought
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.mapping import Presented
     from gridwarden.mapper.site import SiteValues
@@ -32,6 +33,12 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
     type=click.File("rb"),
     help="Ask about somebody who is not there: a JSON object of a token's claims; - for standard input.",
 )
+@click.option(
+    "--globus",
+    type=click.File("rb"),
+    help="JSON file with one person's linked Globus identities, from root or a user of `globus.callers` who has asked "
+    "Globus; - for standard input.",
+)
 @click.option("--dn", metavar="DN", help="Ask about somebody who is not there, by a certificate's subject.")
 @click.option("--fqan", "fqans", multiple=True, metavar="FQAN", help="A VOMS attribute of whom --dn names; repeatable.")
 @click.option("--explain", is_flag=True, help="Say each step of the decision, rule by rule, on standard error.")
@@ -49,6 +56,7 @@ def map_command(
     proxy: Path | None,
     token: Path | None,
     claims: BinaryIO | None,
+    globus: BinaryIO | None,
     dn: str | None,
     fqans: tuple[str, ...],
     explain: bool,
@@ -70,18 +78,23 @@ def map_command(
       gridwarden map --proxy proxy.pem --slot 2
       gridwarden map --token token.jwt --proxy pilot.pem
       gridwarden map --claims claims.json --explain
+      gridwarden map --globus identities.json
       gridwarden map --dn '/DC=org/DC=example/CN=Anna' --fqan /cms/Role=production --fqan /cms --explain
     """
     from gridwarden.mapper.mapping import Presented
 
     site = site_values(path)
     absent = somebody(dn, fqans, claims, site)
-    if bool(absent) is bool(proxy or token):
+    if bool(absent) is bool(proxy or token or globus):
         raise BadQuestion(
-            "give either --proxy or --token, or --dn or --claims for somebody who is not there", "gridwarden map --help"
+            "give --proxy, --token or --globus, or --dn or --claims for somebody who is not there",
+            "gridwarden map --help",
         )
     presented = Presented(proxy, token, absent)
     steps: list[str] = []
+    presented = Presented(proxy, token, absent)
+    if globus:
+        presented = presented._replace(globus=brought_set(globus, site, believed=only_told))
     only_told = dry_run or bool(absent)
     row: dict[str, object] = {}
     try:
@@ -121,6 +134,17 @@ def somebody(dn: str | None, fqans: tuple[str, ...], claims: BinaryIO | None, si
             raise BadQuestion("--claims: not a JSON object", "gridwarden map --help")
         found.append(claimed.from_claims(values, site))
     return tuple(found)
+
+def brought_set(globus: BinaryIO, site: SiteValues, *, believed: bool) -> Brought:
+    """The Globus identity set of a file; raises Refused when it is none, or its bringer is not to be ``believed``."""
+    from gridwarden.mapper import globus_people
+    from gridwarden.mapper.globus_commands import refuse_untrusted
+    from gridwarden.mapper.globus_values import Brought
+
+    if not believed:
+        refuse_untrusted(site.globus)
+    return Brought(globus_people.parse(globus.read(globus_people.LONGEST_SET + 1)))
+
 
 
 def answer(

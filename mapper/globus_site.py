@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from gridwarden import reasons
-from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import globus, globus_external
 from gridwarden.mapper.globus_external import Asking
 from gridwarden.mapper.globus_followed import Followed
@@ -40,13 +39,3 @@ def ask(name: str, identities: Sequence[Identity], values: GlobusValues, brought
 def followed(name: str, files: tuple[Path, ...], kept: Path) -> Followed:
     """The set as this process follows it, for as long as it lives."""
     return Followed(name, files, kept)
-
-
-def refuse_untrusted(caller: str | None, values: GlobusValues) -> None:
-    """Refuse an identity set that ``caller``, who ran sudo, brings, unless the site believes them."""
-    if caller is not None and caller not in values.callers:
-        raise Refused(
-            reasons.CREDENTIAL_UNTRUSTED,
-            f"{caller} brings a Globus identity set, which proves nothing",
-            "globus.callers in site.yaml says who else than root is believed",
-        )

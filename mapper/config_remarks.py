@@ -1,0 +1,33 @@
+"""What ``gridwarden config check`` says of the files that site.yaml names and the mapper reads."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gridwarden import trusted
+from gridwarden.errors import ConfigurationError
+from gridwarden.mapper import globus_remarks
+from gridwarden.mapper.globus_followed import READ_LIMIT
+
+if TYPE_CHECKING:
+    from gridwarden.settings import Settings
+
+
+def remarks(settings: Settings) -> list[str]:
+    """A sentence for each thing to know; raises ConfigurationError with every fault of the files that are here."""
+    said: list[str] = []
+    faults: list[str] = []
+    hint = ""
+    for path in (path for one in settings.globus.sets for path in one.files):
+        if not os.path.lexists(path):
+            said.append(f"{path}: is not here")
+            continue
+        try:
+            said += globus_remarks.remarks(trusted.read_file(path, READ_LIMIT), str(path))
+        except ConfigurationError as error:
+            faults += error.faults
+            hint = error.hint or hint
+    if faults:
+        raise ConfigurationError(faults, hint)
+    return said
