@@ -31,7 +31,7 @@ class Process:
     """
 
     __slots__ = (
-        "command", "cpu", "effective_uid", "parent", "pid", "real_uid", "session", "start", "state", "threads",
+        "command", "cpu", "effective_uid", "parent", "pid", "real_uid", "saved_uid", "session", "start", "state", "threads",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one argument a field
@@ -47,6 +47,7 @@ class Process:
         command: str,
         real_uid: int,
         effective_uid: int,
+        saved_uid: int,
     ) -> None:
         self.pid = pid
         self.parent = parent
@@ -58,6 +59,7 @@ class Process:
         self.command = command
         self.real_uid = real_uid
         self.effective_uid = effective_uid
+        self.saved_uid = saved_uid
 
     def started(self) -> int:
         """The start time in microseconds since the epoch, to a clock tick."""
@@ -99,8 +101,8 @@ def parse(stat: bytes, status: bytes) -> Process | None:
     """The process that these two files describe; None when they were cut short by its end."""
     opening, closing = stat.find(b"("), stat.rfind(b")")
     fields = stat[closing + 2 :].split(None, 20)
-    uids = status.partition(b"\nUid:")[2].split(maxsplit=2)
-    if opening == -1 or len(fields) < 20 or len(uids) < 2:
+    uids = status.partition(b"\nUid:")[2].split(maxsplit=3)
+    if opening == -1 or len(fields) < 20 or len(uids) < 3:
         return None
     return Process(
         pid=int(stat[:opening]),
@@ -113,6 +115,7 @@ def parse(stat: bytes, status: bytes) -> Process | None:
         command=stat[opening + 1 : closing].decode("utf-8", "surrogateescape"),
         real_uid=int(uids[0]),
         effective_uid=int(uids[1]),
+        saved_uid=int(uids[2]),
     )
 
 
@@ -143,12 +146,12 @@ def executable_below(descriptor: int) -> str:
         return ""
 
 
-def by_owner() -> dict[tuple[int, int], list[int]]:
-    """The pids of all processes by (real uid, effective uid), from one pass over /proc.
+def by_owner() -> dict[tuple[int, int, int], list[int]]:
+    """The pids of all processes by (real uid, effective uid, saved uid), from one pass over /proc.
 
     Those that fork and exit meanwhile may be missed.  Raises Unavailable when /proc does not show everyone.
     """
-    found: dict[tuple[bytes, bytes], list[int]] = {}
+    found: dict[tuple[bytes, bytes, bytes], list[int]] = {}
     for name in _listing():
         try:
             descriptor = os.open(f"/proc/{name}/status", os.O_RDONLY | os.O_CLOEXEC)
@@ -160,9 +163,9 @@ def by_owner() -> dict[tuple[int, int], list[int]]:
             continue
         finally:
             os.close(descriptor)
-        uids = status.partition(b"\nUid:\t")[2].split(b"\t", 2)
-        found.setdefault((uids[0], uids[1]), []).append(int(name))
-    return {(int(real), int(effective)): pids for (real, effective), pids in found.items()}
+        uids = status.partition(b"\nUid:\t")[2].split(b"\t", 3)
+        found.setdefault((uids[0], uids[1], uids[2]), []).append(int(name))
+    return {(int(real), int(effective), int(saved)): pids for (real, effective, saved), pids in found.items()}
 
 
 def everyone() -> list[Process]:
@@ -171,10 +174,12 @@ def everyone() -> list[Process]:
 
 
 def owned_by(uid: int) -> list[Process]:
-    """The processes whose real or effective uid is ``uid``, those left out that have ended."""
+    """The processes whose real, effective or saved uid is ``uid``, those left out that have ended."""
     found = _read_all(pid for uids, pids in by_owner().items() if uid in uids for pid in pids)
     return [
-        process for process in found if uid in (process.real_uid, process.effective_uid) and not process.has_ended()
+        process
+        for process in found
+        if uid in (process.real_uid, process.effective_uid, process.saved_uid) and not process.has_ended()
     ]
 
 

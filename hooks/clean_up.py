@@ -10,6 +10,7 @@ import time
 
 from gridwarden.prune import clear as clearing
 from gridwarden.prune import files, holds, reasons
+from gridwarden.prune.lent import Lent, LentTo
 from gridwarden.prune.recording import Owner, Recorder
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -27,8 +28,9 @@ def clear(job: Job, site: Site, lease: str) -> None:
     EvidenceError, ConfigurationError.
     """
     gid = pwd.getpwnam(job.account).pw_gid
-    owner = Owner(job.account, job.uid, gid, job.cluster, job.node, batch=job.batch, job=job.job).look_up(site)
-    owner.lease = lease
+    lent = LentTo(Lent(), job.account, job.uid)
+    owner = Owner(job.account, job.uid, gid, job.cluster, job.node, batch=job.batch, job=job.job, lent=lent)
+    owner.look_up(site).lease = lease
     recorder = Recorder(site, owner)
     hold = holds.why_held(site, job.account)
     clearing.everything(owner, recorder, reasons.NO_JOB, hold=hold, seconds=KILL_SECONDS)

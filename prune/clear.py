@@ -22,10 +22,10 @@ def everything(
 ) -> Outcome:
     """Kill or freeze all that runs as an account of which nothing here is protected."""
     if hold:
-        outcome = kill.freeze_account(owner.uid, owner.gid, seconds)
+        outcome = kill.freeze_account(owner.uids, owner.gid, seconds)
         recorder.frozen(outcome, why, hold)
     else:
-        outcome = kill.empty_account(owner.uid, owner.gid, seconds, term_seconds)
+        outcome = kill.empty_account(owner.uids, owner.gid, seconds, term_seconds)
         recorder.killed(outcome, why)
     return outcome
 
@@ -44,10 +44,10 @@ def beside_a_job(
     from gridwarden.prune import strays  # noqa: PLC0415 - an epilog has no use for it
 
     if hold:
-        outcome = strays.freeze_strays(owner.uid, owner.gid, judge_again, seconds)
+        outcome = strays.freeze_strays(owner.uids, owner.gid, judge_again, seconds)
         recorder.frozen(outcome, why, hold)
     else:
-        outcome = strays.kill_strays(owner.uid, owner.gid, judge_again, seconds, term_seconds)
+        outcome = strays.kill_strays(owner.uids, owner.gid, judge_again, seconds, term_seconds)
         recorder.killed(outcome, why)
     return outcome
 

@@ -10,11 +10,10 @@ import os
 import time
 
 from gridwarden import proc
-from gridwarden.prune.signals import acts_as
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from gridwarden.prune.judge import Verdict
 
@@ -43,8 +42,8 @@ def groups_of(strays: Iterable[proc.Process]) -> list[str]:
     return [path for path in found if os.path.exists(f"{path}/cgroup.kill")]
 
 
-def kill_cgroup(path: str, uid: int, judge_again: JudgeAgain) -> list[proc.Process]:
-    """Kill all in the control group ``path`` and below it if they are strays of ``uid``: those that were killed.
+def kill_cgroup(path: str, uids: Container[int], judge_again: JudgeAgain) -> list[proc.Process]:
+    """Kill all in the control group ``path`` and below it if they are strays of ``uids``: those that were killed.
 
     Nobody was when something else is in there, or it cannot be frozen.
     """
@@ -55,7 +54,7 @@ def kill_cgroup(path: str, uid: int, judge_again: JudgeAgain) -> list[proc.Proce
         return []  # gone
     try:
         members = _members(group)
-        if members & protected or not _are_of(uid, members):
+        if members & protected or not _are_of(uids, members):
             return []
         _write(group, "cgroup.freeze", b"1")
         try:
@@ -82,10 +81,10 @@ def _kill_frozen(group: int, judge_again: JudgeAgain) -> list[proc.Process]:
     return [strays[pid] for pid in members]
 
 
-def _are_of(uid: int, pids: set[int]) -> bool:
+def _are_of(uids: Container[int], pids: set[int]) -> bool:
     """Whether all of these that are still there are the account's: a group with others is not even frozen."""
     processes = [process for process in map(proc.read, pids) if process]
-    return 0 not in pids and all(acts_as(uid, process) for process in processes)
+    return 0 not in pids and all(process.real_uid in uids for process in processes)
 
 
 def _members(group: int) -> set[int]:

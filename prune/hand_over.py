@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from gridwarden.prune import home, ipc, kill, remove, spools
 from gridwarden.prune.files import POSIX_IPC
+from gridwarden.prune.lent import Lent, LentTo
+from gridwarden.prune.signals import Uids
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def empty(account: str, uid: int, gid: int, scratch: list[str], home_directory: 
 
 
 def _empty_once(done: Emptied, account: str, uid: int, gid: int, scratch: list[str]) -> None:
-    processes = kill.empty_account(uid, gid, KILL_SECONDS)
+    processes = kill.empty_account(Uids(uid, LentTo(Lent(), account, uid)), gid, KILL_SECONDS)
     done.killed += processes.killed.values()
     done.command_lines |= processes.command_lines
     done.left += processes.left

@@ -95,11 +95,11 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
     verdicts = []
     for pid, one in snapshot.seen.items():
         process = one.process
-        uid = acts_as(process.real_uid, process.effective_uid, snapshot.accounts)
+        uid = acts_as(process.real_uid, process.effective_uid, process.saved_uid, snapshot.accounts)
         if not uid or process.has_ended():
             continue
         account, owner, job = snapshot.accounts[uid], rules.lenders.get(uid, uid), ""
-        if process.real_uid != uid or (uid in rules.lenders and not one.apart):  # a lent uid is taken in a namespace
+        if process.real_uid != uid:
             reason = reasons.OUTSIDER
         elif pid in of_jobs:
             reason, job = of_jobs[pid]
@@ -117,11 +117,16 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
 
 
 def may_be_emptied(uid: int, verdicts: list[Verdict], answers: list[Answer]) -> bool:
-    """Whether nothing that acts as ``uid`` is protected and no job can be its own: all of it may be killed."""
+    """Whether nothing that is or acts as the account ``uid`` is protected, and no job can be its own.
+
+    All of the account may be killed then.  Who has kept its uid as a saved uid can act as it at any moment.
+    """
     protected = any(
-        uid in (verdict.process.real_uid, verdict.process.effective_uid) for verdict in verdicts if not verdict.stray
+        uid in (verdict.owner, verdict.process.real_uid, verdict.process.effective_uid, verdict.process.saved_uid)
+        for verdict in verdicts
+        if not verdict.stray
     )
-    owners = {uid, None, *(verdict.owner for verdict in verdicts if verdict.process.real_uid == uid)}
+    owners = {uid, None}
     jobs = any(
         owner in owners for answer in answers for owner in (*answer.doubted, *(job.owner for job in answer.jobs))
     )

@@ -46,7 +46,7 @@ def clear_leavings(machine: Machine, sight: Sight, report: Report) -> None:
             number = sum(map(len, places.values()))
             report.left(account, [(f"{number} files of uid {uid}", "not reached in time")])
         elif may_be_emptied(uid, sight.verdicts, sight.answers):
-            _clear(machine, owner_of(machine.site, account, uid), places, report)
+            _clear(machine, owner_of(machine, account, uid), places, report)
 
 
 def _clear(machine: Machine, owner: Owner, places: Places, report: Report) -> None:

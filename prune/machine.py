@@ -12,6 +12,7 @@ from gridwarden.batch import NO_BATCH_SYSTEM, registered
 from gridwarden.errors import ConfigurationError
 from gridwarden.prune import rules, snapshot
 from gridwarden.prune.judge import judge
+from gridwarden.prune.lent import LentTo
 from gridwarden.prune.recording import Owner
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 BATCH_SYSTEMS = ("slurm", "htcondor", "pbs", "torque")
 START_UNDER_LOCK = frozenset(["slurm"])  # whose prolog takes the account's lock; others start a job at any moment
 ASK_SECONDS = 10.0  # for one answer of one batch system
+GENTLE_LOOKS = 3  # that may have missed somebody, before all others are halted for one
 NO_GROUP = 65534  # of a user without a passwd entry
 
 
@@ -56,6 +58,22 @@ class Machine:
     def look(self) -> Sight:
         """Raises Unavailable when /proc does not show everyone, ConfigurationError."""
         return self.judge(self.read(), self.ask())
+
+    def look_closely(self) -> Sight:
+        """A look that has missed nobody who forks and ends meanwhile, if that is to be had; raises as ``look``.
+
+        Where processes are born all the time, everybody else is halted for the moment of reading.
+        """
+        for _ in range(GENTLE_LOOKS):
+            seen = self.read()
+            if seen.is_whole:
+                break
+        else:
+            from gridwarden.prune.halt import Halt  # noqa: PLC0415 - most looks need none
+
+            with Halt():
+                seen = self.read()
+        return self.judge(seen, self.ask())
 
     def read(self) -> Snapshot:
         """The processes of this moment; raises Unavailable when /proc does not show everyone."""
@@ -100,14 +118,15 @@ class Sight:
         return [(accounts[uid], batch, why) for uid, batch, why in told if uid in accounts]
 
     def strays_of(self, uid: int) -> list[Verdict]:
-        """The strays whose real uid is ``uid``."""
-        return [verdict for verdict in self.verdicts if verdict.stray and verdict.process.real_uid == uid]
+        """The strays of the account whose own uid is ``uid``."""
+        return [verdict for verdict in self.verdicts if verdict.stray and verdict.owner == uid]
 
 
-def owner_of(site: Site, account: str, uid: int, lender: int = 0) -> Owner:
-    """Who holds an account, as far as this machine's own files say; ``lender`` as for ``Owner.look_up``."""
+def owner_of(machine: Machine, account: str, uid: int) -> Owner:
+    """Whose the account is, as far as this machine's own files say."""
     try:
         gid = pwd.getpwuid(uid).pw_gid
     except KeyError:
         gid = NO_GROUP
-    return Owner(account, uid, gid, site["cluster"][0]).look_up(site, lender)
+    lent = LentTo(machine.rules.lent, account, uid)
+    return Owner(account, uid, gid, machine.site["cluster"][0], lent=lent).look_up(machine.site)

@@ -7,10 +7,12 @@ import os
 from gridwarden import holders, ledger, syslog_line
 from gridwarden.errors import Refused
 from gridwarden.prune import trace
-from gridwarden.prune.signals import SIGKILL, STOPPED
+from gridwarden.prune.signals import STOPPED, Uids
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from gridwarden.proc import Process
     from gridwarden.prune.files import Left
     from gridwarden.prune.outcome import Outcome
@@ -27,15 +29,26 @@ class Owner:
 
     ``lease`` and ``subject`` are "" where nothing here says who holds the account; ``since`` is when they got it,
     in microseconds since the epoch, or 0.  ``batch`` and ``job`` name the job at whose end this is done, or "".
+    ``uids`` are the account's own, ``uid``, and those that it is lent.
     """
 
-    __slots__ = ("account", "batch", "cluster", "gid", "job", "lease", "node", "since", "subject", "uid")
+    __slots__ = ("account", "batch", "cluster", "gid", "job", "lease", "node", "since", "subject", "uid", "uids")
 
     def __init__(
-        self, account: str, uid: int, gid: int, cluster: str, node: str = "", *, batch: str = "", job: str = ""
+        self,
+        account: str,
+        uid: int,
+        gid: int,
+        cluster: str,
+        node: str = "",
+        *,
+        batch: str = "",
+        job: str = "",
+        lent: Container[int] = (),
     ) -> None:
         self.account = account
         self.uid = uid
+        self.uids = Uids(uid, lent)
         self.gid = gid
         self.cluster = cluster
         self.node = node or os.uname().nodename
@@ -45,16 +58,13 @@ class Owner:
         self.subject = ""
         self.since = 0
 
-    def look_up(self, site: Site, lender: int = 0) -> Owner:
-        """Fill in who holds the account, where this machine's own files say so; the same object.
-
-        ``lender`` is the account's own uid where ``uid`` is one that it was lent.
-        """
+    def look_up(self, site: Site) -> Owner:
+        """Fill in who holds the account, where this machine's own files say so; the same object."""
         try:
             holder = holders.read(site["holders"][0], self.account)
         except Refused:
             return self
-        if holder.uid == (lender or self.uid):
+        if holder.uid == self.uid:
             self.lease, self.subject, self.since = holder.lease, holder.subject, holder.since
         return self
 
@@ -77,14 +87,15 @@ class Recorder:
     def killed(self, outcome: Outcome, why: str) -> None:
         """Processes were killed, for one of ``prune.reasons``; what is left of them is recorded as well."""
         facts = self._processes([*outcome.killed.values()], outcome, why)
+        signals = [outcome.signals[name] for name in outcome.killed]
         at = None
         try:
-            at = self._write(
-                "kill", [{**fact, "signal": SIGKILL, **self._job()} for fact in facts], len(outcome.killed)
-            )
+            kills = [{**fact, "signal": one, **self._job()} for fact, one in zip(facts, signals, strict=False)]
+            at = self._write("kill", kills, len(outcome.killed))
         finally:  # where the ledger fails, syslog is all that says so
             for fact in facts:
                 self._log("kill", "killed", at, fact)
+        self._unseen(outcome, "killed")
         self.left(outcome.left)
 
     def frozen(self, outcome: Outcome, why: str, hold: str) -> None:
@@ -94,6 +105,7 @@ class Recorder:
         at = self._write("frozen", [{**fact, "hold": hold} for fact in facts], len(newly))
         for fact in facts:
             self._log("kill", "frozen", at, {**fact, "hold": hold})
+        self._unseen(outcome, "stopped")
         self.left(outcome.left)
 
     def removed(self, paths: list[str]) -> None:
@@ -120,6 +132,13 @@ class Recorder:
         at = self._append([("gap", _gap(f"{what} {whose}", why)) for what, why in gaps])
         for what, why in gaps:
             self._log("clean-up", "left", at, {"detail": f"{what}: {why}"})
+
+    def _unseen(self, outcome: Outcome, done: str) -> None:
+        """That there may have been more is a gap among these records."""
+        if outcome.unseen:
+            what = f"processes of account {self._owner.account} that no look saw"
+            at = self._append([("gap", _gap(what, f"they were {done} with all others of it, at once"))])
+            self._log("kill", done, at, {"detail": what})
 
     def _processes(self, processes: list[Process], outcome: Outcome, why: str) -> Facts:
         """The facts about as many of them as are recorded one by one."""

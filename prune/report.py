@@ -30,6 +30,7 @@ ACTIONS = (
     UNKNOWN,
 )  # fmt: skip
 MOST_ROWS = 1000  # of one action; more are only counted
+UNSEEN = "they start and end too fast to be looked at, and got the signal with all others of the account"
 
 DONE, SOMETHING_LEFT, CANNOT_TELL = 0, 1, 75  # exit codes, as in docs/exit-codes.md
 NAGIOS = {DONE: "OK", SOMETHING_LEFT: "WARNING", 2: "CRITICAL", 3: "UNKNOWN"}
@@ -82,6 +83,9 @@ class Report:
             row = {**_facts(process, arguments), "lease": owner.lease, "subject": owner.subject}
             detail = hold or reasons.SENTENCES[why]
             self.add(action, owner.account, _shown(process), **row, reason=why, job=job, detail=detail)
+        if outcome.unseen:
+            what = f"processes of uid {owner.uid} that no look saw"
+            self.add(FROZEN if hold else KILLED, owner.account, what, reason=why, job=job, detail=UNSEEN)
         if left:
             self.left(owner.account, outcome.left)
 

@@ -6,8 +6,7 @@ import os
 import pwd
 
 from gridwarden import pools
-
-SUBORDINATE = "/etc/subuid"
+from gridwarden.prune import lent
 
 Site = dict[str, list[str]]
 
@@ -17,13 +16,13 @@ class Rules:
 
     ``pools`` are prefixes, ``uids`` ranges with both ends; ``files`` the (device, inode) of exempt commands and
     ``helpers`` of submit helpers; ``cgroups`` exempt control groups; ``daemons`` the paths of the batch
-    systems' programs that start jobs; ``subordinate`` the file that lends accounts more uids, and ``lenders``
-    the uids of the accounts by those of their lent ones that ``whose`` has met.
+    systems' programs that start jobs; ``lent`` the uids that accounts are lent, and ``lenders`` the uids of the
+    accounts by those of their lent ones that ``whose`` has met.
     """
 
     __slots__ = (
-        "_lent", "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "pools", "spare_logins",
-        "subordinate", "uids", "users",
+        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "lent", "pools", "spare_logins",
+        "uids", "users",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one argument a setting
@@ -38,7 +37,7 @@ class Rules:
         daemons: frozenset[str] = frozenset(),
         cgroup_protects: bool = True,
         spare_logins: bool = False,
-        subordinate: str = SUBORDINATE,
+        subordinate: str = lent.PATH,
     ) -> None:
         self.pools = pools
         self.uids = uids
@@ -49,9 +48,8 @@ class Rules:
         self.daemons = daemons
         self.cgroup_protects = cgroup_protects
         self.spare_logins = spare_logins
-        self.subordinate = subordinate
+        self.lent = lent.Lent(subordinate)
         self.lenders: dict[int, int] = {}
-        self._lent: list[tuple[str, int, int]] | None = None
 
     def account_of(self, uid: int) -> str:
         """The account of ``uid`` if it is to be judged, else "": root, the system's and people's."""
@@ -66,23 +64,13 @@ class Rules:
         return (name or str(uid)) if any(first <= uid <= last for first, last in self.uids) else ""
 
     def whose(self, uid: int) -> str:
-        """The account whose processes those of ``uid`` are, "" if they are not to be judged.
-
-        With newuidmap(1) an account's process takes any uid that subuid(5) lends the account, and would
-        otherwise be nobody's.
-        """
+        """The account whose processes those of ``uid`` are, its own or lent to it; "" if they are not to be judged."""
         account = self.account_of(uid)
-        if account or not pools.is_ordinary(uid):
-            return account
-        if not _is_nobodys(uid):
-            return ""
-        if self._lent is None:  # only now: hardly any node has such a process, and the file can be long
-            self._lent = _read_lent(self.subordinate)
-        for name, first, count in self._lent:
-            if first <= uid < first + count and (lender := _uid_of(name)) and (account := self.account_of(lender)):
-                self.lenders[uid] = lender
-                return account
-        return ""
+        if not account and (name := self.lent.to(uid)) and (owner := _uid_of(name)):
+            account = self.account_of(owner)
+            if account:
+                self.lenders[uid] = owner
+        return account
 
 
 def read(site: Site) -> Rules:
@@ -115,24 +103,6 @@ def _files(paths: list[str]) -> frozenset[tuple[int, int]]:
             continue
         found.add((status.st_dev, status.st_ino))
     return frozenset(found)
-
-
-def _read_lent(path: str) -> list[tuple[str, int, int]]:
-    """Account, first uid and count of each line of subuid(5); a line of another form lends nothing."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.split(":") for line in file.read().splitlines()]
-    except OSError:
-        return []
-    return [(line[0], int(line[1]), int(line[2])) for line in lines if len(line) == 3 and "".join(line[1:]).isdecimal()]
-
-
-def _is_nobodys(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return True
-    return False
 
 
 def _uid_of(name: str) -> int:

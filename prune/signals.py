@@ -8,6 +8,7 @@ from gridwarden import proc
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Container
     from signal import pidfd_send_signal
 
     Key = tuple[int, int]
@@ -18,6 +19,23 @@ SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
 STOPPED = "TtZ"  # Z: its first thread has ended, which shows in place of what the others do
 HANGING = "D"
 PRIORITY = 2  # of the lowest that real time has; kernel threads that matter are far above
+
+
+class Uids:
+    """The uids of an account (``in``): its ``own``, and those that it is ``lent`` (``prune.lent``).
+
+    Whose a process is, its real uid says.  Who only borrows the account's, by a set-uid program of the account or as
+    a daemon of root that acts for it at the moment, is somebody else.
+    """
+
+    __slots__ = ("lent", "own")
+
+    def __init__(self, own: int, lent: Container[int] = ()) -> None:
+        self.own = own
+        self.lent = lent
+
+    def __contains__(self, uid: object) -> bool:
+        return uid == self.own or uid in self.lent
 
 
 class Urgent:
@@ -33,21 +51,23 @@ class Urgent:
         try:
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
         except OSError:  # a control group of version 1 without real time of its own (cpu.rt_runtime_us)
-            os.setpriority(os.PRIO_PROCESS, 0, -20)
+            _take_priority(-20)
 
     def __exit__(self, *_: object) -> None:
         os.sched_setscheduler(0, *self._policy)
-        os.setpriority(os.PRIO_PROCESS, 0, self._nice)
+        _take_priority(self._nice)
+
+
+def _take_priority(nice: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except PermissionError:
+        pass  # a container without CAP_SYS_NICE
 
 
 def key(process: proc.Process) -> Key:
     """What names a process: its pid and its start time."""
     return process.pid, process.start
-
-
-def acts_as(uid: int, process: proc.Process) -> bool:
-    """Whether a process is the account's; a daemon of root that acts for the account at the moment is not."""
-    return uid in (process.real_uid, process.effective_uid) and process.real_uid != 0
 
 
 def has_gone(process: proc.Process) -> bool:
@@ -56,15 +76,15 @@ def has_gone(process: proc.Process) -> bool:
     return now is None or now.start != process.start or now.has_ended()
 
 
-def send(judged: proc.Process, uid: int, signal: int) -> bool:
-    """Signal ``judged`` if it is still that process, runs, and is the account's, ``uid``; whether it was."""
+def send(judged: proc.Process, uids: Container[int], signal: int) -> bool:
+    """Signal ``judged`` if it is still that process, runs, and is still that of one of ``uids``; whether it was."""
     try:
         descriptor = os.pidfd_open(judged.pid)
     except OSError:
         return False  # gone
     try:
         now = proc.read(judged.pid)
-        if not now or now.start != judged.start or now.has_ended() or not acts_as(uid, now):
+        if not now or now.start != judged.start or now.has_ended() or now.real_uid not in uids:
             return False
         pidfd_send_signal(descriptor, signal)
     except ProcessLookupError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from gridwarden import proc
+from gridwarden.prune.births import Births
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -44,13 +45,17 @@ class Seen:
 
 
 class Snapshot:
-    """``seen`` by pid: processes of pool accounts, their ancestors and session leaders; ``accounts`` by uid."""
+    """``seen`` by pid: processes of pool accounts, their ancestors and session leaders; ``accounts`` by uid.
 
-    __slots__ = ("accounts", "seen")
+    ``is_whole``: nobody was born meanwhile, so that nobody was missed.
+    """
 
-    def __init__(self, seen: dict[int, Seen], accounts: dict[int, str]) -> None:
+    __slots__ = ("accounts", "is_whole", "seen")
+
+    def __init__(self, seen: dict[int, Seen], accounts: dict[int, str], *, is_whole: bool = True) -> None:
         self.seen = seen
         self.accounts = accounts
+        self.is_whole = is_whole
 
 
 def take(account_of: Callable[[int], str], *, with_files: bool = True) -> Snapshot:
@@ -59,6 +64,7 @@ def take(account_of: Callable[[int], str], *, with_files: bool = True) -> Snapsh
     Without ``with_files`` no ``file`` is looked at, so that one on a dead mount cannot hold the run up.
     Raises Unavailable when /proc does not show everyone.
     """
+    births = Births()
     owners = proc.by_owner()
     accounts = {uid: account for uid in {uid for uids in owners for uid in uids} if (account := account_of(uid))}
     seen: dict[int, Seen] = {}
@@ -71,12 +77,12 @@ def take(account_of: Callable[[int], str], *, with_files: bool = True) -> Snapsh
         for pid in lost:
             del seen[pid]
         _read_with_ancestors(lost, seen, accounts, with_files=with_files)
-    return Snapshot(seen, accounts)
+    return Snapshot(seen, accounts, is_whole=births.none_since())
 
 
-def acts_as(real: int, effective: int, accounts: Container[int]) -> int:
+def acts_as(real: int, effective: int, saved: int, accounts: Container[int]) -> int:
     """Which of ``accounts`` a process is that of, or borrows from outside them; 0 for none, and for root's own."""
-    return next((uid for uid in (real, effective) if uid in accounts), 0) if real else 0
+    return next((uid for uid in (real, effective, saved) if uid in accounts), 0) if real else 0
 
 
 def parent_of(child: Seen, seen: dict[int, Seen]) -> Seen | None:
@@ -110,7 +116,7 @@ def _look(pid: int, accounts: dict[int, str], *, with_files: bool) -> Seen | Non
         if process is None:
             return None
         executable = proc.executable_below(descriptor)
-        if not acts_as(process.real_uid, process.effective_uid, accounts):
+        if not acts_as(process.real_uid, process.effective_uid, process.saved_uid, accounts):
             return Seen(process, executable=executable)
         apart = _is_apart(descriptor)
         file = _file_of(descriptor) if with_files and not apart else None

@@ -14,11 +14,23 @@ from gridwarden.prune import control_group, count
 from gridwarden.prune.halt import Halt
 from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.reasons import UNKNOWN
-from gridwarden.prune.signals import HANGING, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent, has_gone, key, send
+from gridwarden.prune.signals import (
+    HANGING,
+    SIGCONT,
+    SIGKILL,
+    SIGSTOP,
+    SIGTERM,
+    STOPPED,
+    Uids,
+    Urgent,
+    has_gone,
+    key,
+    send,
+)  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from gridwarden.proc import Process
     from gridwarden.prune.judge import Verdict
@@ -35,16 +47,17 @@ UNSETTLED = "there may be more: they start faster than they can be looked at bes
 
 
 def kill_strays(
-    uid: int, gid: int, judge_again: JudgeAgain, seconds: float, term_seconds: float = 0.0, *, dry_run: bool = False
+    uids: Uids, gid: int, judge_again: JudgeAgain, seconds: float, term_seconds: float = 0.0, *, dry_run: bool = False
 ) -> Outcome:
-    """Kill what ``judge_again``, which reads and judges the processes of account ``uid`` anew, calls strays.
+    """Kill what ``judge_again``, which reads and judges the processes of account ``uids`` anew, calls strays.
 
     For at most ``seconds``, ``term_seconds`` of them after a SIGTERM.  Whatever ``judge_again`` raises ends it,
     and lets those run on that had been stopped.  A program that it asks may be halted for as long as it is called.
     """
-    chase = Chase(uid, gid, judge_again, time.monotonic() + seconds)
+    chase = Chase(uids, gid, judge_again, time.monotonic() + seconds)
     with Urgent():
-        if chase.begin() and not dry_run:
+        chase.begin()
+        if not dry_run:
             if term_seconds:
                 chase.terminate(term_seconds)
             chase.kill_groups()
@@ -52,11 +65,12 @@ def kill_strays(
     return chase.outcome
 
 
-def freeze_strays(uid: int, gid: int, judge_again: JudgeAgain, seconds: float, *, dry_run: bool = False) -> Outcome:
+def freeze_strays(uids: Uids, gid: int, judge_again: JudgeAgain, seconds: float, *, dry_run: bool = False) -> Outcome:
     """Stop what ``judge_again`` calls strays, for at most ``seconds``, and leave it so, as evidence."""
-    chase = Chase(uid, gid, judge_again, time.monotonic() + seconds)
+    chase = Chase(uids, gid, judge_again, time.monotonic() + seconds)
     with Urgent():
-        if chase.begin() and not dry_run:
+        chase.begin()
+        if not dry_run:
             chase.freeze()
     return chase.outcome
 
@@ -64,23 +78,22 @@ def freeze_strays(uid: int, gid: int, judge_again: JudgeAgain, seconds: float, *
 class Chase:
     """The hunt for the strays of one account; ``outcome`` is what has come of it so far."""
 
-    def __init__(self, uid: int, gid: int, judge_again: JudgeAgain, deadline: float) -> None:
+    def __init__(self, uids: Uids, gid: int, judge_again: JudgeAgain, deadline: float) -> None:
         self.outcome = Outcome()
-        self._uid = uid
+        self._uids = uids
         self._gid = gid
         self._judge_again = judge_again
         self._deadline = deadline
         self._judged: set[Key] = set()
         self._strays: Strays = {}
         self._stopped: Strays = {}  # as they were before
-        self._reached: set[Key] = set()
+        self._sent: dict[Key, int] = {}  # the last signal that asked it to end
         self._doubts = 0  # passes in a row
 
-    def begin(self) -> bool:
-        """Judge for the first time; whether there is anything to do."""
+    def begin(self) -> None:
+        """Judge for the first time.  That nobody is seen does not mean that nobody is there."""
         self._look()
         self.outcome.remember(self._strays.values())
-        return bool(self._strays)
 
     def terminate(self, seconds: float) -> None:
         """Ask the strays to end, and give them ``seconds``."""
@@ -95,9 +108,9 @@ class Chase:
         for path in control_group.groups_of(self._strays.values()):
             if time.monotonic() > self._deadline:
                 break
-            killed = control_group.kill_cgroup(path, self._uid, self._judge_again)
+            killed = control_group.kill_cgroup(path, self._uids, self._judge_again)
             self.outcome.remember(killed)
-            self._reached.update(map(key, killed))
+            self._sent.update((key(process), SIGKILL) for process in killed)
 
     def kill(self) -> None:
         """Stop and kill the strays until none is left, or none that a signal would end."""
@@ -111,20 +124,20 @@ class Chase:
             self._await_end()
             if time.monotonic() > self._deadline:
                 break
-        self._report(self._reached, [stray for stray in self._strays.values() if not has_gone(stray)], settled=settled)
+        self._report(self._sent, [stray for stray in self._strays.values() if not has_gone(stray)], settled=settled)
 
     def freeze(self) -> None:
         """Stop the strays for good."""
         settled = self._stop()
         left = [process for process in self._strays.values() if process.state not in STOPPED]
-        self._report(self._strays.keys(), left, settled=settled)
+        self._report(dict.fromkeys(self._strays, SIGSTOP), left, settled=settled)
 
-    def _report(self, reached: Collection[Key], left: Iterable[Process], *, settled: bool) -> None:
+    def _report(self, sent: dict[Key, int], left: Iterable[Process], *, settled: bool) -> None:
         self._let_go(self._stopped)
-        self.outcome.keep(reached)
+        self.outcome.keep(sent)
         self.outcome.leave(left)
         if not settled:
-            self.outcome.left.append((f"processes of uid {self._uid}", UNSETTLED))
+            self.outcome.left.append((f"processes of uid {self._uids.own}", UNSETTLED))
 
     def _stop(self) -> bool:
         """Stop strays until none appears that runs; whether it came to that."""
@@ -151,7 +164,7 @@ class Chase:
         self._stopped = running | self._stopped
         self._send(running.values(), SIGSTOP)
         moved = bool(running or self._doubts)
-        return moved, not moved and count.are_all(self._uid, self._gid, self._judged)
+        return moved, not moved and count.are_all(self._uids, self._gid, self._judged)
 
     def _stands(self, name: Key, process: Process) -> bool:
         return process.state in "Tt" or (name in self._stopped and process.state in (*STOPPED, HANGING))
@@ -166,7 +179,9 @@ class Chase:
             raise
         self._judged = {key(verdict.process) for verdict in verdicts}
         self._strays = {key(verdict.process): verdict.process for verdict in verdicts if verdict.stray}
-        self._reached.difference_update(key(verdict.process) for verdict in verdicts if not verdict.stray)
+        for verdict in verdicts:
+            if not verdict.stray:
+                self._sent.pop(key(verdict.process), None)
         # Who lost its parent while it was read is certain in the next pass; what a batch system does not tell is not.
         doubted = {key(verdict.process) for verdict in verdicts if verdict.reason == UNKNOWN}
         self._doubts = self._doubts + 1 if doubted else 0
@@ -175,10 +190,12 @@ class Chase:
     def _let_go(self, some: Container[Key]) -> None:
         """Let those of ``some`` run on that we have stopped and that are no strays any more."""
         for name in [name for name in self._stopped if name in some and name not in self._strays]:
-            send(self._stopped.pop(name), self._uid, SIGCONT)
+            send(self._stopped.pop(name), self._uids, SIGCONT)
 
     def _send(self, processes: Iterable[Process], signal: int) -> None:
-        self._reached.update(key(process) for process in processes if send(process, self._uid, signal))
+        reached = [key(process) for process in processes if send(process, self._uids, signal)]
+        if signal != SIGSTOP:
+            self._sent.update(dict.fromkeys(reached, signal))
 
     def _await_end(self) -> None:
         late = min(self._deadline, time.monotonic() + END_SECONDS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gridwarden.prune.judge import Verdict
     from gridwarden.prune.machine import Sight, Site
 
+UNSEEN = "there may be some: processes started while others were looked at, and halting those did not work"
 LOCK_SECONDS = 10.0  # for an account that a prolog or an epilog is busy with; the next run comes to it again
 KILL_SECONDS = 15.0  # for one account: what is left by then hangs, or forks too fast; others have a right, too
 
@@ -41,11 +42,12 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
     machine = Machine(site, began + seconds)
     report = Report(acts=kill)
     with Urgent():
-        sight = machine.look()
+        sight = machine.look_closely()
         report.judged((verdict for verdict in sight.verdicts if not verdict.stray), reporting.SPARED)
-        strays = sorted({verdict.process.real_uid for verdict in sight.verdicts if verdict.stray})
-        for uid in strays:
-            account = sight.snapshot.accounts[uid]
+        if not sight.snapshot.is_whole:
+            report.left("", [("processes that no look saw", UNSEEN)])
+        accounts = {verdict.owner: verdict.account for verdict in sight.verdicts if verdict.stray}
+        for uid, account in sorted(accounts.items()):
             if kill and not machine.left():
                 report.left(account, [(f"{len(sight.strays_of(uid))} processes of uid {uid}", "not reached in time")])
             elif kill:
@@ -58,6 +60,7 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
         report.doubt_about(account, batch, why)
     if not report.unknown:
         clear_leavings(machine, sight, report)
+    report.left("", list(machine.rules.lent.faults.items()))
     report.seconds = time.monotonic() - began
     return report
 
@@ -72,13 +75,15 @@ def _clear_processes(machine: Machine, uid: int, account: str, report: Report) -
     """Look and judge again under the account's lock, and act on that alone."""
     try:
         with register.AccountLock(machine.site["locks"][0], account, min(LOCK_SECONDS, machine.left())):
-            sight = machine.look()
+            sight = machine.look_closely()
             for batch, why in sight.unknown().items():
                 report.doubt(batch, why)
-            strays = sight.strays_of(uid)
-            if not strays or report.unknown:
+            if report.unknown:
                 return
-            _act(machine, uid, sight, report)
+            if sight.strays_of(uid):
+                _act(machine, uid, sight, report)
+            elif not sight.snapshot.is_whole:
+                report.left(account, [(f"processes of uid {uid}", UNSEEN)])
     except Unavailable as error:
         report.left(account, [(f"processes of uid {uid}", str(error))])
 
@@ -86,7 +91,7 @@ def _clear_processes(machine: Machine, uid: int, account: str, report: Report) -
 def _act(machine: Machine, uid: int, sight: Sight, report: Report) -> None:
     """Kill or freeze the strays of an account, all at once where nothing else of it is or can come."""
     first = sight.strays_of(uid)[0]
-    owner = owner_of(machine.site, first.account, uid, first.owner)
+    owner = owner_of(machine, first.account, uid)
     hold = holds.why_held(machine.site, first.account)
     recorder = Recorder(machine.site, owner)
     term = float(machine.site.get("prune_term_seconds", ["0"])[0])
@@ -99,7 +104,7 @@ def _act(machine: Machine, uid: int, sight: Sight, report: Report) -> None:
         )
         outran = empty and bool(outcome.left)
         if outran:
-            sight = machine.look()
+            sight = machine.look_closely()
             outran = may_be_emptied(uid, sight.verdicts, sight.answers)
         report.processes(owner, outcome, first.reason, first.job, hold, left=not outran)
         if not outran:
@@ -130,4 +135,4 @@ class Again:
             self._answers = self._machine.ask()
             sight = self._machine.judge(seen, self._answers)
             self._known |= {key(verdict.process) for verdict in sight.strays_of(self._uid)}
-        return [verdict for verdict in sight.verdicts if verdict.process.real_uid == self._uid]
+        return [verdict for verdict in sight.verdicts if verdict.owner == self._uid]

@@ -20,12 +20,16 @@ from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.prune import control_group, halt, kill, signals, strays
 from gridwarden.prune.judge import Verdict, judge
 from gridwarden.prune.rules import Rules
+from gridwarden.prune.signals import Uids
 from gridwarden.prune.snapshot import take
+from tests.proof import LONG
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
-UID, OTHER_UID = 61013, 61014
+UID, OTHER_UID, OUTSIDER, LENT = 61013, 61014, 61015, 700_013
+HOPS = 20 if LONG else 4
 PYTHON = os.path.realpath(sys.executable)
+CHECKOUT = Path(__file__).parent.parent.parent
 SECONDS = 20.0
 EXIT_THREAD = {"x86_64": 60, "aarch64": 93}[platform.machine()]
 BEGIN = f"""
@@ -38,6 +42,8 @@ def stay():
 def become():
     os.setgroups([]); os.setresgid({UID}, {UID}, {UID}); os.setresuid({UID}, {UID}, {UID})
 """
+
+BECOME_LENT = f"os.setgroups([]); os.setresgid({UID}, {UID}, {UID}); os.setresuid({LENT}, {LENT}, {LENT})\n"
 
 SHAPES = {
     "plain": "become(); stay()",
@@ -110,7 +116,7 @@ def start() -> Iterator[Callable[..., list[int]]]:
             return [int(line) for line in process.stdout]
 
         yield started
-        kill.empty_account(UID, UID, SECONDS)
+        kill.empty_account(Uids(UID, {LENT}), UID, SECONDS)
 
 
 @pytest.fixture
@@ -150,7 +156,7 @@ def gone(pids: list[int]) -> bool:
 def test_no_stray_survives_when_its_account_is_emptied(shape: str, start) -> None:
     pids = start(SHAPES[shape])
     assert pids and not gone(pids)
-    outcome = kill.empty_account(UID, UID, SECONDS)
+    outcome = kill.empty_account(Uids(UID), UID, SECONDS)
     assert gone(pids)
     assert outcome.left == []
     assert set(pids) <= {pid for pid, _ in outcome.killed}
@@ -160,7 +166,7 @@ def test_no_stray_survives_when_its_account_is_emptied(shape: str, start) -> Non
 def test_no_stray_survives_beside_a_live_job_and_the_job_does(shape: str, job, start) -> None:
     pids = start(SHAPES[shape])
     assert pids and not gone(pids)
-    outcome = strays.kill_strays(UID, UID, judge_beside(leader_of(job)), SECONDS)
+    outcome = strays.kill_strays(Uids(UID), UID, judge_beside(leader_of(job)), SECONDS)
     assert gone(pids)
     assert outcome.left == []
     assert running(job) == job
@@ -169,7 +175,7 @@ def test_no_stray_survives_beside_a_live_job_and_the_job_does(shape: str, job, s
 
 def test_a_record_of_a_kill_can_say_what_it_was(start) -> None:
     (pid,) = start("become(); stay()")
-    outcome = kill.empty_account(UID, UID, SECONDS)
+    outcome = kill.empty_account(Uids(UID), UID, SECONDS)
     ((name, process),) = outcome.killed.items()
     assert (name[0], process.pid, process.real_uid) == (pid, pid, UID)
     assert outcome.command_lines[name].startswith(os.fsencode(PYTHON) + b"\0-ISc\0")
@@ -179,10 +185,10 @@ def test_who_has_got_a_dead_strays_number_is_not_killed_for_it(start) -> None:
     (pid,) = start("become(); stay()")
     judged = proc.read(pid)
     other = proc.Process(**{name: getattr(judged, name) for name in proc.Process.__slots__} | {"start": 1})
-    assert not signals.send(other, UID, signal.SIGKILL)
-    assert not signals.send(judged, OTHER_UID, signal.SIGKILL)
+    assert not signals.send(other, Uids(UID), signal.SIGKILL)
+    assert not signals.send(judged, Uids(OTHER_UID), signal.SIGKILL)
     assert running([pid]) == [pid]
-    assert signals.send(judged, UID, signal.SIGKILL)
+    assert signals.send(judged, Uids(UID), signal.SIGKILL)
 
 
 REUSE = f"""
@@ -209,24 +215,101 @@ for _ in range(20):
     Path("/proc/sys/kernel/ns_last_pid").write_text(str(stray - 1))
     innocent = start()
     assert innocent == stray
-    assert not signals.send(judged, {UID}, signal.SIGKILL)
-    assert signals.send(proc.read(innocent), {UID}, signal.SIGKILL)
+    assert not signals.send(judged, {{{UID}}}, signal.SIGKILL)
+    assert signals.send(proc.read(innocent), {{{UID}}}, signal.SIGKILL)
     os.waitpid(innocent, 0)
 """
 
 
 def test_the_next_process_with_a_dead_strays_pid_and_uid_lives() -> None:
     unshared = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", REUSE]
-    subprocess.run(unshared, check=True, cwd=Path(__file__).parent.parent.parent)
+    subprocess.run(unshared, check=True, cwd=CHECKOUT)
 
 
 def test_a_daemon_of_root_that_acts_for_the_account_at_the_moment_lives(start) -> None:
     (pid,) = start(f"os.setresuid(0, {UID}, 0); stay()")
     try:
-        assert kill.empty_account(UID, UID, SECONDS).killed == {}
+        assert kill.empty_account(Uids(UID), UID, SECONDS).killed == {}
         assert running([pid]) == [pid]
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("real", [0, OUTSIDER])
+@pytest.mark.parametrize("effective", [0, UID, OUTSIDER])
+@pytest.mark.parametrize("saved", [UID, LENT])
+def test_who_keeps_the_accounts_uid_as_a_saved_uid_lives_and_the_account_is_emptied(
+    real, effective, saved, start
+) -> None:
+    (other,) = start(f"os.setgroups([]); os.setresuid({real}, {effective}, {saved}); stay()")
+    try:
+        pids = start("become(); stay()") + start(BECOME_LENT + "stay()")
+        outcome = kill.empty_account(Uids(UID, {LENT}), UID, SECONDS)
+        assert gone(pids)
+        assert ({pid for pid, _ in outcome.killed}, outcome.left) == (set(pids), [])
+        assert running([other]) == [other]
+    finally:
+        os.kill(other, signal.SIGKILL)
+
+
+HOP = """
+become()
+os.setsid()
+print(os.getpid(), flush=True)
+os.close(1)
+while True:
+    if os.fork():
+        os._exit(0)"""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("beside", [False, True])
+def test_who_only_forks_and_ends_is_dead_and_on_record(beside, kept, job, start) -> None:
+    others = start(f"os.setresuid(0, 0, {UID}); stay()") if kept else []
+    try:
+        for _ in range(HOPS):
+            if not beside:
+                kill.empty_account(Uids(UID), UID, SECONDS)
+            start(HOP)
+            if beside:
+                outcome = strays.kill_strays(Uids(UID), UID, judge_beside(leader_of(job)), SECONDS)
+            else:
+                outcome = kill.empty_account(Uids(UID), UID, SECONDS)
+            assert [process.pid for process in proc.owned_by(UID)] == sorted([*others, *(job if beside else [])])
+            assert outcome.killed
+            assert (outcome.left, outcome.unseen) == ([], False)
+            assert running(others) == others
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGKILL)
+
+
+WITHOUT_PRIORITY = f"""
+import sys
+from gridwarden.prune import kill
+from gridwarden.prune.signals import Uids
+outcome = kill.empty_account(Uids({UID}), {UID}, {SECONDS})
+print(bool(outcome.killed), outcome.unseen, outcome.left)
+"""
+
+
+def test_where_nobody_can_be_halted_who_was_not_seen_dies_all_the_same_and_that_is_said(start) -> None:
+    for _ in range(HOPS):
+        start(HOP)
+        words = ["setpriv", "--bounding-set=-sys_nice", sys.executable, "-c", WITHOUT_PRIORITY]
+        told = subprocess.run(words, check=True, capture_output=True, text=True, cwd=CHECKOUT).stdout.split(maxsplit=2)
+        assert proc.owned_by(UID) == []
+        assert "True" in told[:2], "neither a kill nor that one was not seen is on record"
+        assert told[2] == "[]\n"
+
+
+def test_a_process_with_a_uid_that_is_lent_to_the_account_dies_with_it(start) -> None:
+    pids = start(BECOME_LENT + "stay()") + start(HOP.replace("become()", BECOME_LENT)) + start("become(); stay()")
+    outcome = kill.empty_account(Uids(UID, {LENT}), UID, SECONDS)
+    assert proc.owned_by(LENT) == []
+    assert {pids[0], pids[2]} <= {pid for pid, _ in outcome.killed}
+    assert (outcome.left, outcome.unseen) == ([], False)
+    assert any(process.real_uid == LENT for (pid, _), process in outcome.killed.items() if pid != pids[0])
 
 
 TIDY = """
@@ -247,25 +330,27 @@ def test_who_ends_when_asked_can_tidy_up_and_who_does_not_is_killed(beside, job,
     marks = tmp_path / "own" / "ended"
     pids = start(TIDY.replace("PATH", repr(str(marks)))) + start(SHAPES["deaf"])
     if beside:
-        outcome = strays.kill_strays(UID, UID, judge_beside(leader_of(job)), SECONDS, 1.0)
+        outcome = strays.kill_strays(Uids(UID), UID, judge_beside(leader_of(job)), SECONDS, 1.0)
         assert running(job) == job
     else:
-        outcome = kill.empty_account(UID, UID, SECONDS, 1.0)
+        outcome = kill.empty_account(Uids(UID), UID, SECONDS, 1.0)
     assert marks.exists()
     assert gone(pids)
     assert outcome.left == []
+    sent = {pid: number for (pid, _), number in outcome.signals.items()}
+    assert [sent[pid] for pid in pids] == [signal.SIGTERM, signal.SIGKILL]
 
 
 def test_an_account_on_hold_stands_still_and_nothing_of_it_is_lost(start) -> None:
     pids = start(SHAPES["plain"]) + start(SHAPES["daemonised"])
-    outcome = kill.freeze_account(UID, UID, SECONDS)
+    outcome = kill.freeze_account(Uids(UID), UID, SECONDS)
     assert [proc.read(pid).state for pid in pids] == ["T", "T"]
     assert ({pid for pid, _ in outcome.killed}, outcome.left) == (set(pids), [])
 
 
 def test_strays_on_hold_stand_still_while_the_live_job_runs(job, start) -> None:
     pids = start(SHAPES["plain"]) + start(SHAPES["daemonised"])
-    outcome = strays.freeze_strays(UID, UID, judge_beside(leader_of(job)), SECONDS)
+    outcome = strays.freeze_strays(Uids(UID), UID, judge_beside(leader_of(job)), SECONDS)
     assert [proc.read(pid).state for pid in pids] == ["T", "T"]
     assert ({pid for pid, _ in outcome.killed}, outcome.left) == (set(pids), [])
     assert running(job) == job
@@ -274,7 +359,7 @@ def test_strays_on_hold_stand_still_while_the_live_job_runs(job, start) -> None:
 def test_a_dry_run_names_the_strays_beside_a_job_and_touches_nothing(job, start) -> None:
     pids = start(SHAPES["daemonised"])
     for work in (strays.kill_strays, strays.freeze_strays):
-        outcome = work(UID, UID, judge_beside(leader_of(job)), SECONDS, dry_run=True)
+        outcome = work(Uids(UID), UID, judge_beside(leader_of(job)), SECONDS, dry_run=True)
         named = {pid for pid, _ in outcome.killed}
         assert named >= set(pids), "and maybe its parent, which is about to end"
         assert not named & set(job)
@@ -292,7 +377,7 @@ def test_a_stray_that_turns_out_to_be_a_jobs_runs_on(job, start) -> None:
             verdict.stray = verdict.stray and len(verdicts) <= 2
         return verdicts[-1]
 
-    outcome = strays.kill_strays(UID, UID, judge_otherwise, SECONDS)
+    outcome = strays.kill_strays(Uids(UID), UID, judge_otherwise, SECONDS)
     assert len(verdicts) > 3
     assert running(pids + job) == pids + job
     assert outcome.killed == {}
@@ -310,7 +395,7 @@ def test_strays_run_on_when_it_cannot_be_told_any_more_what_they_are(job, start)
         return judge_again()
 
     with pytest.raises(ConnectionError):
-        strays.kill_strays(UID, UID, fail_later, SECONDS)
+        strays.kill_strays(Uids(UID), UID, fail_later, SECONDS)
     assert running(pids + job) == pids + job
 
 
@@ -319,8 +404,8 @@ def test_what_hangs_in_the_kernel_is_reported_and_not_waited_for(job, start, fre
     (freezer / "cgroup.procs").write_text(str(pids[0]))
     (freezer / "freezer.state").write_text("FROZEN")
     reports = [
-        strays.kill_strays(UID, UID, judge_beside(leader_of(job)), SECONDS),
-        kill.empty_account(UID, UID, 0.1),
+        strays.kill_strays(Uids(UID), UID, judge_beside(leader_of(job)), SECONDS),
+        kill.empty_account(Uids(UID), UID, 0.1),
     ]
     for ((what, why),) in (outcome.left for outcome in reports):
         assert f"process {pids[0]} " in what
@@ -360,14 +445,14 @@ while True:
             except OSError:
                 pass"""
     pids = start(program)
-    outcome = kill.empty_account(UID, UID, SECONDS)
+    outcome = kill.empty_account(Uids(UID), UID, SECONDS)
     assert gone(pids)
     assert outcome.left == []
 
 
 def test_strays_that_were_stopped_are_killed_although_the_time_is_up(job, start) -> None:
     pids = start(SHAPES["daemonised"])
-    strays.kill_strays(UID, UID, judge_beside(leader_of(job)), 0.0)
+    strays.kill_strays(Uids(UID), UID, judge_beside(leader_of(job)), 0.0)
     assert running(job) == job
     while not gone(pids):
         time.sleep(0.01)
@@ -397,7 +482,7 @@ def test_a_control_group_of_strays_alone_is_killed_with_those_below_it(job, star
     (group / "cgroup.procs").write_text(str(pids[0]))
     (group / "below" / "cgroup.procs").write_text(str(pids[1]))
     assert str(group) in control_group.groups_of(map(proc.read, pids))
-    killed = control_group.kill_cgroup(str(group), UID, judge_beside(leader_of(job)))
+    killed = control_group.kill_cgroup(str(group), Uids(UID), judge_beside(leader_of(job)))
     assert {process.pid for process in killed} == set(pids)
     assert (group / "cgroup.freeze").read_text() == "0\n"
     assert running(job) == job
@@ -410,8 +495,8 @@ def test_a_control_group_with_a_job_or_root_in_it_is_left_alone_and_its_strays_d
     for pid in (*pids, *others):
         (group / "cgroup.procs").write_text(str(pid))
     judge_again = judge_beside(leader_of(job))
-    assert control_group.kill_cgroup(str(group), UID, judge_again) == []
-    assert strays.kill_strays(UID, UID, judge_again, SECONDS).left == []
+    assert control_group.kill_cgroup(str(group), Uids(UID), judge_again) == []
+    assert strays.kill_strays(Uids(UID), UID, judge_again, SECONDS).left == []
     assert gone(pids)
     assert running([*job, *others]) == [*job, *others]
 

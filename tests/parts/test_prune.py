@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden.prune import kill, remove
+from gridwarden.prune.signals import Uids
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -30,7 +31,7 @@ def test_a_dry_run_says_what_would_go_and_touches_nothing(tmp_path: Path) -> Non
     os.chown(tmp_path / "file", UID, UID)
     with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as process:
         try:
-            outcome = kill.empty_account(UID, UID, 1, dry_run=True)
+            outcome = kill.empty_account(Uids(UID), UID, 1, dry_run=True)
             assert [pid for pid, _ in outcome.killed] == [process.pid]
             assert remove.sweep(UID, UID, [str(tmp_path)], 1, dry_run=True) == ([f"{tmp_path}/file"], [])
             assert process.poll() is None
@@ -40,7 +41,7 @@ def test_a_dry_run_says_what_would_go_and_touches_nothing(tmp_path: Path) -> Non
 
 
 def test_an_account_with_nothing_is_empty_already(tmp_path: Path) -> None:
-    outcome = kill.empty_account(UID, UID, 5)
+    outcome = kill.empty_account(Uids(UID), UID, 5)
     assert (outcome.killed, outcome.left) == ({}, [])
     assert remove.sweep(UID, UID, [str(tmp_path), str(tmp_path / "absent")], 5) == ([], [])
 
@@ -78,19 +79,21 @@ def test_a_stray_that_stops_whoever_comes_for_it_dies_as_well(monkeypatch: pytes
     monkeypatch.setattr(kill, "_signal_all", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
     with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as stray:
         try:
-            kill.empty_account(UID, UID, 0)
+            kill.empty_account(Uids(UID), UID, 0)
             assert stray.wait(10) == -signal.SIGKILL
         finally:
             stray.kill()
 
 
-def test_a_stray_that_borrowed_another_accounts_identity_dies_as_well() -> None:
+def test_who_borrowed_another_accounts_identity_dies_with_their_own_account_alone() -> None:
     # What a set-uid program of the account lets another account's process become: beyond kill(2) for both.
     code = f"import os, time; os.setresuid({OTHER_UID}, {UID}, {OTHER_UID}); print(flush=True); time.sleep(60)"
     with subprocess.Popen([os.path.realpath(sys.executable), "-Ic", code], stdout=subprocess.PIPE, cwd="/") as stray:
         try:
             stray.stdout.readline()
-            outcome = kill.empty_account(UID, UID, 5)
+            outcome = kill.empty_account(Uids(UID), UID, 5)
+            assert (outcome.killed, outcome.left, stray.poll()) == ({}, [], None)
+            outcome = kill.empty_account(Uids(OTHER_UID), OTHER_UID, 5)
             assert ([pid for pid, _ in outcome.killed], outcome.left) == ([stray.pid], [])
             assert stray.wait(10) == -signal.SIGKILL
         finally:

@@ -123,28 +123,55 @@ def test_a_uid_lent_by_subuid_is_no_place_to_hide(start, directory):
     (directory / "subuid").write_text(f"nobody-here:{LENT - 9}:9\nbroken\n{UID}:{LENT}:65536\nalice:900000:65536\n")
     rules = Rules(uids=((UID, UID),), subordinate=str(directory / "subuid"))
     hidden = start(command=["unshare", "--user", "sh", "-c", "echo; sleep 600"], uid=LENT + 1)
-    namesake = start(uid=LENT + 2)
+    escaped = start(uid=LENT + 2)
     start(uid=OUTSIDER)
     found = judge(snapshot.take(rules.whose), [Answer("slurm", [])], rules)
     assert {verdict.owner for verdict in found} == {UID}
     assert {verdict.account for verdict in found} == {str(UID)}
     told = {verdict.process.pid: verdict.reason for verdict in found}
-    assert (told[hidden.pid], told[namesake.pid]) == (reasons.NO_JOB, reasons.OUTSIDER)
+    assert (told[hidden.pid], told[escaped.pid]) == (reasons.NO_JOB, reasons.NO_JOB)
     assert (rules.whose(LENT - 1), rules.whose(900_000), rules.whose(OUTSIDER)) == ("", "", "")
     assert rules.account_of(LENT + 1) == ""
     people = [user.pw_uid for user in pwd.getpwall() if is_ordinary(user.pw_uid)]
     (directory / "subuid").write_text(f"{UID}:1000:4000000000\n")
     rules = Rules(uids=((UID, UID),), subordinate=str(directory / "subuid"))
-    assert {rules.whose(uid) for uid in people} <= {""}
+    assert {rules.whose(uid) for uid in (*people, LENT + 1)} <= {""}
+    assert list(rules.lent.faults.values()) == [f"it lends {UID} uids that are the system's"]
+    (directory / "subuid").write_text(f"{UID}:{LENT}:65536\n")
+    (directory / "subuid").chmod(0o666)
+    rules = Rules(uids=((UID, UID),), subordinate=str(directory / "subuid"))
+    assert rules.whose(LENT + 1) == ""
+    assert "can be written by others" in rules.lent.faults[str(directory / "subuid")]
+    rules = Rules(uids=((UID, UID),), subordinate=str(directory / "none"))
+    assert (rules.whose(LENT + 1), rules.lent.faults) == ("", {})
+
+
+PRETEND = Path(__file__).with_name("pretend.c")
+
+
+@pytest.mark.skipif("GRIDWARDEN_IN_SITE" in os.environ, reason="runs on the machine itself, which has a compiler")
+def test_who_has_the_kernel_show_a_daemons_file_as_its_own_is_no_daemon_and_not_exempt(start, directory):
+    program, daemon = directory / "pretend", directory / "slurmstepd"
+    subprocess.run(["cc", "-O2", "-fno-builtin", "-static", "-o", program, PRETEND], check=True)
+    shutil.copyfile("/bin/sleep", daemon)
+    daemon.chmod(0o755)
+    pretender = start(command=["unshare", "--user", "--map-root-user", str(program), str(daemon)])
+    assert os.readlink(f"/proc/{pretender.pid}/exe") == str(daemon)
+    below = int(pretender.first_line)
+    rules = read({"pool": ["cms"], "prune_daemon": [str(daemon)], "prune_exempt_command": [str(daemon)]})
+    told = verdicts(rules=rules)
+    assert (told[pretender.pid].reason, told[below].reason) == (reasons.NO_JOB, reasons.NO_JOB)
 
 
 def test_people_outside_the_pools_and_root_acting_for_an_account_are_no_strays(start):
     outsider = start(uid=OUTSIDER)
     borrowed = start(f"os.setresuid({OUTSIDER}, {UID}, {UID}); {SLEEP}", uid=0)
+    kept = start(f"os.setresuid({OUTSIDER}, {OUTSIDER}, {UID}); {SLEEP}", uid=0)
     root = start(f"os.seteuid({UID}); {SLEEP}", uid=0)
     told = verdicts()
     assert not {outsider.pid, root.pid} & set(told)
     assert (told[borrowed.pid].reason, told[borrowed.pid].account) == (reasons.OUTSIDER, "cms001")
+    assert (told[kept.pid].reason, told[kept.pid].account) == (reasons.OUTSIDER, "cms001")
 
 
 @pytest.mark.parametrize(

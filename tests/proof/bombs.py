@@ -28,6 +28,7 @@ from gridwarden.prune.control_group import ROOTS
 from gridwarden.prune.judge import Verdict, judge
 from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.rules import Rules
+from gridwarden.prune.signals import Uids
 from gridwarden.prune.snapshot import take
 
 ACCOUNT = 61500 + 100 * ("GRIDWARDEN_IN_SITE" in os.environ)  # each half of the tests its own: they share limits
@@ -183,7 +184,7 @@ def live_job() -> Iterator[list[int]]:
     while len(pids) < INNOCENTS:
         pids = [leader, *(process.pid for process in proc.everyone() if process.parent == leader)]
     yield pids
-    kill.empty_account(ACCOUNT, ACCOUNT, KILL_SECONDS)
+    kill.empty_account(Uids(ACCOUNT), ACCOUNT, KILL_SECONDS)
     os.waitpid(leader, 0)
 
 
@@ -233,13 +234,13 @@ def run(kind: str, way: str, program: Path) -> Run:
         time.sleep(WARM_UP_SECONDS)
         forks, begun = counter.value(), time.perf_counter()
         if way in BESIDE:
-            outcome = strays.kill_strays(ACCOUNT, ACCOUNT, lambda: judged(pids[0]), KILL_SECONDS)
+            outcome = strays.kill_strays(Uids(ACCOUNT), ACCOUNT, lambda: judged(pids[0]), KILL_SECONDS)
         else:
-            outcome = naive() if way == "naive" else kill.empty_account(ACCOUNT, ACCOUNT, KILL_SECONDS)
+            outcome = naive() if way == "naive" else kill.empty_account(Uids(ACCOUNT), ACCOUNT, KILL_SECONDS)
         took, after = time.perf_counter() - begun, counter.value()
         time.sleep(STILL_SECONDS)
         dead, alive = counter.value() == after, unharmed(pids)
-        kill.empty_account(ACCOUNT, ACCOUNT, KILL_SECONDS)
+        kill.empty_account(Uids(ACCOUNT), ACCOUNT, KILL_SECONDS)
         for pid in started:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
