@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from gridwarden import __version__
 from gridwarden.run import run
+
+if TYPE_CHECKING:
+    from gridwarden.settings import Settings
 
 COMMANDS = {
     "ban": "gridwarden.mapper.ban_commands:ban_group",
@@ -22,10 +25,10 @@ COMMANDS = {
     "config": "gridwarden.commands:config_group",
     "doctor": "gridwarden.mapper.doctor_commands:doctor_command",
     "follow": "gridwarden.mapper.follow_commands:follow_command",
+    "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",
-    "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "pool": "gridwarden.mapper.pool_commands:pool_group",
     "report": "gridwarden.accounting.commands:report_command",
     "submit": "gridwarden.hooks.commands:submit_group",
@@ -33,10 +36,18 @@ COMMANDS = {
 WHORAN = "gridwarden.accounting.commands:whoran_command"
 
 
+REMARKS = "gridwarden.mapper.config_remarks:remarks"
+
+
 def load_command(target: str) -> click.Command:
     """Import the click command that ``module:name`` stands for."""
+    return cast("click.Command", load(target))
+
+
+def load(target: str) -> Any:  # noqa: ANN401 - whatever has that name
+    """Import what ``module:name`` stands for."""
     module, name = target.split(":")
-    return cast("click.Command", getattr(importlib.import_module(module), name))
+    return getattr(importlib.import_module(module), name)
 
 
 class LazyGroup(click.Group):
@@ -76,6 +87,12 @@ def gridwarden(context: click.Context, config: Path) -> None:
       gridwarden report --since 2026-11-01
     """
     context.obj = config
+    context.meta["remarks"] = remarks
+
+
+def remarks(settings: Settings) -> list[str]:
+    """What the mapper has to say of the files that the settings name."""
+    return cast("list[str]", load(REMARKS)(settings))
 
 
 def main() -> int:

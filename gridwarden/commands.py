@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gridwarden import node_file
-from gridwarden.output import format_option, write
+from gridwarden.output import escape, format_option, write
 
 
 @click.group()
@@ -23,8 +23,8 @@ def config_group() -> None:
 
 
 @config_group.command("check")
-@click.pass_obj
-def check_command(path: Path) -> None:
+@click.pass_context
+def check_command(context: click.Context) -> None:
     """Read site.yaml and site.d; list every fault with its file, line and key.
 
     Lists the faults of the Globus mapping files that it names too, and where their answer here is another than
@@ -37,8 +37,10 @@ def check_command(path: Path) -> None:
     """
     from gridwarden.load_settings import files_of, load
 
-    for sentence in load(path).prune.remarks():
-        click.echo(sentence)
+    path: Path = context.obj
+    settings = load(path)
+    for sentence in [*settings.prune.remarks(), *context.meta["remarks"](settings)]:
+        click.echo(escape(sentence))
     click.echo(f"no fault in {', '.join(str(file) for file in files_of(path))}")
 
 

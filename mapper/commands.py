@@ -90,12 +90,11 @@ def map_command(
             "give --proxy, --token or --globus, or --dn or --claims for somebody who is not there",
             "gridwarden map --help",
         )
-    presented = Presented(proxy, token, absent)
     steps: list[str] = []
+    only_told = dry_run or bool(absent)
     presented = Presented(proxy, token, absent)
     if globus:
         presented = presented._replace(globus=brought_set(globus, site, believed=only_told))
-    only_told = dry_run or bool(absent)
     row: dict[str, object] = {}
     try:
         row = answer(presented, site, slot or 0, steps, explain=explain, only_told=only_told)
@@ -135,6 +134,7 @@ def somebody(dn: str | None, fqans: tuple[str, ...], claims: BinaryIO | None, si
         found.append(claimed.from_claims(values, site))
     return tuple(found)
 
+
 def brought_set(globus: BinaryIO, site: SiteValues, *, believed: bool) -> Brought:
     """The Globus identity set of a file; raises Refused when it is none, or its bringer is not to be ``believed``."""
     from gridwarden.mapper import globus_people
@@ -144,7 +144,6 @@ def brought_set(globus: BinaryIO, site: SiteValues, *, believed: bool) -> Brough
     if not believed:
         refuse_untrusted(site.globus)
     return Brought(globus_people.parse(globus.read(globus_people.LONGEST_SET + 1)))
-
 
 
 def answer(
