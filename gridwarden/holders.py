@@ -104,7 +104,7 @@ def read_at(directory: int, account: str) -> Holder:
     except OSError as error:
         raise Refused(reasons.HOLDER_INVALID, f"the holder file of {account}: {error.strerror}") from error
     try:
-        status = os.fstat(descriptor)
+        status = trusted.status_of(descriptor, account)
         safe = stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
         if not safe:
             raise Refused(reasons.HOLDER_INVALID, f"others could have written the holder file of {account}")

@@ -119,6 +119,8 @@ class AccountLock:
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(self._account, flags, 0o600, dir_fd=directory)
+        except OSError as error:
+            raise Unavailable(f"{self._directory}/{self._account}: cannot be locked: {error.strerror}") from error
         finally:
             os.close(directory)
         deadline = time.monotonic() + self._seconds
@@ -132,6 +134,9 @@ class AccountLock:
                         f"{self._account}: another hook has held this account's lock for {self._seconds:g} s"
                     ) from None
                 time.sleep(LOCK_POLL_SECONDS)
+            except OSError as error:
+                os.close(self._descriptor)
+                raise Unavailable(f"{self._directory}/{self._account}: cannot be locked: {error.strerror}") from error
             else:
                 return self
 

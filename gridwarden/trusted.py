@@ -27,7 +27,7 @@ def open_directory(path: str | os.PathLike[str]) -> int:
     name = os.path.normpath(os.fspath(path))
     if not name.startswith("/"):
         raise ConfigurationError(f"{name}: the path is not absolute")
-    descriptor = os.open("/", OPEN_FLAGS | os.O_DIRECTORY)
+    descriptor = _open_below(None, "/", os.O_DIRECTORY, "/")
     seen = ""
     try:
         refuse_writable(descriptor, "/", sticky_allowed=True)
@@ -52,7 +52,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     finally:
         os.close(parent)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if not stat.S_ISREG(status_of(descriptor, os.fspath(path)).st_mode):
             raise ConfigurationError(f"{path}: is not a regular file")
         refuse_writable(descriptor, os.fspath(path), sticky_allowed=False)
     except BaseException:
@@ -71,12 +71,15 @@ def read_file(path: str | os.PathLike[str], limit: int = READ_LIMIT) -> bytes:
 
 
 def read_all(descriptor: int, limit: int, name: str) -> bytes:
-    """What is left to read of ``descriptor``; more than ``limit`` bytes raises ConfigurationError."""
+    """What is left to read of ``descriptor``; raises ConfigurationError for more than ``limit`` bytes, or a disk's fault."""
     parts = []
     left = limit + 1
-    while left and (part := os.read(descriptor, left)):
-        parts.append(part)
-        left -= len(part)
+    try:
+        while left and (part := os.read(descriptor, left)):
+            parts.append(part)
+            left -= len(part)
+    except OSError as error:
+        raise ConfigurationError(f"{name}: {(error.strerror or str(error)).lower()}") from error
     if not left:
         raise ConfigurationError(f"{name}: is larger than {limit} bytes")
     return b"".join(parts)
@@ -116,7 +119,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _open_below(parent: int, name: str, flags: int, shown: str) -> int:
+def _open_below(parent: int | None, name: str, flags: int, shown: str) -> int:
     try:
         return os.open(name, OPEN_FLAGS | flags, dir_fd=parent)
     except OSError as error:
@@ -125,16 +128,24 @@ def _open_below(parent: int, name: str, flags: int, shown: str) -> int:
         raise ConfigurationError(f"{shown}: {what}", hint) from error
 
 
-def _is_link(parent: int, name: str) -> bool:
+def _is_link(parent: int | None, name: str) -> bool:
     try:
         return stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except OSError:
         return False
 
 
+def status_of(descriptor: int, shown: str) -> os.stat_result:
+    """The status of an open file that messages call ``shown``; raises ConfigurationError."""
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:  # a network file system has lost it
+        raise ConfigurationError(f"{shown}: {(error.strerror or str(error)).lower()}") from error
+
+
 def refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> None:
     """Raise ConfigurationError when others could change the open file or directory that messages call ``shown``."""
-    status = os.fstat(descriptor)
+    status = status_of(descriptor, shown)
     if status.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(
             f"{shown}: belongs to uid {status.st_uid}, who could change what it decides",

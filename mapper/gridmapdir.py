@@ -34,7 +34,7 @@ class Gridmapdir(OwnFiles):
             descriptor = trusted.open_directory(path)
         except ConfigurationError as error:
             raise ConfigurationError(f"gridmapdir {error}", error.hint or hint) from error
-        mode = os.fstat(descriptor).st_mode
+        mode = trusted.status_of(descriptor, f"gridmapdir {path}").st_mode
         if mode & trusted.WRITABLE_BY_OTHERS:
             os.close(descriptor)
             raise ConfigurationError(

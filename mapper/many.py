@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gridwarden.mapper.lease import Lease, Taken
     from gridwarden.mapper.site import SiteValues
 
-AT_ONCE = 500  # each has a lock, which is an open file
+AT_ONCE = 400  # each has a lock or two, which are open files
 
 
 def lease_many(

@@ -26,6 +26,9 @@ def refuse_unready(site: SiteValues) -> None:
     descriptor = trusted.open_directory(site.ledger)
     try:
         room = os.fstatvfs(descriptor)
+    except OSError as error:
+        raise EvidenceError(f"{site.ledger}: {error.strerror}, so no lease can be recorded") from error
+    else:
         if room.f_bfree * room.f_frsize < ledger.LONGEST_LINE:
             raise EvidenceError(f"{site.ledger}: the disk is full, so no lease can be recorded", "free space there")
     finally:
@@ -78,7 +81,11 @@ def published(account: str, site: SiteValues) -> Holder | None:
 
 def published_under(name: str, inode: int, site: SiteValues) -> Holder | None:
     """The holder file of the account whose inode is held under a lease name, if there is one that can be trusted."""
-    found = (published(account, site) for account in sorted(os.listdir(site.holders)) if account[0] != ".")
+    try:
+        accounts = sorted(account for account in os.listdir(site.holders) if account[0] != ".")
+    except OSError as error:
+        raise Unavailable(f"{site.holders}: cannot be read: {error.strerror}", "nothing was handed out") from error
+    found = (published(account, site) for account in accounts)
     return next((holder for holder in found if holder and (holder.name, holder.inode) == (name, inode)), None)
 
 

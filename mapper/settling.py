@@ -58,6 +58,8 @@ def unpublish(known: Cooling, site: SiteValues) -> None:
             holders.remove(site.holders, known.account)
         except FileNotFoundError:
             pass  # another run was faster
+        except OSError as error:
+            raise Unavailable(f"{site.holders}/{known.account}: cannot be removed: {error.strerror}") from error
 
 
 def drop_litter(directory: Gridmapdir) -> None:

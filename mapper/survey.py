@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, TypeVar
 
 from gridwarden import chain, holders, holds, trusted
-from gridwarden.errors import Refused, Unavailable
+from gridwarden.errors import EvidenceError, Refused, Unavailable
 from gridwarden.mapper import accounts, candidates, cooling, names, nodes
 from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen, cooling_parts, pool_of
 from gridwarden.mapper.own_directories import OWN
@@ -132,6 +132,8 @@ def readable_holders(site: SiteValues) -> tuple[dict[str, Holder], dict[str, str
                 held[account] = holders.read_at(descriptor, account)
             except Refused as refusal:
                 unreadable[account] = refusal.detail
+    except OSError as error:
+        raise Unavailable(f"{site.holders}: cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
     return held, unreadable
@@ -143,13 +145,16 @@ def ended_leases(site: SiteValues) -> tuple[frozenset[str], frozenset[str]]:
     A repair that noted a cooling name counts as the record of its release.
     """
     found: dict[str, set[str]] = {"release": set(), "freed": set()}
-    for line in chain.read(site.ledger):
-        body = line.body or {}
-        kind = str(body.get("kind"))
-        if kind in found:
-            found[kind].add(str(body["lease"]))
-        elif kind == "repair" and body["what"] == UNRECORDED:
-            found["release"].add(cooling_parts(str(body["name"]))[1])
+    try:
+        for line in chain.read(site.ledger):
+            body = line.body or {}
+            kind = str(body.get("kind"))
+            if kind in found:
+                found[kind].add(str(body["lease"]))
+            elif kind == "repair" and body["what"] == UNRECORDED:
+                found["release"].add(cooling_parts(str(body["name"]))[1])
+    except OSError as error:
+        raise EvidenceError(f"{site.ledger}: cannot be read: {error.strerror}") from error
     return frozenset(found["release"]), frozenset(found["freed"])
 
 

@@ -28,10 +28,10 @@ def killed_at(call: int, work: Callable[[], object]) -> bool:
         _be_traced(work)
     _, status = os.waitpid(child, 0)
     assert os.WIFSTOPPED(status), f"cannot be traced: {status:#x}"
-    _ptrace(SETOPTIONS, child, MARK_SYSCALL_STOPS | KILL_WITH_TRACER)
+    trace(SETOPTIONS, child, 0, MARK_SYSCALL_STOPS | KILL_WITH_TRACER)
     stops, passed_on = 0, 0
     while True:
-        _ptrace(SYSCALL, child, passed_on)
+        trace(SYSCALL, child, 0, passed_on)
         _, status = os.waitpid(child, 0)
         if not os.WIFSTOPPED(status):
             assert status == 0, f"the work failed: {status:#x}"
@@ -49,7 +49,7 @@ def killed_at(call: int, work: Callable[[], object]) -> bool:
 
 def _be_traced(work: Callable[[], object]) -> None:
     try:
-        _ptrace(TRACEME, 0, 0)
+        trace(TRACEME, 0, 0, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
         work()
     except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
@@ -58,6 +58,7 @@ def _be_traced(work: Callable[[], object]) -> None:
     os._exit(0)
 
 
-def _ptrace(request: int, process: int, data: int) -> None:
-    if libc.ptrace(request, process, None, data) == -1:
+def trace(request: int, process: int, address: int, data: int) -> None:
+    """ptrace(2); raises OSError."""
+    if libc.ptrace(request, process, address, data) == -1:
         raise OSError(ctypes.get_errno(), f"ptrace {request}")
