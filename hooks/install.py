@@ -56,7 +56,7 @@ CONDOR_PLUGIN = """\
 code=$?
 case $code in 1) exit 77 ;; 100) exit 1 ;; *) exit $code ;; esac
 """
-PLUGIN_LIBRARIES = ("gridwarden", "cryptography", "pydantic", "yaml")
+PLUGIN_LIBRARIES = ("gridwarden", "pydantic", "yaml")
 SLURM_CONF = """\
 Prolog={directory}/slurm-prolog
 Epilog={directory}/slurm-epilog

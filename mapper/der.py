@@ -72,6 +72,25 @@ def object_identifier(dotted: str) -> bytes:
     return bytes(encoded)
 
 
+def write(tag: int, *parts: bytes) -> bytes:
+    """The value of a ``tag`` whose contents are ``parts``."""
+    body = b"".join(parts)
+    if len(body) < 0x80:
+        return bytes([tag, len(body)]) + body
+    size = len(body).to_bytes((len(body).bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(size)]) + size + body
+
+
+def write_integer(number: int) -> bytes:
+    """An INTEGER, not negative."""
+    return write(INTEGER, number.to_bytes(number.bit_length() // 8 + 1))
+
+
+def write_object(dotted: str) -> bytes:
+    """An OBJECT IDENTIFIER."""
+    return write(OBJECT_IDENTIFIER, object_identifier(dotted))
+
+
 def _bounds(data: bytes, position: int) -> tuple[int, int]:
     """Where the contents of the value at ``position`` start and end."""
     if position + 2 > len(data) or data[position] & 0x1F == 0x1F:

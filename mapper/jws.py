@@ -7,18 +7,12 @@ looked at.  Symmetric algorithms have no place here, so a public key can never b
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error, a2b_base64, b2a_base64
 from typing import Any, NamedTuple
-
-# Loaded here, or the first signature would load it, in a process that may read nothing any more.
-import cryptography.hazmat.backends.openssl.backend  # noqa: F401
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
+from gridwarden.mapper import signatures
 from gridwarden.mapper.strict_json import parse_object
 from gridwarden.tab_file import escape
 
@@ -28,14 +22,8 @@ MOST_KEYS = 64
 SMALLEST_RSA = 2048  # RFC 7518, section 3.3
 LARGEST_RSA = 8192
 LONGEST_EXPONENT = 64
-
-HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
-CURVES: dict[str, tuple[str, ec.EllipticCurve]] = {
-    "ES256": ("P-256", ec.SECP256R1()),
-    "ES384": ("P-384", ec.SECP384R1()),
-    "ES512": ("P-521", ec.SECP521R1()),
-}
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+_URL_SAFE, _PLAIN = b"-_", b"+/"
+_TO_PLAIN, _TO_URL_SAFE = bytes.maketrans(_URL_SAFE, _PLAIN), bytes.maketrans(_PLAIN, _URL_SAFE)
 
 
 class Jws(NamedTuple):
@@ -72,10 +60,10 @@ def parse(token: bytes) -> Jws:
 def decode(part: bytes) -> bytes:
     """The bytes of unpadded base64url in its one canonical spelling; raises ValueError."""
     try:
-        data = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    except ValueError:
+        data = a2b_base64(part.translate(_TO_PLAIN) + b"=" * (-len(part) % 4))
+    except Error:
         data = b""
-    if urlsafe_b64encode(data).rstrip(b"=") != part:
+    if b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL_SAFE) != part:
         raise ValueError("a part of it is not base64url")
     return data
 
@@ -85,23 +73,22 @@ def verify(jws: Jws, key_set: bytes, algorithms: tuple[str, ...]) -> None:
     algorithm = jws.header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise _untrusted(f"its algorithm is {_shown(algorithm)}, and of this issuer {', '.join(algorithms)} count")
+    kid = jws.header.get("kid")
     try:
         keys = keys_of(key_set, algorithm)
-    except ValueError as error:
+        chosen = [key for name, key in keys if name == kid] if kid is not None else [key for _, key in keys]
+        signed = len(chosen) == 1 and signatures.is_signature(chosen[0], algorithm, jws.signed, jws.signature)
+    except (ValueError, OverflowError) as error:  # a coordinate larger than its curve
         raise _untrusted(f"the keys of its issuer cannot be used: {error}") from error
-    kid = jws.header.get("kid")
-    chosen = [key for name, key in keys if name == kid] if kid is not None else [key for _, key in keys]
     if len(chosen) != 1:
         named = f"named {_shown(kid)}" if kid is not None else "(the token names none)"
         raise _untrusted(f"the issuer has {len(chosen)} keys {named} for {algorithm}, and one was needed")
-    try:
-        _check(chosen[0], algorithm, jws.signed, jws.signature)
-    except InvalidSignature:
-        raise _untrusted("its signature is not that of its issuer") from None
+    if not signed:
+        raise _untrusted("its signature is not that of its issuer")
 
 
-def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, PublicKey]]:
-    """The keys of a JWK set that may sign with ``algorithm``, each with its ``kid``; raises ValueError.
+def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, bytes]]:
+    """The keys of a JWK set that may sign with ``algorithm``, each its ``kid`` and itself in DER; raises ValueError.
 
     Keys of other kinds, and those meant for something else, are passed over.
     """
@@ -110,7 +97,7 @@ def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, PublicKey]
         raise ValueError("they are not a JWK set")
     if len(keys) > MOST_KEYS:
         raise ValueError(f"they are more than {MOST_KEYS}")
-    found: list[tuple[str | None, PublicKey]] = []
+    found: list[tuple[str | None, bytes]] = []
     for key in keys:
         if _may_verify(key, algorithm) and (public := _public_key(key, algorithm)):
             kid = key.get("kid")
@@ -124,19 +111,19 @@ def _may_verify(key: dict[str, Any], algorithm: str) -> bool:
     return meant and key.get("use", "sig") == "sig" and key.get("alg", algorithm) == algorithm
 
 
-def _public_key(key: dict[str, Any], algorithm: str) -> PublicKey | None:
+def _public_key(key: dict[str, Any], algorithm: str) -> bytes | None:
     match key, algorithm[:2]:
-        case {"kty": "EC", "crv": str(name), "x": str(x), "y": str(y)}, "ES" if name == CURVES[algorithm][0]:
-            return ec.EllipticCurvePublicNumbers(_number(x), _number(y), CURVES[algorithm][1]).public_key()
+        case {"kty": "EC", "crv": str(name), "x": str(x), "y": str(y)}, "ES" if name == signatures.CURVES[algorithm][0]:
+            return signatures.elliptic_key(algorithm, _number(x), _number(y))
         case {"kty": "RSA", "n": str(n), "e": str(e)}, "RS" | "PS":
             modulus, exponent = _number(n), _number(e)
             if not SMALLEST_RSA <= modulus.bit_length() <= LARGEST_RSA:
                 raise ValueError(f"one is an RSA key of {modulus.bit_length()} bits")
             if exponent.bit_length() > LONGEST_EXPONENT:
                 raise ValueError("one is an RSA key that would take for ever")
-            return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+            return signatures.rsa_key(modulus, exponent)
         case {"kty": "OKP", "crv": "Ed25519", "x": str(x)}, "Ed":
-            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(x))
+            return signatures.edwards_key(_bytes(x))
     return None
 
 
@@ -146,24 +133,6 @@ def _number(text: str) -> int:
 
 def _bytes(text: str) -> bytes:
     return decode(text.rstrip("=").encode())  # scitokens' own tools leave the padding on
-
-
-def _check(key: PublicKey, algorithm: str, signed: bytes, signature: bytes) -> None:
-    """Raise InvalidSignature unless the key made the signature."""
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(signature, signed)
-        return
-    digest = HASHES[algorithm[2:]]
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        half = (key.curve.key_size + 7) // 8
-        if len(signature) != 2 * half:  # RFC 7518, section 3.4
-            raise InvalidSignature
-        r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
-        key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(digest))
-    elif algorithm.startswith("PS"):
-        key.verify(signature, signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
-    else:
-        key.verify(signature, signed, padding.PKCS1v15(), digest)
 
 
 def _untrusted(what: str) -> Refused:

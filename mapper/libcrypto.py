@@ -65,6 +65,10 @@ issuer_name = _function("X509_get_issuer_name", POINTER, _ADDRESS)
 serial_number = _function("X509_get0_serialNumber", POINTER, _ADDRESS)
 check_private_key = _function("X509_check_private_key", _INT, _ADDRESS, _ADDRESS)
 public_key = _function("X509_get0_pubkey", POINTER, _ADDRESS)
+verify_signature = _function("X509_verify", _INT, _ADDRESS, _ADDRESS)
+key_usage = _function("X509_get_key_usage", ctypes.c_uint32, _ADDRESS)
+key_bits = _function("EVP_PKEY_get_security_bits", _INT, _ADDRESS)
+_signature_information = _function("X509_get_signature_info", _INT, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)
 not_before = _function("X509_get0_notBefore", POINTER, _ADDRESS)
 not_after = _function("X509_get0_notAfter", POINTER, _ADDRESS)
 time_set = _function("ASN1_TIME_set", POINTER, _ADDRESS, _LONG)
@@ -85,10 +89,12 @@ name_entry = _function("X509_NAME_get_entry", POINTER, _ADDRESS, _INT)
 entry_value = _function("X509_NAME_ENTRY_get_data", POINTER, _ADDRESS)
 entry_part = _function("X509_NAME_ENTRY_set", _INT, _ADDRESS)
 
+d2i_public_key = _function("d2i_PUBKEY", POINTER, _ADDRESS, _ADDRESS, _LONG)
 digest_by_name = _function("EVP_get_digestbyname", POINTER, _TEXT)
 digest_context_new = _function("EVP_MD_CTX_new", POINTER)
 digest_verify_initialise = _function("EVP_DigestVerifyInit", _INT, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)
 digest_verify = _function("EVP_DigestVerify", _INT, _ADDRESS, _TEXT, _SIZE, _TEXT, _SIZE)
+key_option = _function("EVP_PKEY_CTX_ctrl_str", _INT, _ADDRESS, _TEXT, _TEXT)
 
 
 def decoded(decoder: Callable[..., int], der: bytes) -> int:
@@ -116,6 +122,12 @@ def string_bytes(string: int) -> bytes:
 def oneline(name: int) -> str:
     """The slash form of a name, of any length; libcrypto writes what is not printable ASCII as ``\\xHH``."""
     return ctypes.string_at(_name_oneline(name, None, 0)).decode("ascii")
+
+
+def signature_bits(certificate: int) -> int:
+    """The bits of security of the algorithm that a certificate is signed with; 0 where that is not known."""
+    bits = ctypes.c_int()
+    return bits.value if _signature_information(certificate, None, None, ctypes.byref(bits), None) == 1 else 0
 
 
 def error_text(code: int) -> str:

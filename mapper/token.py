@@ -47,7 +47,7 @@ def start(token: bytes, site: SiteValues) -> Verifier:
             reasons.CREDENTIAL_UNTRUSTED, "this site believes no tokens", "name their issuers under tokens in site.yaml"
         )
     request = token_request.encode(token, site.tokens.skew, believed)
-    return verifying.start("gridwarden.mapper.token_verifier", [], request, site.verify_seconds, ["cryptography"])
+    return verifying.start("gridwarden.mapper.token_verifier", [], request, site.verify_seconds)
 
 
 def identity_of(verifier: Verifier, site: SiteValues, shown: str) -> Identity:

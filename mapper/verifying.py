@@ -21,7 +21,7 @@ DETAIL_LIMIT = 2000
 READY = b"ready\n"
 # The package that runs is the package that verifies, also in a checkout; the standard library comes first.
 _CODE = os.path.dirname(os.path.dirname(os.path.abspath(gridwarden.__file__)))
-_START = "import sys; sys.path += sys.argv[2].split(':'); __import__(sys.argv[1], fromlist=['main']).main()"
+_START = "import sys; sys.path.append(sys.argv[1]); __import__(sys.argv[2], fromlist=['main']).main()"
 _REFUSALS = frozenset(
     {
         reasons.CREDENTIAL_MALFORMED,
@@ -45,19 +45,15 @@ class Verifier(NamedTuple):
     seconds: float
 
 
-def start(
-    module: str, arguments: Sequence[str], presented: bytes, seconds: float, libraries: Sequence[str] = ()
-) -> Verifier:
+def start(module: str, arguments: Sequence[str], presented: bytes, seconds: float) -> Verifier:
     """Start ``module.main`` as a verifier of the credential ``presented``; ``answer`` must follow.
 
-    Its arguments are ``arguments`` and the whole seconds of processor time that it may take; it finds the packages
-    ``libraries`` where this process does.  Raises OSError.
+    Its arguments are ``arguments`` and the whole seconds of processor time that it may take.  Raises OSError.
     """
     source = os.memfd_create("credential")
     reading, writing = os.pipe()
-    path = ":".join(dict.fromkeys([_CODE, *map(_home_of, libraries)]))
     # -B: a bytecode file written now would be written by root into the installed package.
-    command = [sys.executable, "-ISB", "-c", _START, module, path, *arguments, str(math.ceil(seconds))]
+    command = [sys.executable, "-ISB", "-c", _START, _CODE, module, *arguments, str(math.ceil(seconds))]
     try:
         view = memoryview(presented)
         while view:
@@ -131,11 +127,3 @@ def _sentence(lines: list[str]) -> str:
     text = lines[0][:DETAIL_LIMIT]
     # Names in slash form come escaped already.
     return text if text.isascii() and text.isprintable() else tab_file.escape(text)
-
-
-def _home_of(library: str) -> str:
-    """The directory that this process has ``library`` from; raises Unavailable."""
-    for directory in sys.path:
-        if os.path.isfile(os.path.join(directory, library, "__init__.py")):
-            return os.path.abspath(directory)
-    raise Unavailable(f"the Python package {library} is not installed", f"python3 -m pip install {library}")

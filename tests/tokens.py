@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from gridwarden.mapper.jws import CURVES, HASHES
 from gridwarden.mapper.token_values import IdtokenIssuer, Issuer, TokenValues
 
 CMS = "https://cms-auth.example.org/"
@@ -21,6 +20,14 @@ OSG = "https://scitokens.example.org/osg"
 POOL = "pool.example.org"
 HERE = "https://ce.example.org:9619"
 SUB = "8f14e45f-ceea-467f-9575-b0fe2d9e2b4a"
+
+
+HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
+CURVES: dict[str, tuple[str, ec.EllipticCurve]] = {
+    "ES256": ("P-256", ec.SECP256R1()),
+    "ES384": ("P-384", ec.SECP384R1()),
+    "ES512": ("P-521", ec.SECP521R1()),
+}
 
 
 def encoded(data: bytes) -> bytes:
