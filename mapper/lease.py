@@ -99,7 +99,7 @@ def claimed(
 
     def refuse_holder() -> None:
         status = directory.look(name)
-        holder = publishing.published_under(name, status.st_ino, site) if status else None
+        holder = publishing.published_under(directory, name, status.st_ino, site) if status else None
         if holder and (holder.scheme, holder.subject) != (identity.scheme, identity.subject):
             raise names.collision(identity, f"{holder.scheme} {holder.subject}")
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gridwarden import holders, ledger, trusted
+from gridwarden import holders, ledger, reasons, trusted
 from gridwarden.errors import EvidenceError, Refused, Unavailable
 from gridwarden.holders import Holder
-from gridwarden.mapper import names
+from gridwarden.mapper import accounts, names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gridwarden.mapper.accounts import Account
+    from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.linking import Link
     from gridwarden.mapper.names import LeaseFile
@@ -79,14 +80,25 @@ def published(account: str, site: SiteValues) -> Holder | None:
         return None
 
 
-def published_under(name: str, inode: int, site: SiteValues) -> Holder | None:
-    """The holder file of the account whose inode is held under a lease name, if there is one that can be trusted."""
+def published_under(directory: Gridmapdir, name: str, inode: int, site: SiteValues) -> Holder | None:
+    """The holder file of the account whose inode is held under a lease name, if there is one.
+
+    Raises Refused (holder-invalid) when that account's cannot be trusted: it may have said another identity.
+    """
     try:
-        accounts = sorted(account for account in os.listdir(site.holders) if account[0] != ".")
+        published_now = sorted(account for account in os.listdir(site.holders) if account[0] != ".")
     except OSError as error:
         raise Unavailable(f"{site.holders}: cannot be read: {error.strerror}", "nothing was handed out") from error
-    found = (published(account, site) for account in accounts)
-    return next((holder for holder in found if holder and (holder.name, holder.inode) == (name, inode)), None)
+    for account in published_now:
+        try:
+            holder = holders.read(site.holders, account)
+        except Refused as refusal:
+            if refusal.reason == reasons.HOLDER_INVALID and accounts.is_account(directory, account, inode):
+                raise
+        else:
+            if (holder.name, holder.inode) == (name, inode):
+                return holder
+    return None
 
 
 def is_published(holder: Holder, site: SiteValues) -> bool:

@@ -154,6 +154,14 @@ def test_where_all_of_our_own_files_were_lost_the_holder_file_still_knows_whose_
     assert refusal(site, person("ANNA"), users).reason == reasons.LEASE_NAME_COLLISION
 
 
+def test_where_all_of_our_own_files_were_lost_a_holder_file_that_says_nothing_lets_nobody_in(site, users):
+    found, other = asked(site, person("Anna"), users), asked(site, person("Bela"), users)
+    shutil.rmtree(site.gridmapdir / ".gridwarden")
+    (site.holders / found.account).write_bytes(b"")
+    assert refusal(site, person("ANNA"), users).reason == reasons.HOLDER_INVALID
+    assert asked(site, person("Bela"), users).lease_id == other.lease_id
+
+
 def test_an_old_lease_file_and_a_lost_name_leave_it_to_the_holder_file(site, users):
     found = asked(site, person("Anna"), users)
     file = site.gridmapdir / ".gridwarden" / "leases" / found.name
