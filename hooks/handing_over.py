@@ -15,6 +15,7 @@ from gridwarden import holders, holds, ledger, proc, reasons, register, syslog_l
 from gridwarden.batch import slurm, slurm_queue, slurm_spool
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
+from gridwarden.ledger_room import Room
 from gridwarden.mapper import accounts, cooling, nodes, settling
 from gridwarden.mapper import release as protocol
 from gridwarden.mapper.gridmapdir import Gridmapdir
@@ -176,9 +177,10 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
     """
     if hold := holds.why_held(site.holds, account.name):
         return f"it is on hold: {hold}"
-    done = hand_over.empty(
-        account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton
-    )
+    with Room(site.ledger):
+        done = hand_over.empty(
+            account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton
+        )
     if terms.quota and home and (why := quota.why_left(home, account.uid)):
         done.left.append((home, why))
     about: dict[str, Value] = {

@@ -6,6 +6,7 @@ Callers hold the account's lock, and have found out that a live job accounts for
 from __future__ import annotations
 
 from gridwarden.prune import holds, kill, remove
+from gridwarden.prune.files import share
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def everything(
 ) -> Outcome:
     """Kill or freeze all that runs as an account of which nothing here is protected."""
     if hold:
-        outcome = kill.freeze_account(owner.uids, owner.gid, seconds)
+        with recorder.room():
+            outcome = kill.freeze_account(owner.uids, owner.gid, seconds)
         recorder.frozen(outcome, why, hold)
     else:
-        outcome = kill.empty_account(owner.uids, owner.gid, seconds, term_seconds)
+        with recorder.room():
+            outcome = kill.empty_account(owner.uids, owner.gid, seconds, term_seconds)
         recorder.killed(outcome, why)
     return outcome
 
@@ -44,10 +47,12 @@ def beside_a_job(
     from gridwarden.prune import strays  # noqa: PLC0415 - an epilog has no use for it
 
     if hold:
-        outcome = strays.freeze_strays(owner.uids, owner.gid, judge_again, seconds)
+        with recorder.room():
+            outcome = strays.freeze_strays(owner.uids, owner.gid, judge_again, seconds)
         recorder.frozen(outcome, why, hold)
     else:
-        outcome = strays.kill_strays(owner.uids, owner.gid, judge_again, seconds, term_seconds)
+        with recorder.room():
+            outcome = strays.kill_strays(owner.uids, owner.gid, judge_again, seconds, term_seconds)
         recorder.killed(outcome, why)
     return outcome
 
@@ -67,13 +72,16 @@ def files(
     """
     gone: list[str] = []
     left: Left = []
-    for directory, names in sorted(found.items()):
+    for place, (directory, names) in enumerate(sorted(found.items())):
+        until = share(deadline, len(found) - place)
         if hold:
-            moved, more = holds.quarantine(owner.uid, owner.account, directory, names, deadline)
+            with recorder.room():
+                moved, more = holds.quarantine(owner.uid, owner.account, directory, names, until)
             recorder.quarantined(moved, hold)
             gone += [path for path, _ in moved]
         else:
-            removed, more = remove.remove(owner.uid, owner.gid, directory, sorted(names), deadline, before=before)
+            with recorder.room():
+                removed, more = remove.remove(owner.uid, owner.gid, directory, sorted(names), until, before=before)
             recorder.removed(removed)
             gone += removed
         left += more

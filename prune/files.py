@@ -32,8 +32,8 @@ def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) 
     left: Left = []
     seen = set()
     for place, directory in enumerate(directories):
-        share = (deadline - time.monotonic()) / (len(directories) - place)
-        report, finished = child.run(_lister(directory, wanted), max(share, 0))
+        seconds = share(deadline, len(directories) - place) - time.monotonic()
+        report, finished = child.run(_lister(directory, wanted), max(seconds, 0))
         head, newline, entries = report.partition(b"\n")
         if not newline:
             left.append((directory, "does not answer"))
@@ -48,6 +48,15 @@ def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) 
             left.append((directory, "not listed in time"))
         _enter(entries, directory, found)
     return found, left
+
+
+def share(deadline: float, parts: int) -> float:
+    """When the first of so many equal parts of the time until ``deadline`` (of time.monotonic) ends.
+
+    Who takes the parts one by one, each of what is left by then, leaves to the others what is not used.
+    """
+    now = time.monotonic()
+    return now + (deadline - now) / parts
 
 
 def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], None]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gridwarden.prune.trace import CommandLines
 
 KILL_SECONDS = 10.0
+SPOOL_SECONDS = 20.0
 REMOVE_SECONDS = 60.0
 HOME_SECONDS = 600.0
 ROUNDS = 4
@@ -65,7 +66,7 @@ def _empty_once(done: Emptied, account: str, uid: int, gid: int, scratch: list[s
     done.killed += processes.killed.values()
     done.command_lines |= processes.command_lines
     done.left += processes.left
-    done.add(spools.remove(account, uid))
+    done.add(spools.remove(account, uid, SPOOL_SECONDS))
     done.add(ipc.remove(uid, gid, KILL_SECONDS))
     places = dict.fromkeys([*scratch, *POSIX_IPC, f"/run/user/{uid}"])
     done.add(remove.sweep(uid, gid, list(places), REMOVE_SECONDS))

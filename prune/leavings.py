@@ -6,6 +6,7 @@ holder's and goes at once; the rest when nobody has touched it for ``prune.scrat
 
 from __future__ import annotations
 
+import os
 import time
 
 from gridwarden import register
@@ -34,26 +35,37 @@ DEFAULT_AGE_HOURS = "24"
 
 
 def clear_leavings(machine: Machine, sight: Sight, report: Report) -> None:
-    """Clear away, or only report, what every account that has no job here left.  Raises as ``sweep`` does."""
+    """Clear away, or only report, what every account that has no job here left.  Raises as ``sweep`` does.
+
+    Each account has its share of the time, whatever the others left.
+    """
     directories = list(dict.fromkeys([*machine.site.get("scratch", []), *files.POSIX_IPC]))
     found, left = files.find(lambda uid: bool(machine.account_to_clear(uid)), directories, machine.left() / 2)
     report.left("", left)
     makers = {uid for one in ipc.everything() for uid in one.uids if machine.account_to_clear(uid)}
-    for uid in sorted(makers | found.keys()):
+    uids = _from_anywhere(sorted(makers | found.keys()))
+    for place, uid in enumerate(uids):
         places = found.get(uid, {})
         account = machine.account_to_clear(uid)
-        if machine.left() <= 0:
+        until = files.share(machine.deadline - LAST_SECONDS, len(uids) - place)
+        if machine.left() <= LAST_SECONDS:
             number = sum(map(len, places.values()))
             report.left(account, [(f"{number} files of uid {uid}", "not reached in time")])
         elif may_be_emptied(uid, sight.verdicts, sight.answers):
-            _clear(machine, owner_of(machine, account, uid), places, report)
+            _clear(machine, owner_of(machine, account, uid), places, until, report)
 
 
-def _clear(machine: Machine, owner: Owner, places: Places, report: Report) -> None:
+def _from_anywhere(uids: list[int]) -> list[int]:
+    """The same in turn from another one at each run, since the last may not be reached where they are many."""
+    first = int.from_bytes(os.urandom(4)) % max(len(uids), 1)
+    return uids[first:] + uids[:first]
+
+
+def _clear(machine: Machine, owner: Owner, places: Places, until: float, report: Report) -> None:
     hold = holds.why_held(machine.site, owner.account)
     limits = _limits(owner, machine.site, time.time())
-    patience = machine.left() / (4 if report.acts else 1)  # to act, it is enough to know that there is something to do
-    old, left = ([], []) if hold else _old_enough(owner, places, limits, patience)
+    parts = 4 if report.acts else 1  # to act, it is enough to know that there is something to do
+    old, left = ([], []) if hold else _old_enough(owner, places, limits, files.share(until, parts))
     paths = [f"{directory}/{name}" for directory, names in places.items() for name in names] if hold else old
     if not report.acts or not (paths or left):
         report.left(owner.account, left)
@@ -61,24 +73,30 @@ def _clear(machine: Machine, owner: Owner, places: Places, report: Report) -> No
             action = reporting.WOULD_QUARANTINE if hold else reporting.WOULD_REMOVE
             report.add(action, owner.account, path, detail=hold)
     else:
+        patience = max(min(LOCK_SECONDS, until - time.monotonic()), 0.0)
         try:
-            with register.AccountLock(machine.site["locks"][0], owner.account, min(LOCK_SECONDS, machine.left())):
+            with register.AccountLock(machine.site["locks"][0], owner.account, patience):
                 sight = machine.look()
                 for batch, why in sight.unknown().items():
                     report.doubt(batch, why)
                 if may_be_emptied(owner.uid, sight.verdicts, sight.answers):
-                    _clear_locked(machine, owner, places, limits, hold, report)
+                    _clear_locked(machine, owner, places, limits, until, hold, report)
         except Unavailable as error:
             report.left(owner.account, [(f"files of uid {owner.uid}", str(error))])
 
 
-def _clear_locked(machine: Machine, owner: Owner, places: Places, limits: Limits, hold: str, report: Report) -> None:
+def _clear_locked(
+    machine: Machine, owner: Owner, places: Places, limits: Limits, until: float, hold: str, report: Report
+) -> None:
     """Do it, by the age and so by the holder of each file."""
-    for before, whose in [(None, owner)] if hold else limits:
+    rounds: list[tuple[float | None, Owner]] = [(None, owner)] if hold else [*limits]
+    for place, (before, whose) in enumerate(rounds):
         recorder = Recorder(machine.site, whose)
-        gone, left = clear.files(whose, recorder, places, machine.deadline - LAST_SECONDS, hold=hold, before=before)
+        deadline = files.share(until, len(rounds) - place)
+        gone, left = clear.files(whose, recorder, places, deadline, hold=hold, before=before)
         if not hold:
-            removed, more = ipc.remove(owner.uid, owner.gid, IPC_SECONDS, before=before)
+            with recorder.room():
+                removed, more = ipc.remove(owner.uid, owner.gid, IPC_SECONDS, before=before)
             recorder.removed(removed)
             gone += removed
             left += more
@@ -86,7 +104,7 @@ def _clear_locked(machine: Machine, owner: Owner, places: Places, limits: Limits
         for path in gone:
             report.add(action, owner.account, path, detail=hold, lease=whose.lease, subject=whose.subject)
         report.left(owner.account, left)
-        if before != limits[-1][0]:
+        if place < len(rounds) - 1:
             places = _without({*gone, *(path for path, _ in left)}, places)
 
 
@@ -98,13 +116,13 @@ def _limits(owner: Owner, site: dict[str, list[str]], now: float) -> Limits:
     return [*limits, (old, owner)] if old > former else limits
 
 
-def _old_enough(owner: Owner, places: Places, limits: Limits, seconds: float) -> tuple[list[str], Left]:
+def _old_enough(owner: Owner, places: Places, limits: Limits, deadline: float) -> tuple[list[str], Left]:
     """What would go, and what could not or was not looked at in time, with why."""
     before = limits[-1][0]
-    deadline = time.monotonic() + seconds
     found, all_left = ipc.remove(owner.uid, owner.gid, IPC_SECONDS, before=before, dry_run=True)
-    for directory, names in places.items():
-        old, left = remove.remove(owner.uid, owner.gid, directory, names, deadline, before=before, dry_run=True)
+    for place, (directory, names) in enumerate(places.items()):
+        until = files.share(deadline, len(places) - place)
+        old, left = remove.remove(owner.uid, owner.gid, directory, names, until, before=before, dry_run=True)
         found += old
         all_left += left
     return found, all_left

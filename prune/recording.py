@@ -6,6 +6,7 @@ import os
 
 from gridwarden import holders, ledger, syslog_line
 from gridwarden.errors import Refused
+from gridwarden.ledger_room import Room
 from gridwarden.prune import trace
 from gridwarden.prune.signals import STOPPED, Uids
 
@@ -83,6 +84,10 @@ class Recorder:
     def __init__(self, site: Site, owner: Owner) -> None:
         self._directory = site["ledger"][0]
         self._owner = owner
+
+    def room(self) -> Room:
+        """Room for these records, to be held while that is done which they are of; raises as they do."""
+        return Room(self._directory)
 
     def killed(self, outcome: Outcome, why: str) -> None:
         """Processes were killed, for one of ``prune.reasons``; what is left of them is recorded as well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gridwarden import syslog_line
+from gridwarden.errors import GridwardenError
 from gridwarden.prune.report import FROZEN, KILLED, LEFT, QUARANTINED, REMOVED
 from gridwarden.prune.sweep import sweep
 
@@ -20,7 +21,12 @@ def prune(site: Site, *, dry_run: bool) -> Report:
     Raises as ``sweep`` does, and OSError or ConfigurationError when Prometheus's file cannot be written.
     """
     seconds = float(site.get("prune_seconds", [DEFAULT_SECONDS])[0])
-    report = sweep(site, kill=site.get("prune_kill") == ["yes"] and not dry_run, seconds=seconds)
+    try:
+        report = sweep(site, kill=site.get("prune_kill") == ["yes"] and not dry_run, seconds=seconds)
+    except GridwardenError as error:
+        if not dry_run:
+            syslog_line.decision("prune", "failed", detail=str(error))
+        raise
     if not dry_run:
         _tell_syslog(report)
         for path in site.get("prune_prometheus", []):

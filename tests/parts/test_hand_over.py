@@ -13,6 +13,7 @@ import pytest
 
 from gridwarden.prune import hand_over, home, ipc, quota, spools
 from tests.apart import in_private_mounts
+from tests.proof.silent import dead_mount
 
 UID, GID = 23456, 23456
 OTHER = 23457
@@ -224,11 +225,23 @@ def test_what_waits_in_the_spools_goes_and_others_stays(place, monkeypatch):
     (owned / "of-root").touch()
     monkeypatch.setattr(spools, "NAMED_AS_ACCOUNT", (str(named), str(place / "missing")))
     monkeypatch.setattr(spools, "OWNED_BY_ACCOUNT", (str(owned),))
-    removed, left = spools.remove("cms001", UID)
+    removed, left = spools.remove("cms001", UID, 10)
     assert left == []
     assert sorted(removed) == [f"{owned}/a00001", f"{owned}/cms001", f"{named}/cms001"]
     assert sorted(os.listdir(named)) == ["cms0011"]
     assert sorted(os.listdir(owned)) == ["cms0011", "of-root"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
+def test_a_spool_on_a_dead_mount_keeps_the_account_busy_and_holds_nobody_up(place, monkeypatch):
+    dead, alive = place / "dead", place / "alive"
+    for directory in (dead, alive):
+        directory.mkdir()
+    plant(alive / "cms001")
+    monkeypatch.setattr(spools, "NAMED_AS_ACCOUNT", (str(dead), str(alive)))
+    monkeypatch.setattr(spools, "OWNED_BY_ACCOUNT", ())
+    with dead_mount(dead):
+        assert spools.remove("cms001", UID, 2) == ([f"{alive}/cms001"], [(str(dead), "does not answer")])
 
 
 def test_a_setuid_file_with_a_name_out_of_reach_makes_nobody_the_next_holder(place):

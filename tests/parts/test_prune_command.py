@@ -433,3 +433,44 @@ def test_what_cannot_be_recorded_ends_the_run(node: Node) -> None:
     assert code == 78
     assert "ledger" in errors
     assert alive([stray.pid]), "nothing may be killed without a record"
+
+
+def test_where_a_record_has_no_room_nothing_is_killed_or_removed_and_the_run_says_so(node: Node) -> None:
+    node.configure(prune_scratch_age_hours="0")
+    stray, file = node.run(STRAYS_UID), node.file("file", HELD_UID)
+    time.sleep(0.05)
+    ledger = node.base / "ledger"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700,size=6m", "ledger", ledger], check=True)
+    try:
+        (ledger / "filler").write_bytes(bytes(3 * 1024 * 1024))
+        code, _, errors = node.prune()
+        assert code == 74
+        assert f"{ledger}: there is no room" in errors
+        assert "nothing is killed or removed without its record" in errors
+        assert alive([stray.pid])
+        stray.kill()
+        stray.wait()
+        assert node.prune()[0] == 74
+        assert file.exists()
+        assert os.listdir(ledger) == ["filler"]
+        (ledger / "filler").unlink()
+        other = node.run(STRAYS_UID)
+        assert node.prune()[0] == 0
+        assert ended(other)
+        assert not file.exists()
+        assert len(node.records("kill")) == len(node.records("removed")) == 1
+    finally:
+        subprocess.run(["umount", ledger], check=True)
+
+
+def test_a_ledger_on_a_file_system_that_nobody_can_write_is_known_before_a_kill(node: Node) -> None:
+    ledger = node.base / "ledger"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700,ro", "ledger", ledger], check=True)
+    try:
+        stray = node.run(STRAYS_UID)
+        code, _, errors = node.prune()
+        assert code == 74
+        assert "Read-only file system" in errors
+        assert alive([stray.pid])
+    finally:
+        subprocess.run(["umount", ledger], check=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gridwarden.prune import files, holds, ipc, remove
+from gridwarden.prune import clear, files, holds, ipc, remove
+from gridwarden.prune.recording import Owner, Recorder
 from tests.parts.test_prune_command import STRAYS_UID, Node, node
 from tests.proof import LONG
 from tests.proof.silent import dead_mount
@@ -70,6 +71,44 @@ def test_a_mount_that_dies_below_a_users_directory_ends_at_the_deadline(node: No
     assert f"{own}" in output
 
 
+@needs_fuse
+def test_each_of_an_accounts_directories_has_its_share_of_the_time(place: Path) -> None:
+    first, second = place / "a", place / "b"
+    for directory in (first, second):
+        directory.mkdir()
+        directory.chmod(0o1777)
+    (first / "own" / "dead").mkdir(parents=True)
+    for path in (first / "own" / "dead", first / "own"):
+        os.chown(path, UID, UID)
+    (second / "file").touch()
+    os.chown(second / "file", UID, UID)
+    (place / "ledger").mkdir(mode=0o700)
+    owner = Owner("gwt1", UID, UID, "site")
+    recorder = Recorder({"ledger": [str(place / "ledger")]}, owner)
+    found = {str(first): ["own"], str(second): ["file"]}
+    with dead_mount(first / "own" / "dead"):
+        gone, left = clear.files(owner, recorder, found, time.monotonic() + 2, hold="")
+    assert gone == [f"{second}/file"]
+    assert [path for path, _ in left] == [f"{first}/own"]
+
+
+@needs_fuse
+def test_an_account_whose_files_take_for_ever_leaves_the_others_their_share(node: Node) -> None:
+    greedy, others = UID, (UID + 1, UID + 2)
+    own = node.scratch / "own"
+    (own / "dead").mkdir(parents=True)
+    for path in (own / "dead", own):
+        os.chown(path, greedy, greedy)
+    node.configure(prune_scratch_age_hours="0", prune_seconds=str(SECONDS))
+    files = [node.file(f"of-{uid}", uid) for uid in others]
+    time.sleep(0.05)
+    with dead_mount(own / "dead"):
+        code, output, _ = node.prune()
+    assert code == 1
+    assert f"{own}" in output
+    assert not [file for file in files if file.exists()]
+
+
 def test_more_files_than_there_is_time_for_end_at_the_deadline_with_the_rest_reported(node: Node, place: Path) -> None:
     if LONG:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777,nr_inodes=0", "scratch", str(place)], check=True)
@@ -98,7 +137,8 @@ def test_a_million_files_end_the_whole_run_at_its_deadline_and_each_run_gets_fur
         make = "import os, sys\nfor i in range(int(sys.argv[2])): os.close(os.open(f'{sys.argv[1]}/{i}', os.O_CREAT))"
         subprocess.run(["/usr/bin/env", "python3", "-c", make, str(place), str(MANY)], user=UID, group=UID, check=True)
         node.configure(prune_scratch_age_hours="0", prune_seconds=str(SECONDS))
-        there = [MANY]
+        others = node.file("of-another", UID + 1)
+        there = [MANY + 1]
         for _ in range(3):
             began = time.monotonic()
             code, _, _ = node.prune()
@@ -107,6 +147,7 @@ def test_a_million_files_end_the_whole_run_at_its_deadline_and_each_run_gets_fur
             print(f"\n{there[-2] - there[-1]} of {there[-2]} files removed in a run of {took:.2f} s, exit code {code}")
             assert took < SECONDS + 1
             assert there[-1] < there[-2]
+            assert not others.exists(), "who left little does not wait for who left much"
     finally:
         subprocess.run(["umount", str(place)], check=True)
 
