@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gridwarden.mapper import repair
 from tests.gridmap import Users, make_accounts, make_site
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from gridwarden.mapper.site import SiteValues
 
@@ -24,3 +27,11 @@ def site(tmp_path: Path) -> SiteValues:
 def users(site: SiteValues) -> Users:
     """Three accounts of the pool cms, with their files."""
     return make_accounts(site, "cms001", "cms002", "cms003")
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory where making a file durable costs nothing; nobody else works there, so nothing need settle."""
+    monkeypatch.setattr(repair, "SETTLING_SECONDS", 0)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)

@@ -11,17 +11,15 @@ import itertools
 import os
 import random
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from gridwarden import holders, ledger
-from gridwarden.mapper import repair
 from gridwarden.mapper.encoding import lease_name
 from tests.gridmap import bodies, lcmaps_links, person
-from tests.parts.test_check_kills import Scene, everything_wrong
+from tests.parts.test_check_kills import everything_wrong
 from tests.proof import LONG, invariant, refuser
+from tests.proof.scene import Scene
 
 STEP = 1 if LONG else 19
 WAYS = {
@@ -33,12 +31,9 @@ WAYS = {
 }
 
 
-@pytest.fixture
-def memory(monkeypatch):
-    monkeypatch.setattr(repair, "SETTLING_SECONDS", 0)  # nobody else works there
-    monkeypatch.setattr(ledger, "boot_id", lambda: "boot")  # the kernel's own file does not fail with a disk
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
+@pytest.fixture(autouse=True)
+def proc_does_not_fail_with_a_disk(monkeypatch):
+    monkeypatch.setattr(ledger, "boot_id", lambda: "boot")
 
 
 def every_failure(directory, way, set_up, work, steps=STEP):

@@ -25,6 +25,7 @@ from tests.apart import in_child
 from tests.gridmap import make_accounts, make_site, person
 from tests.proof import LONG, invariant
 from tests.proof.crowd import START, Journal
+from tests.proof.scene import no_reason
 
 FUSE_LIBRARY = "libfuse.so.2"
 PEOPLE = 40 if LONG else 8
@@ -160,11 +161,6 @@ class TwoMachines:
         locks = self.directory / site.node / "locks"
         locks.mkdir(exist_ok=True)
         return Terms(HOUR, 2 * HOUR, HOUR, ("n1", "n2"), locks, (), "", "/nowhere", "/nowhere")
-
-
-def no_reason(*_: object) -> str:
-    """Nobody uses the account, and nothing is left in it."""
-    return ""
 
 
 WAYS = {
