@@ -7,6 +7,7 @@ nothing; a parent, a session and a control group are the kernel's own words.
 
 from __future__ import annotations
 
+from gridwarden.executables import UNTOLD
 from gridwarden.prune import reasons
 from gridwarden.prune.snapshot import acts_as, parent_of
 
@@ -107,7 +108,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
             reason = reasons.BELOW_BATCH_DAEMON
         elif exemption := _exemption(one, account, rules, below_logins):
             reason = exemption
-        elif pid in uncertain or doubted is None or owner in doubted:
+        elif pid in uncertain or doubted is None or owner in doubted or one.file == UNTOLD:
             reason = reasons.UNKNOWN
         else:
             job = job_of_owner.get(owner, "")

@@ -11,6 +11,7 @@ import time
 from gridwarden.batch import NO_BATCH_SYSTEM, registered
 from gridwarden.errors import ConfigurationError
 from gridwarden.prune import rules, snapshot
+from gridwarden.prune.exempt import Executables
 from gridwarden.prune.judge import judge
 from gridwarden.prune.lent import LentTo
 from gridwarden.prune.recording import Owner
@@ -34,8 +35,9 @@ class Machine:
     """The machine as this run sees it: each ``look`` reads its processes, and then asks what runs here."""
 
     def __init__(self, site: Site, deadline: float) -> None:
-        self.site = site
         self.rules = rules.read(site)
+        self.site = site | {"prune_daemon": sorted(self.rules.daemons)}
+        self._executables = Executables(self.rules.paths)
         self.deadline = deadline
         self._accounts: dict[int, str] = {}
         self._batch = [name for name in site.get("prune_batch", ["slurm"]) if name != NO_BATCH_SYSTEM]
@@ -77,10 +79,11 @@ class Machine:
 
     def read(self) -> Snapshot:
         """The processes of this moment; raises Unavailable when /proc does not show everyone."""
-        return snapshot.take(self.rules.whose, with_files=bool(self.rules.files or self.rules.helpers))
+        return snapshot.take(self.rules.whose)
 
     def judge(self, seen: Snapshot, answers: list[Answer]) -> Sight:
         """What this machine's processes are, by these answers."""
+        self._executables.enter(seen.seen.values())
         return Sight(seen, answers, judge(seen, answers, self.rules))
 
     def ask(self) -> list[Answer]:

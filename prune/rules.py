@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 
-from gridwarden import pools
+from gridwarden import executables, pools
 from gridwarden.prune import lent
 
 Site = dict[str, list[str]]
@@ -15,14 +14,14 @@ class Rules:
     """The keys ``prune_...`` of the node file, as the judge needs them.
 
     ``pools`` are prefixes, ``uids`` ranges with both ends; ``files`` the (device, inode) of exempt commands and
-    ``helpers`` of submit helpers; ``cgroups`` exempt control groups; ``daemons`` the paths of the batch
-    systems' programs that start jobs; ``lent`` the uids that accounts are lent, and ``lenders`` the uids of the
-    accounts by those of their lent ones that ``whose`` has met.
+    ``helpers`` of submit helpers, ``paths`` the paths of both; ``cgroups`` exempt control groups; ``daemons`` the
+    paths of the batch systems' programs that start jobs; ``lent`` the uids that accounts are lent, and ``lenders``
+    the uids of the accounts by those of their lent ones that ``whose`` has met.
     """
 
     __slots__ = (
-        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "lent", "pools", "spare_logins",
-        "uids", "users",
+        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "lent", "paths", "pools",
+        "spare_logins", "uids", "users",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one argument a setting
@@ -33,6 +32,7 @@ class Rules:
         users: frozenset[str] = frozenset(),
         files: frozenset[tuple[int, int]] = frozenset(),
         helpers: frozenset[tuple[int, int]] = frozenset(),
+        paths: frozenset[str] = frozenset(),
         cgroups: tuple[str, ...] = (),
         daemons: frozenset[str] = frozenset(),
         cgroup_protects: bool = True,
@@ -44,6 +44,7 @@ class Rules:
         self.users = users
         self.files = files
         self.helpers = helpers
+        self.paths = paths
         self.cgroups = cgroups
         self.daemons = daemons
         self.cgroup_protects = cgroup_protects
@@ -76,14 +77,17 @@ class Rules:
 def read(site: Site) -> Rules:
     """The rules of a node file; a file that is exempt by name exempts nothing while it is not there."""
     daemons = site.get("prune_daemon", [])
+    commands, helpers = site.get("prune_exempt_command", []), site.get("prune_submit_helper", [])
+    found = executables.resolve([*commands, *helpers, *daemons])
     return Rules(
         pools=tuple(site["pool"]),
         uids=tuple(_range(text) for text in site.get("prune_uids", [])),
         users=frozenset(site.get("prune_exempt_user", [])),
-        files=_files(site.get("prune_exempt_command", [])),
-        helpers=_files(site.get("prune_submit_helper", [])),
+        files=frozenset(found[path][1] for path in commands) - executables.NO_FILES,
+        helpers=frozenset(found[path][1] for path in helpers) - executables.NO_FILES,
+        paths=frozenset(found[path][0] for path in (*commands, *helpers)),
         cgroups=tuple(site.get("prune_exempt_cgroup", [])),
-        daemons=frozenset([*daemons, *map(os.path.realpath, daemons)]),
+        daemons=frozenset([*daemons, *(found[path][0] for path in daemons)]),
         cgroup_protects=site.get("prune_cgroup_protects") != ["no"],
         spare_logins=site.get("prune_login_sessions") == ["spare"],
     )
@@ -92,17 +96,6 @@ def read(site: Site) -> Rules:
 def _range(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     return int(first), int(last or first)
-
-
-def _files(paths: list[str]) -> frozenset[tuple[int, int]]:
-    found = set()
-    for path in paths:
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        found.add((status.st_dev, status.st_ino))
-    return frozenset(found)
 
 
 def _uid_of(name: str) -> int:

@@ -21,9 +21,9 @@ ROUNDS = 8  # of looking again for a parent that ended while its child was read
 class Seen:
     """A process with what else judging it needs.
 
-    ``executable`` is the path that /proc/PID/exe names, ``file`` the device and inode of that file, ``cgroups`` the
-    paths of its control groups.  Where it is ``apart``, in a user namespace of its own, the process can choose
-    what exe shows (PR_SET_MM_EXE_FILE of prctl(2)), and ``file`` is None.
+    ``executable`` is the path that /proc/PID/exe names, ``cgroups`` the paths of its control groups.  ``file`` is the
+    device and inode of that file, as far as ``Executables`` has entered it.  Where it is ``apart``, in a user
+    namespace of its own, the process can choose what exe shows (PR_SET_MM_EXE_FILE of prctl(2)).
     """
 
     __slots__ = ("apart", "cgroups", "executable", "file", "process")
@@ -58,10 +58,9 @@ class Snapshot:
         self.is_whole = is_whole
 
 
-def take(account_of: Callable[[int], str], *, with_files: bool = True) -> Snapshot:
+def take(account_of: Callable[[int], str]) -> Snapshot:
     """Read the processes of the accounts that ``account_of`` names for their uid ("": no pool's).
 
-    Without ``with_files`` no ``file`` is looked at, so that one on a dead mount cannot hold the run up.
     Raises Unavailable when /proc does not show everyone.
     """
     births = Births()
@@ -69,14 +68,14 @@ def take(account_of: Callable[[int], str], *, with_files: bool = True) -> Snapsh
     accounts = {uid: account for uid in {uid for uids in owners for uid in uids} if (account := account_of(uid))}
     seen: dict[int, Seen] = {}
     wanted = [pid for uids, pids in owners.items() if acts_as(*uids, accounts) for pid in pids]
-    _read_with_ancestors(wanted, seen, accounts, with_files=with_files)
+    _read_with_ancestors(wanted, seen, accounts)
     for _ in range(ROUNDS):
         lost = [pid for pid, one in seen.items() if one.process.parent and not parent_of(one, seen)]
         if not lost:
             break
         for pid in lost:
             del seen[pid]
-        _read_with_ancestors(lost, seen, accounts, with_files=with_files)
+        _read_with_ancestors(lost, seen, accounts)
     return Snapshot(seen, accounts, is_whole=births.none_since())
 
 
@@ -91,20 +90,20 @@ def parent_of(child: Seen, seen: dict[int, Seen]) -> Seen | None:
     return parent if parent and parent.process.start <= child.process.start else None
 
 
-def _read_with_ancestors(pids: list[int], seen: dict[int, Seen], accounts: dict[int, str], *, with_files: bool) -> None:
+def _read_with_ancestors(pids: list[int], seen: dict[int, Seen], accounts: dict[int, str]) -> None:
     """Add the processes ``pids``, each before its parent: a parent that ended meanwhile is missed, not mistaken."""
     waiting = list(pids)
     while waiting:
         pid = waiting.pop()
         if pid in seen:
             continue
-        one = _look(pid, accounts, with_files=with_files)
+        one = _look(pid, accounts)
         if one:
             seen[pid] = one
             waiting += (one.process.session, one.process.parent)
 
 
-def _look(pid: int, accounts: dict[int, str], *, with_files: bool) -> Seen | None:
+def _look(pid: int, accounts: dict[int, str]) -> Seen | None:
     if pid == 0:
         return None  # outside this pid namespace
     try:
@@ -119,8 +118,7 @@ def _look(pid: int, accounts: dict[int, str], *, with_files: bool) -> Seen | Non
         if not acts_as(process.real_uid, process.effective_uid, process.saved_uid, accounts):
             return Seen(process, executable=executable)
         apart = _is_apart(descriptor)
-        file = _file_of(descriptor) if with_files and not apart else None
-        return Seen(process, proc.cgroups_below(descriptor, process), executable, file, apart=apart)
+        return Seen(process, proc.cgroups_below(descriptor, process), executable, apart=apart)
     finally:
         os.close(descriptor)
 
@@ -130,11 +128,3 @@ def _is_apart(descriptor: int) -> bool:
         return os.readlink("ns/user", dir_fd=descriptor) != os.readlink("/proc/self/ns/user")
     except OSError:
         return False  # it has ended
-
-
-def _file_of(descriptor: int) -> tuple[int, int] | None:
-    try:
-        status = os.stat("exe", dir_fd=descriptor)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -184,6 +184,9 @@ class MomNode(BatchNode):
 CHILDREN = {
     "a process that made itself the mom's child": "setsid {user} {sibling}",
     "a task that is not on record yet": "setsid {user} sleep 1001",
+    "a task whose file has the mom's path in its own mount namespace": (
+        "unshare --mount sh -c 'mount --bind /bin/bash {mom}; exec setsid {user} {mom} -c \"kill -STOP \\$\\$\"'"
+    ),
     "a task before its program": "setsid {user} {mom} -c 'kill -STOP $$'",
     "the mom's own copying": "{user} {mom} -c 'kill -STOP $$'",
     "the program that copies for the mom": "{user} sleep 1001",

@@ -34,7 +34,7 @@ class Starter:
 def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     """The HTCondor jobs that run on this machine, as far as the startd and its starters agree."""
     programs = site["prune_htcondor_programs"][0]
-    daemons = [os.path.realpath(path) for path in site["prune_daemon"]]
+    daemons = site["prune_daemon"]
     return question.answer("htcondor", lambda left: Answer("htcondor", _look(programs, daemons, left)), seconds)
 
 

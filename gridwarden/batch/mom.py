@@ -14,14 +14,14 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import proc
+from gridwarden import executables, proc
 from gridwarden.batch import question
 from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     Ask = Callable[[list[str], float], list["MomJob"]]
 
@@ -68,29 +68,42 @@ def _look(batch: str, home: str, daemons: list[str], ask: Ask, seconds: float) -
 
 
 def _unknown_children(
-    processes: list[proc.Process], daemons: Iterable[str], known: set[int]
+    processes: list[proc.Process], daemons: list[str], known: set[int]
 ) -> tuple[dict[int, int], dict[int, str]]:
     """``strangers`` and ``doubted`` of an answer in which these sessions are those of the tasks."""
-    programs = [os.path.realpath(path) for path in daemons]
     moms = {
         process.pid: process
         for process in processes
-        if process.command == NAME and question.is_daemon(process, programs)
+        if process.command == NAME and question.is_daemon(process, daemons)
     }
+    unknown = [
+        process
+        for process in processes
+        if (mom := moms.get(process.parent)) and process.session not in {mom.session, *known}
+        if process.real_uid and not process.has_ended()
+    ]
+    executes_its_file = _execute_the_same([(process, moms[process.parent]) for process in unknown])
     strangers: dict[int, int] = {}
     doubted: dict[int, str] = {}
-    for process in processes:
-        mom = moms.get(process.parent)
-        if mom is None or not process.real_uid or process.has_ended() or process.session in {mom.session, *known}:
+    for process in unknown:
+        if executes_its_file[process.pid]:
             continue
-        if question.executes_the_same(process, mom):
-            continue
-        if _age(process) > ADMISSION_SECONDS:
+        if executes_its_file[process.pid] is False and _age(process) > ADMISSION_SECONDS:
             strangers[process.pid] = process.start
         else:
             why = f"{NAME} runs session {process.session}, which is of no job that it has told of"
             doubted |= {each.real_uid: why for each in processes if each.session == process.session and each.real_uid}
     return strangers, doubted
+
+
+def _execute_the_same(pairs: list[tuple[proc.Process, proc.Process]]) -> dict[int, bool | None]:
+    """Whether a process executes the file that another does, by the pid of the first; None: it cannot be told."""
+    alike = [pair for pair in pairs if len({question.executable(process.pid) for process in pair}) == 1]
+    files = executables.of_processes([process for pair in alike for process in pair])
+    same: dict[int, bool | None] = {process.pid: False for process, _ in pairs}
+    for (process, _), one, other in zip(alike, files[::2], files[1::2], strict=True):
+        same[process.pid] = None if executables.UNTOLD in (one, other) else one == other != executables.NO_FILE
+    return same
 
 
 def _age(process: proc.Process) -> float:

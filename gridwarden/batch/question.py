@@ -91,22 +91,13 @@ def is_daemon(process: proc.Process, programs: Collection[str]) -> bool:
     """Whether a process is root's and runs one of these files, or ran it before it was replaced (an upgrade)."""
     if process.real_uid != 0 or process.has_ended():
         return False
-    return _link(process.pid, "exe").removesuffix(" (deleted)") in programs
+    return executable(process.pid).removesuffix(" (deleted)") in programs
 
 
-def executes_the_same(process: proc.Process, daemon: proc.Process) -> bool:
-    """Whether a process runs the file that a daemon runs.
-
-    One in a user or mount namespace of its own does not, since it can choose what exe shows (PR_SET_MM_EXE_FILE of
-    prctl(2), a container's image).
-    """
-    one, other = ([_link(pid, name) for name in ("exe", "ns/user", "ns/mnt")] for pid in (process.pid, daemon.pid))
-    return one == other and "" not in one
-
-
-def _link(pid: int, name: str) -> str:
+def executable(pid: int) -> str:
+    """The path that /proc shows of the file that a process executes, "" when it has ended."""
     try:
-        return os.readlink(f"/proc/{pid}/{name}")
+        return os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return ""
 

@@ -271,7 +271,14 @@ def without_job(node: MomNode) -> None:
 
 
 @pytest.mark.parametrize("node", ["pbs", "torque"], indirect=True)
-@pytest.mark.parametrize("how", ["a process that made itself the mom's child", "a task that is not on record yet"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a process that made itself the mom's child",
+        "a task that is not on record yet",
+        "a task whose file has the mom's path in its own mount namespace",
+    ],
+)
 def test_a_mom_that_runs_what_is_no_jobs_puts_its_user_in_doubt_for_a_while_and_nobody_else(
     node: MomNode, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from gridwarden.holders import Holder
 from gridwarden.prune.sweep import sweep
 from tests.batch_nodes import UID as JOBS_UID
 from tests.batch_nodes import SlurmNode, TorqueNode
+from tests.proof.silent import falling_silent
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -358,6 +359,34 @@ def test_what_made_itself_the_moms_child_dies_and_until_that_is_certain_only_its
         assert alive([torque.session])
     finally:
         torque.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
+def test_a_program_on_a_file_system_that_has_died_is_spared_if_it_may_be_exempt_and_holds_nobody_up(node: Node) -> None:
+    backing, place = node.base / "backing", node.base / "cvmfs"
+    for path in (backing, place):
+        path.mkdir()
+    for name in ("exempt", "other"):
+        shutil.copy("/bin/sleep", backing / name)
+    with falling_silent(backing, place) as server:
+        node.configure(prune_exempt_command=str(place / "exempt"), prune_seconds="20")
+        exempt, other = (node.run(STRAYS_UID, str(place / name), "600") for name in ("exempt", "other"))
+        stray = node.run(HELD_UID)
+        deadline = time.monotonic() + 10
+        while [os.readlink(f"/proc/{one.pid}/exe") for one in (exempt, other)] != [f"{place}/exempt", f"{place}/other"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        server.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        rows = {row["pid"]: row for row in node.rows("--all")}
+        assert time.monotonic() - began < 20
+        assert (rows[exempt.pid]["action"], rows[exempt.pid]["reason"]) == ("spared", "unknown")
+        assert rows[other.pid]["action"] == rows[stray.pid]["action"] == "killed"
+        assert ended(stray)
+        assert alive([exempt.pid])
+        server.send_signal(signal.SIGCONT)
+        rows = {row["pid"]: row for row in node.rows("--all")}
+        assert rows[exempt.pid]["reason"] == "exempt-command"
 
 
 def test_two_runs_at_once_kill_each_stray_once_and_neither_fails(node: Node) -> None:

@@ -1,10 +1,13 @@
-"""A file system that does not answer."""
+"""File systems that do not answer, from the beginning or any more."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,3 +25,22 @@ def dead_mount(place: Path) -> Iterator[None]:
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
         os.close(device)
+
+
+@contextmanager
+def falling_silent(backing: Path, place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Mount what is in ``backing`` by FUSE; its server, which a test stops to have the file system answer no more."""
+    settings = backing.with_suffix(".json")
+    settings.write_text("{}")
+    options = {"use_ino": True, "allow_other": True, "attr_timeout": 0, "entry_timeout": 0}
+    words = ["-m", "tests.proof.unreliable", str(backing), str(place), str(settings), json.dumps(options)]
+    server = subprocess.Popen([sys.executable, *words], cwd=Path(__file__).parents[2])
+    try:
+        while not place.is_mount():
+            assert server.poll() is None, "the file system ended of itself"
+            time.sleep(0.01)
+        yield server
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        server.kill()
+        server.wait()
