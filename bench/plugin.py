@@ -4,7 +4,7 @@ Run inside the test site, where gridwarden is installed as a wheel::
 
     python3 -m tests.site run -- /opt/gridwarden/bin/python /src/bench/plugin.py
 
-Prints a table, or JSON with ``--json``.  Every run decides anew: bans, policy, a look-up of the lease. 
+Prints a table, or JSON with ``--json``.  Every run decides anew: bans, policy, a look-up of the lease.
 """
 
 from __future__ import annotations

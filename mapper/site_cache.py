@@ -7,6 +7,7 @@ it is made anew, so a change of site.yaml counts at once.  It is trusted as site
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import time
@@ -16,16 +17,10 @@ from typing import Any
 import gridwarden
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.mapper.globus_values import GlobusSet, GlobusValues
 from gridwarden.mapper.rule_index import IndexedRules
-from gridwarden.mapper.rules import Rule
-from gridwarden.mapper.site import LeaseValues, SiteValues, from_settings
-from gridwarden.mapper.token_values import IdtokenIssuer, Issuer, TokenValues
+from gridwarden.mapper.site import SiteValues, from_settings
 
-CLASSES = {
-    kind.__name__: kind
-    for kind in (SiteValues, LeaseValues, Rule, TokenValues, Issuer, IdtokenIssuer, GlobusValues, GlobusSet)
-}
+OURS = "gridwarden.mapper."
 LONGEST = 64 * 1024 * 1024
 GROUPS = "/etc/group"  # from which holders_group has its number
 SETTLED_NS = 2_000_000_000  # a second change within a clock tick could not be told from the first
@@ -49,8 +44,8 @@ def load(path: Path) -> SiteValues:
     if os.geteuid() == 0 and made_of == _sources(path) and time.time_ns() - newest > SETTLED_NS:
         try:
             trusted.replace_file(copy, json.dumps({"made_of": made_of, "site": to_plain(site)}).encode(), 0o600)
-        except OSError:
-            pass  # a read-only /etc costs time and nothing else
+        except (OSError, TypeError):
+            pass  # a read-only /etc, or a value that is not known here, costs time and nothing else
     return site
 
 
@@ -81,15 +76,19 @@ def to_plain(value: object) -> object:
         return {"path": str(value)}
     if isinstance(value, IndexedRules):
         return {"rules": [to_plain(rule) for rule in value]}
-    if type(value).__name__ in CLASSES and isinstance(value, tuple):
-        return {"of": type(value).__name__, "values": [to_plain(one) for one in value]}
     if type(value) is tuple:
         return [to_plain(one) for one in value]
+    kind = type(value)
+    if kind.__module__.startswith(OURS):
+        return {
+            "of": [kind.__module__, kind.__qualname__],
+            "fields": {name: to_plain(getattr(value, name)) for name in _fields(kind)},
+        }
     raise TypeError(f"a {type(value).__name__} has no plain form")
 
 
 def from_plain(value: Any) -> Any:  # noqa: ANN401 - the inverse of to_plain
-    """The inverse of ``to_plain``; raises KeyError or TypeError."""
+    """The inverse of ``to_plain``; raises KeyError, TypeError or ValueError."""
     if isinstance(value, list):
         return tuple(map(from_plain, value))
     if not isinstance(value, dict):
@@ -98,4 +97,16 @@ def from_plain(value: Any) -> Any:  # noqa: ANN401 - the inverse of to_plain
         return Path(value["path"])
     if "rules" in value:
         return IndexedRules(map(from_plain, value["rules"]))
-    return CLASSES[value["of"]](*map(from_plain, value["values"]))
+    module, name = value["of"]
+    if not module.startswith(OURS):
+        raise ValueError(f"a {name} of {module} is not ours")
+    kind = getattr(importlib.import_module(module), name)
+    if set(_fields(kind)) != set(value["fields"]):
+        raise ValueError(f"a {name} had other fields")
+    return kind(**{field: from_plain(one) for field, one in value["fields"].items()})
+
+
+def _fields(kind: Any) -> tuple[str, ...]:  # noqa: ANN401 - a class of values
+    """The names of a named tuple's fields, or of a class's slots, which are the keywords that make it too."""
+    fields: tuple[str, ...] = getattr(kind, "_fields", ()) or kind.__slots__
+    return fields
