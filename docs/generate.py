@@ -78,6 +78,7 @@ def pages() -> dict[Path, str]:
         DOCS / "files.md": files_page(),
         DOCS / "gridmapdir-speed.md": speed_page("gridmapdir"),
         DOCS / "prune-bombs.md": speed_page("bombs"),
+        DOCS / "globus-speed.md": speed_page("globus"),
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},

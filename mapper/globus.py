@@ -56,13 +56,15 @@ class Index(NamedTuple):
 class Expressions(NamedTuple):
     """An ``expression_identity_mapping#1.0.0`` document; ``where`` names it.
 
-    ``indexes`` lead from the end of a text to the rows that it can match, of which a site may have thousands.
+    ``indexes`` lead from the end of a text to the rows that it can match, of which a site may have thousands;
+    ``needed`` is of each row what a text must hold.
     """
 
     where: str
     sources: tuple[Template, ...]
     rows: tuple[Row, ...]
     indexes: tuple[Index, ...]
+    needed: tuple[str, ...]
 
 
 class External(NamedTuple):
@@ -91,7 +93,8 @@ def expressions(where: str, sources: Iterable[Template], rows: Iterable[Row]) ->
         ending = row.pattern.ending
         index = indexes.setdefault((row.source, row.pattern.ignore_case, len(ending)), {})
         index.setdefault(ending, []).append(place)
-    return Expressions(where, tuple(sources), rows, tuple(Index(*key, found) for key, found in indexes.items()))
+    found = tuple(Index(*key, places) for key, places in indexes.items())
+    return Expressions(where, tuple(sources), rows, found, tuple(row.pattern.inside for row in rows))
 
 
 def map_identities(
@@ -137,15 +140,14 @@ def of_expressions(document: Expressions, people: Sequence[Person], spent: int) 
 def candidates(
     document: Expressions, texts: Sequence[Sequence[tuple[Person, str]]]
 ) -> list[tuple[int, int, Person, str]]:
-    """Places of rows, in order, and for each the people in theirs whose texts have the right ending."""
+    """Places of rows, in order, and for each the people in theirs whose texts have what its pattern needs."""
     found: list[tuple[int, int, Person, str]] = []
+    needed = document.needed
     for source, ignore_case, length, rows in document.indexes:
         for order, (person, text) in enumerate(texts[source]):
-            ending = text[len(text) - length :] if len(text) >= length else None
-            if ending and ignore_case:
-                ending = globus_search.lower(ending)
-            if ending is not None and (places := rows.get(ending)):
-                found += [(place, order, person, text) for place in places]
+            read = globus_search.lower(text) if ignore_case else text
+            if len(read) >= length and (places := rows.get(read[len(read) - length :])):
+                found += [(place, order, person, text) for place in places if needed[place] in read]
     found.sort(key=itemgetter(0, 1))
     return found
 

@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     A text of n characters has at most ``ways`` * (n + 1) ** ``stars`` ways through it; ``stars`` is None where that
     is not known.  ``can_be_empty``: it matches no character; ``single``: it is always just one.  Whatever it matches
-    ends with ``ending``, and is no more than that if it is ``fixed``.
+    holds ``inside`` and ends with ``ending``, and is no more than that if it is ``fixed``.
     """
 
     expression: str = ""
@@ -39,6 +39,7 @@ class Part(NamedTuple):
     stars: int | None = 0
     can_be_empty: bool = True
     single: bool = False
+    inside: str = ""
     ending: str = ""
     fixed: bool = False
 
@@ -57,7 +58,7 @@ def parse(match: str, *, ignore_case: bool = False, literal: bool = False) -> Pa
     flags = re.ASCII | (re.IGNORECASE if ignore_case else 0)
     steps = tuple(map(lower_step, whole.steps)) if ignore_case else whole.steps
     compiled = re.compile(whole.expression, flags)
-    ending = lower(whole.ending) if ignore_case else whole.ending
+    inside, ending = (lower(whole.inside), lower(whole.ending)) if ignore_case else (whole.inside, whole.ending)
     longest, stars = longest_for_re(whole), whole.stars or 0
     return Pattern(
         compiled.fullmatch,
@@ -67,6 +68,7 @@ def parse(match: str, *, ignore_case: bool = False, literal: bool = False) -> Pa
         parser.groups,
         steps,
         ignore_case,
+        inside,
         ending,
         parser.top_level_bar,
     )
@@ -164,27 +166,26 @@ class Parser:
 
 def char(character: str) -> Part:
     """One character that stands for itself."""
-    return Part(re.escape(character), (character,), 1, 0, False, True, character, True)  # noqa: FBT003 - fields
+    return Part(re.escape(character), (character,), 1, 0, False, True, character, character, True)  # noqa: FBT003 - fields
 
 
 def joined(parts: list[Part]) -> Part:
     """One part behind the other."""
     if len(parts) == 1:
         return parts[0]
-    ways, stars, endings = 1, [part.stars for part in parts if part.stars is not None], [""]
+    ways, stars = 1, [part.stars for part in parts if part.stars is not None]
+    runs = [""]  # of text that every match holds; the last one goes on
     for part in parts:
         ways = min(ways * part.ways, WAYS + 1)
-    for part in reversed(parts):
-        endings.append(part.ending)
-        if not part.fixed:
-            break
+        runs = [*runs[:-1], runs[-1] + part.ending] if part.fixed else [*runs, part.inside, part.ending]
     return Part(
         "".join(part.expression for part in parts),
         tuple(step for part in parts for step in part.steps),
         ways,
         sum(stars) if len(stars) == len(parts) else None,
         all(part.can_be_empty for part in parts),
-        ending="".join(reversed(endings)),
+        inside=max(runs, key=len),
+        ending=runs[-1],
         fixed=all(part.fixed for part in parts),
     )
 

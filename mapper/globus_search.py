@@ -25,8 +25,8 @@ Step: TypeAlias = "str | tuple[str, int] | tuple[str, int, int] | None"
 class Pattern(NamedTuple):
     """A match with so many groups, ready to use: ``fullmatch`` is ``re``'s, for texts of at most ``longest`` characters.
 
-    Of a text of n characters ``re`` then tries at most ``ways`` * (n + 1) ** ``stars`` ways.  Only what ends with
-    ``ending`` can match, of which the case counts for nothing if ``ignore_case``.
+    Of a text of n characters ``re`` then tries at most ``ways`` * (n + 1) ** ``stars`` ways.  Only what holds ``inside``
+    and ends with ``ending`` can match, both in small letters if ``ignore_case``.
     """
 
     fullmatch: Callable[[str], re.Match[str] | None]
@@ -36,6 +36,7 @@ class Pattern(NamedTuple):
     group_count: int
     steps: tuple[Step, ...]
     ignore_case: bool
+    inside: str
     ending: str
     has_top_level_bar: bool
 

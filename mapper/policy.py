@@ -167,7 +167,7 @@ def told(rule: Rule, presented: Presented, met: Sequence[Identity], outcome: Out
     """Why a rule decides, or why it does not."""
     if outcome:
         because = f" ({outcome.because})" if outcome.because else ""
-        return f"says {outcome.kind} {outcome.target} for {met[0].subject}{because}"
+        return f"says {outcome.kind} {outcome.target} for {(outcome.identity or met[0]).subject}{because}"
     if not met:
         return f"does not match: {why_not(rule, presented)}"
     where = (

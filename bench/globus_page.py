@@ -1,0 +1,34 @@
+"""The page of docs/ that shows what bench/globus.py measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def page(result: dict[str, Any]) -> str:
+    """The page, in Markdown."""
+    return "\n".join(lines(result)) + "\n"
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """Its lines."""
+    yield "# What a decision over Globus mappings costs"
+    yield ""
+    yield "<!-- Written by docs/generate.py from bench/globus.json; do not edit. -->"
+    yield ""
+    yield (
+        f"globus-identity-mapping {result['reference']} and gridwarden in turn in one process, Python "
+        f"{result['python']}, {result['rounds']} rounds, medians in µs of CPU time. One identity; the last row is the "
+        "one that matches; the documents are read already. The budget is ten times as fast over 1 000 rows."
+    )
+    yield ""
+    yield (
+        "gridwarden finds rows by how their match ends: `(.*)@site7\\.example\\.edu`, `user7@example\\.edu`. Where "
+        "that tells nothing, as of `(.*)@site7\\..*` (any end), it asks those whose match holds a text that is there."
+    )
+    yield ""
+    yield "| match | rows | Globus's mapper | gridwarden | ratio |"
+    yield "|---|---|---|---|---|"
+    for one in result["rows"]:
+        yield f"| {one['kind']} | {one['rows']} | {one['theirs']:.1f} | {one['ours']:.1f} | {one['ratio']:.1f} |"
