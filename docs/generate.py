@@ -32,6 +32,8 @@ WHAT_TO_DO = {
     reasons.CREDENTIAL_UNTRUSTED: "Install the authority's certificate in `credentials.certificates`, or name the issuer in `tokens`, if the site trusts it.",
     reasons.CREDENTIAL_REVOKED: "The person needs a new certificate; ask the authority why this one was revoked.",
     reasons.CREDENTIAL_LIMITED: "Delegate a full proxy, or set `credentials.limited_proxies` if the site accepts these.",
+    reasons.CREDENTIAL_LIFETIME: "Make a proxy, or have VOMS attributes, for fewer hours: `proxy_hours`, `leaf_proxy_hours` and "
+    "`voms_hours` in `credentials` are the limits.",
     reasons.CREDENTIAL_TIMEOUT: "Look at the load and at the size of `credentials.certificates`; try again.",
     reasons.CREDENTIAL_AUDIENCE: "Ask the issuer for a token with one of the audiences in `tokens.issuers`, or add the one it has.",
     reasons.VOMS_EXPIRED: "Run `voms-proxy-init` again; the attributes end before the proxy does.",

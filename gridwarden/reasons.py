@@ -13,6 +13,7 @@ CREDENTIAL_EXPIRED = "credential-expired"
 CREDENTIAL_UNTRUSTED = "credential-untrusted"
 CREDENTIAL_REVOKED = "credential-revoked"
 CREDENTIAL_LIMITED = "credential-limited"
+CREDENTIAL_LIFETIME = "credential-lifetime"
 CREDENTIAL_TIMEOUT = "credential-timeout"
 CREDENTIAL_AUDIENCE = "credential-audience"
 VOMS_EXPIRED = "voms-attributes-expired"
@@ -49,6 +50,7 @@ SENTENCES = {
     CREDENTIAL_UNTRUSTED: "no certificate authority or issuer trusted here vouches for the credential",
     CREDENTIAL_REVOKED: "the certificate authority has revoked the credential",
     CREDENTIAL_LIMITED: "the credential is a limited proxy, which may not start jobs here",
+    CREDENTIAL_LIFETIME: "the credential is valid for longer than this site allows",
     CREDENTIAL_TIMEOUT: "the credential took too long to verify",
     CREDENTIAL_AUDIENCE: "the token was made for another service",
     VOMS_EXPIRED: "the VOMS attributes are out of date",

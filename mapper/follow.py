@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line, trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.follow_settings import SPKI_ED25519
 from gridwarden.mapper import ban_list, bans, map_files
 from gridwarden.mapper.ban import moment
 from gridwarden.mapper.ban_changes import who
@@ -98,21 +97,25 @@ def described(followed: Followed, data: bytes | None, state: str, detail: str | 
 
 def published(followed: Followed) -> bytes:
     """The bytes at the source, their signature verified and their version possible; raises Doubt."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - 30 ms, for this command alone
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - likewise
-
     data, signature = foreign(f"{followed.source}", READ_LIMIT), foreign(f"{followed.source}.sig", SIGNATURE_BYTES)
-    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(followed.key)[len(SPKI_ED25519) :])
-    try:
-        key.verify(signature, data)
-    except InvalidSignature:
-        raise Doubt(f"{followed.source}.sig is no signature of it by the key that site.yaml names") from None
+    if not is_signed(data, signature, base64.b64decode(followed.key)):
+        raise Doubt(f"{followed.source}.sig is no signature of it by the key that site.yaml names")
     version = version_of(data)
     if not version:
         raise Doubt(f"{followed.source} does not begin with '# version: ' and a time such as 2026-11-22T04:00:00Z")
     if version > moment(time.time() + CLOCK_SKEW):
         raise Doubt(f"its version {version} is still to come")
     return data
+
+
+def is_signed(data: bytes, signature: bytes, key: bytes) -> bool:
+    """Whether ``signature`` is one of ``data`` by the Ed25519 ``key`` (a SubjectPublicKeyInfo, as site.yaml has it)."""
+    from gridwarden.mapper import libcrypto  # noqa: PLC0415 - for this command alone
+
+    public, context = libcrypto.decoded(libcrypto.d2i_public_key, key), libcrypto.digest_context_new()
+    if not public or libcrypto.digest_verify_initialise(context, None, None, None, public) != 1:
+        return False
+    return libcrypto.digest_verify(context, signature, len(signature), data, len(data)) == 1
 
 
 def is_newer(new: bytes, old: bytes | None) -> bool:
@@ -189,6 +192,8 @@ def alarms(followed: Iterable[Followed]) -> list[State]:
 
 def risk(state: State) -> dict[str, object]:
     """An alarm in the form of ``gridwarden doctor``."""
-    known = f"is of {state.version}, {state.age_hours} hours ago" if state.version else "is not there, or has no version"
+    known = (
+        f"is of {state.version}, {state.age_hours} hours ago" if state.version else "is not there, or has no version"
+    )
     remedy = f"gridwarden follow says what is wrong with {state.source}; ask its publisher"
     return {"kind": "followed-file-old", "detail": f"{state.path} {known}", "remedy": remedy}

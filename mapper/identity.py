@@ -22,7 +22,8 @@ class Identity(NamedTuple):
     ``scheme`` says what the rest means:
 
     - ``x509``: ``subject`` is the DN in OpenSSL's slash form; ``fqans`` are in the credential's order, without
-      ``/Role=NULL`` and ``/Capability=NULL``; ``vo`` is the first FQAN's first component or empty.
+      ``/Role=NULL`` and ``/Capability=NULL``; ``vo`` is the first FQAN's first component or empty; ``attributes`` are
+      VOMS's generic attributes, ``NAME=VALUE (QUALIFIER)`` each.
     - ``token`` (SciTokens, WLCG) and ``idtoken`` (HTCondor's): ``subject`` is ``ISSUER,SUB``, HTCondor-CE's joined
       form, and ``issuer`` its first part, which never holds a comma; ``groups`` are ``wlcg.groups`` in their order,
       ``scopes`` and ``audiences`` the token's; ``vo`` is the one that the site's configuration gives the issuer.
@@ -49,6 +50,7 @@ class Identity(NamedTuple):
     username: str = ""
     identity_provider: str = ""
     authenticated: int = 0
+    attributes: tuple[str, ...] = ()
 
 
 def from_answer(values: dict[str, list[str]], scheme: str = "x509") -> Identity:
@@ -60,11 +62,11 @@ def from_answer(values: dict[str, list[str]], scheme: str = "x509") -> Identity:
 
 
 def _x509_from_answer(values: dict[str, list[str]]) -> Identity:
-    if set(values) - {"fqan"} != {"subject", "credential", "not_after", "limited"}:
+    if set(values) - {"fqan", "attribute"} != {"subject", "credential", "not_after", "limited"}:
         raise ValueError("its fields are not those of an identity")
     (subject,), (credential,) = values["subject"], values["credential"]
     (limited,) = values["limited"]
-    written = values.get("fqan", [])
+    written, attributes = values.get("fqan", []), tuple(values.get("attribute", ()))
     serial, slash, issuer = credential.partition("/")
     if not is_subject(subject):
         raise ValueError("subject")
@@ -74,9 +76,11 @@ def _x509_from_answer(values: dict[str, list[str]]) -> Identity:
         raise ValueError("limited")
     if len(written) > MAXIMUM_VALUES or not all(map(is_fqan, written)):
         raise ValueError("fqan")
+    if len(attributes) > MAXIMUM_VALUES or not all(map(_is_attribute, attributes)):
+        raise ValueError("attribute")
     fqans = tuple(map(without_null, written))
     vo = fqans[0].split("/")[1] if fqans else ""
-    return Identity("x509", subject, fqans, vo, credential, _time(values), limited == "yes")
+    return Identity("x509", subject, fqans, vo, credential, _time(values), limited == "yes", attributes=attributes)
 
 
 def token_from_answer(values: dict[str, list[str]], scheme: str) -> Identity:
@@ -119,6 +123,11 @@ def remembered(scheme: str, subject: str, fqans: tuple[str, ...], vo: str) -> Id
     """What a holder file or a lease still says of an identity: its credential is long gone."""
     issuer = subject.partition(",")[0] if scheme in TOKEN_SCHEMES else ""
     return Identity(scheme, subject, fqans, vo, "", 0, limited=False, issuer=issuer)
+
+
+def _is_attribute(text: str) -> bool:
+    """Whether ``text`` is ``NAME=VALUE (QUALIFIER)``, escaped: printable ASCII."""
+    return "=" in text and len(text) <= 4 * MAXIMUM_NAME and _PRINTABLE.issuperset(text)
 
 
 def _time(values: dict[str, list[str]]) -> int:

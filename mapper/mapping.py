@@ -131,9 +131,12 @@ def verified(presented: Presented, site: SiteValues, say: Callable[[str], None])
                 limited_allowed=site.limited_proxies or any(rule.limited for rule in site.rules),
                 seconds=site.verify_seconds,
                 caller_uid=caller_uid(),
+                accepted=site.accepted,
             )
         )
         say(f"{presented.proxy} is a credential of {found[-1].subject} with {policy.attributes(found[-1])}")
+        if generic := found[-1].attributes:
+            say(f"its generic attributes are {'; '.join(generic)}")
     if presented.token is not None:
         found.append(verify_token(presented.token, site, caller_uid()))
         say(f"{presented.token} is a token of {found[-1].subject} with {policy.attributes(found[-1])}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from gridwarden.mapper.accepted import UNLIMITED, Accepted
 from gridwarden.mapper.globus_values import GlobusValues, from_globus
 from gridwarden.mapper.rule_index import IndexedRules
 from gridwarden.mapper.rules import Rule
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gridwarden.credential_settings import Credentials
     from gridwarden.settings import Settings
 
 
@@ -54,8 +56,21 @@ class SiteValues(NamedTuple):
     leases: LeaseValues = LeaseValues()
     tokens: TokenValues = TokenValues()
     ban_lists: tuple[Path, ...] = ()
+    accepted: Accepted = Accepted()
     pools: tuple[str, ...] = ()
     globus: GlobusValues = GlobusValues()
+
+
+def accepted_of(credentials: Credentials) -> Accepted:
+    """What the section ``credentials`` accepts of X.509."""
+    return Accepted(
+        missing_revocation_list=credentials.missing_revocation_list == "accept",
+        missing_signing_policy=credentials.missing_signing_policy == "accept",
+        legacy_proxies=credentials.legacy_proxies,
+        proxy_hours=credentials.proxy_hours,
+        leaf_proxy_hours=credentials.leaf_proxy_hours or UNLIMITED,
+        voms_hours=credentials.voms_hours or UNLIMITED,
+    )
 
 
 def from_settings(settings: Settings) -> SiteValues:
@@ -79,6 +94,7 @@ def from_settings(settings: Settings) -> SiteValues:
         leases=LeaseValues(**dict(settings.leases)),
         tokens=from_tokens(settings.tokens, settings.keys_directory),
         ban_lists=settings.ban_lists,
+        accepted=accepted_of(settings.credentials),
         pools=settings.pools,
         globus=from_globus(settings.globus, settings.globus_directory),
     )

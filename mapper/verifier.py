@@ -3,7 +3,7 @@
 ``gridwarden.mapper.verify`` starts it for one credential.  It loads its code and libraries first, then gives
 up all rights, says so, and only then reads.  Its answer is a tab file with either
 
-- ``subject``, ``fqan`` (repeated), ``credential``, ``not_after``, ``limited``, or
+- ``subject``, ``fqan`` and ``attribute`` (repeated), ``credential``, ``not_after``, ``limited``, or
 - ``refused`` and ``detail``, or
 - ``fault``: what of the site's own files is not as it should be.
 
@@ -17,7 +17,8 @@ import sys
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import confine, libcrypto, pem, voms, x509
+from gridwarden.mapper import accepted as accepts
+from gridwarden.mapper import confine, libcrypto, pem, proxies, voms, x509
 from gridwarden.tab_file import encode
 
 INPUT_LIMIT = 512 * 1024
@@ -27,13 +28,14 @@ READY = b"ready\n"
 def main() -> None:
     """Answer on descriptor 1 about the credential on descriptor 0.
 
-    Arguments: certificates directory, vomsdir, limit of processor seconds.
+    Arguments: certificates directory, vomsdir, ``Accepted.word``, limit of processor seconds.
     """
-    certificates, vomsdir, seconds = sys.argv[-3:]
+    certificates, vomsdir, word, seconds = sys.argv[-4:]
+    accepted = accepts.from_word(word)
     confine.confine(int(seconds))
     os.write(1, READY)
     try:
-        answer = who_is(os.read(0, INPUT_LIMIT), certificates, vomsdir)
+        answer = who_is(os.read(0, INPUT_LIMIT), certificates, vomsdir, accepted)
     except Refused as refusal:
         answer = [("refused", refusal.reason), ("detail", refusal.detail)]
     except ConfigurationError as fault:
@@ -41,26 +43,32 @@ def main() -> None:
     os.write(1, encode(answer))
 
 
-def who_is(presented: bytes, certificates: str, vomsdir: str) -> list[tuple[str, str]]:
+def who_is(presented: bytes, certificates: str, vomsdir: str, accepted: accepts.Accepted) -> list[tuple[str, str]]:
     """The identity that a proxy proves, as pairs; raises Refused and ConfigurationError."""
     _require_authorities(certificates)
     leaf, *others = x509.parse(presented)
-    x509.refuse_old_proxy(leaf)
+    legacy: list[int] = []
+    maker = leaf
+    if accepted.legacy_proxies:
+        legacy, maker = proxies.legacy_of(leaf, others)
+    proxies.refuse_old_proxy(maker)
     try:
-        chain = x509.verify_chain(leaf, others, certificates, proxies=True, purpose=x509.TLS_CLIENT)
+        chain = x509.verify_chain(maker, others, certificates, accepted, proxies=not legacy, purpose=x509.TLS_CLIENT)
     except x509.ChainFault as fault:
         raise fault.refusal() from fault
-    proxies, person = x509.person_of(chain)
+    made, person = proxies.person_of(legacy, chain)
     _require_key(leaf, presented)
-    limited = x509.is_limited(proxies)
-    fqans, attributes_end = voms.attributes(proxies, person, certificates, vomsdir)
-    ends = [x509.not_after(certificate) for certificate in chain]
-    if attributes_end is not None:
-        ends.append(attributes_end)
+    limited = proxies.is_limited(made)
+    proxies.refuse_long(made, accepted)
+    attributes = voms.attributes(made, person, certificates, vomsdir, accepted)
+    ends = [x509.not_after(certificate) for certificate in legacy + chain]
+    if attributes.end is not None:
+        ends.append(attributes.end)
     issuer = libcrypto.oneline(libcrypto.issuer_name(person))
     return [
         ("subject", x509.subject(person)),
-        *(("fqan", fqan) for fqan in fqans),
+        *(("fqan", fqan) for fqan in attributes.fqans),
+        *(("attribute", attribute) for attribute in attributes.generic),
         ("credential", f"{x509.serial_text(person)}{issuer}"),
         ("not_after", str(min(ends))),
         ("limited", "yes" if limited else "no"),

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from gridwarden import reasons, tab_file, trusted
 from gridwarden.errors import Refused
 from gridwarden.mapper import credential_file, pem, verifying
+from gridwarden.mapper.accepted import Accepted
 
 if TYPE_CHECKING:
     from gridwarden.mapper import identity
+
+USUAL = Accepted()
 
 
 def verify_proxy(
@@ -24,11 +27,12 @@ def verify_proxy(
     limited_allowed: bool,
     seconds: float,
     caller_uid: int | None = None,
+    accepted: Accepted = USUAL,
 ) -> identity.Identity:
     """Whom the proxy file ``path`` proves its holder to be.
 
     ``certificates`` and ``vomsdir`` are the site's directories, which everybody must be able to read;
-    ``seconds`` is how long verifying may take; ``caller_uid`` as in ``credential_file.read``.
+    ``seconds`` is how long verifying may take; ``caller_uid`` as in ``credential_file.read``; ``accepted`` is what the site accepts beyond.
     Raises Refused, ConfigurationError where the site's directories cannot be used or others could write there,
     and Unavailable.
     """
@@ -37,8 +41,8 @@ def verify_proxy(
     data = credential_file.read(path, caller_uid)
     presented = pem.certificates_only(data) + pem.keys_only(data)
     shown = tab_file.escape(os.fspath(path))
-    directories = [os.fspath(certificates), os.fspath(vomsdir)]
-    verifier = verifying.start("gridwarden.mapper.verifier", directories, presented, seconds)
+    arguments = [os.fspath(certificates), os.fspath(vomsdir), accepted.word()]
+    verifier = verifying.start("gridwarden.mapper.verifier", arguments, presented, seconds)
     person = verifying.judge(verifying.answer(verifier, shown), shown, "x509")
     if person.limited and not limited_allowed:
         raise Refused(reasons.CREDENTIAL_LIMITED, f"{shown}: a proxy of {person.subject} in it is limited")

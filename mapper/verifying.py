@@ -29,6 +29,7 @@ _REFUSALS = frozenset(
         reasons.CREDENTIAL_UNTRUSTED,
         reasons.CREDENTIAL_REVOKED,
         reasons.CREDENTIAL_AUDIENCE,
+        reasons.CREDENTIAL_LIFETIME,
         reasons.VOMS_EXPIRED,
         reasons.VOMS_FORGED,
         reasons.VOMS_UNTRUSTED,

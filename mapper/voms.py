@@ -1,8 +1,7 @@
 """VOMS attributes: the attribute certificates (AC, RFC 5755) that VOMS servers put into a proxy.
 
 Runs in the verifier's child process.  The format is the VOMS attribute certificate profile (OGF GFD.182);
-the trust is an LSC file ``VOMSDIR/VO/HOST.lsc``: the name of the VO's server certificate, that of its issuer,
-and so on, a line each, several such chains apart by ``------ NEXT CHAIN ------``.
+whom to trust for a VO, ``lsc`` reads.
 
 The server's certificate comes inside the AC, so its holder can put anything there: it must be verified
 against this site's authorities alone, and the rest of the AC counts for nothing until it has been.
@@ -10,15 +9,21 @@ against this site's authorities alone, and the rest of the AC counts for nothing
 
 from __future__ import annotations
 
-import os
 import time
 
 from gridwarden import reasons
-from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import der, libcrypto, x509
+from gridwarden.errors import Refused
+from gridwarden.mapper import der, libcrypto, lsc, x509
+from gridwarden.mapper.accepted import is_too_long
+from gridwarden.tab_file import escape
+
+TYPE_CHECKING = False  # typing's own costs a verification 6 ms
+if TYPE_CHECKING:
+    from gridwarden.mapper.accepted import Accepted
 
 ATTRIBUTE_CERTIFICATES = b"1.3.6.1.4.1.8005.100.100.5"
 FQANS = der.object_identifier("1.3.6.1.4.1.8005.100.100.4")
+GENERIC_ATTRIBUTES = der.object_identifier("1.3.6.1.4.1.8005.100.100.11")
 SERVER_CERTIFICATES = der.object_identifier("1.3.6.1.4.1.8005.100.100.10")
 TARGETS = der.object_identifier("2.5.29.55")
 DIGESTS = {  # by the signature algorithms that count: MD5 and SHA-1 do not
@@ -29,9 +34,7 @@ DIGESTS = {  # by the signature algorithms that count: MD5 and SHA-1 do not
     der.object_identifier("1.2.840.10045.4.3.3"): b"SHA384",
     der.object_identifier("1.2.840.10045.4.3.4"): b"SHA512",
 }
-NEXT_CHAIN = "------ NEXT CHAIN ------"
 CLOCK_SKEW = 300  # seconds that a server's clock may be ahead of ours
-MAXIMUM_LSC = 64 * 1024
 _URI = der.context(6, constructed=False)
 _DIRECTORY_NAME = der.context(4)
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -61,6 +64,7 @@ class AttributeCertificate:
         self.not_before, self.not_after = _seconds(begin), _seconds(end)
         self.vo, self.host, self.fqans = _attributes(attributes.expect(der.SEQUENCE))
         self.server_certificates: list[int] = []
+        self.generic: list[str] = []
         for extension in der.elements(rest[-1].expect(der.SEQUENCE)) if rest else []:
             self._read_extension(extension)
         if not self.server_certificates:
@@ -73,12 +77,25 @@ class AttributeCertificate:
         if kind == SERVER_CERTIFICATES:
             certificates = der.only(der.only(value.expect(der.OCTET_STRING), der.SEQUENCE), der.SEQUENCE)
             self.server_certificates = [x509.from_der(each.whole) for each in der.elements(certificates)]
+        elif kind == GENERIC_ATTRIBUTES:
+            self.generic = _generic(value.expect(der.OCTET_STRING))
         elif critical or kind == TARGETS:
             raise ValueError("it carries a restriction that is not known here")
 
 
-def attributes(proxies: list[int], person: int, certificates: str, vomsdir: str) -> tuple[list[str], int | None]:
-    """The FQANs that a person's proxies carry, verified, and when the first of them ends (None: there are none).
+class Attributes:
+    """What the VOMS servers of a credential say: FQANs and generic attributes in its order, until ``end`` (or None)."""
+
+    __slots__ = ("end", "fqans", "generic")
+
+    def __init__(self, present: list[AttributeCertificate]) -> None:
+        self.fqans = [fqan for certificate in present for fqan in certificate.fqans]
+        self.generic = [each for certificate in present for each in certificate.generic]
+        self.end = min((certificate.not_after for certificate in present), default=None)
+
+
+def attributes(proxies: list[int], person: int, certificates: str, vomsdir: str, accepted: Accepted) -> Attributes:
+    """What a person's proxies carry, verified.
 
     ``proxies`` and ``person`` are of a verified chain, leaf first; the attributes nearest to the leaf count,
     as everywhere on the grid.  Several ACs there must all hold; the order is the credential's own.
@@ -91,10 +108,9 @@ def attributes(proxies: list[int], person: int, certificates: str, vomsdir: str)
             raise Refused(reasons.VOMS_FORGED, f"the VOMS attributes cannot be understood: {error}") from error
         if present:
             for certificate in present:
-                _verify(certificate, person, certificates, vomsdir)
-            fqans = [fqan for certificate in present for fqan in certificate.fqans]
-            return fqans, min(certificate.not_after for certificate in present)
-    return [], None
+                _verify(certificate, person, certificates, vomsdir, accepted)
+            return Attributes(present)
+    return Attributes([])
 
 
 def _attribute_certificates(proxy: int) -> list[AttributeCertificate]:
@@ -130,22 +146,41 @@ def _attributes(data: bytes) -> tuple[str, str, list[str]]:
     return vo, host, fqans
 
 
-def _verify(certificate: AttributeCertificate, person: int, certificates: str, vomsdir: str) -> None:
+def _generic(data: bytes) -> list[str]:
+    """Each ``NAME=VALUE (QUALIFIER)``, escaped as in tab files.
+
+    TagContainer ::= SEQUENCE { SEQUENCE OF TagList ::= SEQUENCE { GeneralNames, SEQUENCE OF Tag } },
+    Tag ::= SEQUENCE { name, value, qualifier OCTET STRING } (GFD.182 section 3.5; voms-proxy-fake 2.1 writes the same).
+    """
+    found: list[str] = []
+    (lists,) = der.sequence(data)
+    for each in der.elements(lists.expect(der.SEQUENCE)):
+        _, tags = der.elements(each.expect(der.SEQUENCE))
+        for tag in der.elements(tags.expect(der.SEQUENCE)):
+            parts = [part.expect(der.OCTET_STRING) for part in der.elements(tag.expect(der.SEQUENCE))]
+            name, value, qualifier = (escape(part.decode("utf-8", "surrogateescape")) for part in parts)
+            found.append(f"{name}={value} ({qualifier})")
+    return found
+
+
+def _verify(
+    certificate: AttributeCertificate, person: int, certificates: str, vomsdir: str, accepted: Accepted
+) -> None:
     whose = f"the VOMS attributes of {certificate.vo} by {certificate.host}"
-    chains = _trusted_chains(certificate, vomsdir)
+    chains = lsc.trusted_chains(certificate.vo, certificate.host, vomsdir)
     server, *others = certificate.server_certificates
     claimed = [x509.subject(server), libcrypto.oneline(libcrypto.issuer_name(server))]
-    if not any(_begins(chain, claimed) for chain in chains):
+    if not any(lsc.begins(chain, claimed) for chain in chains):
         raise Refused(
             reasons.VOMS_UNTRUSTED, f"{whose}: their signer {claimed[0]} by {claimed[1]} is not in its LSC file"
         )
     try:
-        verified = x509.verify_chain(server, others, certificates, proxies=False)
+        verified = x509.verify_chain(server, others, certificates, accepted, proxies=False)
     except x509.ChainFault as fault:
         reason = reasons.VOMS_FORGED if fault.forged else reasons.VOMS_UNTRUSTED
         raise Refused(reason, f"{whose}: {fault}") from fault
     names = [libcrypto.oneline(libcrypto.subject_name(each)) for each in verified]
-    if not any(_begins(names, chain) for chain in chains):
+    if not any(lsc.begins(names, chain) for chain in chains):
         raise Refused(reasons.VOMS_UNTRUSTED, f"{whose}: the chain of their signer is not in its LSC file")
     if not _signed_by(server, certificate):
         raise Refused(reasons.VOMS_FORGED, f"{whose} are not signed by {claimed[0]}")
@@ -156,6 +191,11 @@ def _verify(certificate: AttributeCertificate, person: int, certificates: str, v
         raise Refused(reasons.VOMS_EXPIRED, f"{whose} expired on {x509.instant(certificate.not_after)}")
     if now < certificate.not_before - CLOCK_SKEW:
         raise Refused(reasons.VOMS_EXPIRED, f"{whose} are not valid before {x509.instant(certificate.not_before)}")
+    if is_too_long(certificate.not_before, certificate.not_after, accepted.voms_hours):
+        hours = (certificate.not_after - certificate.not_before) // 3600
+        raise Refused(
+            reasons.CREDENTIAL_LIFETIME, f"{whose} are valid for {hours} hours, and {accepted.voms_hours} are allowed"
+        )
 
 
 def _signed_by(server: int, certificate: AttributeCertificate) -> bool:
@@ -181,32 +221,6 @@ def _held_by(person: int, certificate: AttributeCertificate) -> bool:
             libcrypto.name_compare(name, libcrypto.subject_name(person)),
         )
     )
-
-
-def _trusted_chains(certificate: AttributeCertificate, vomsdir: str) -> list[list[str]]:
-    """The chains of names that the site's LSC file for this server lists."""
-    path = os.path.join(vomsdir, certificate.vo, f"{certificate.host}.lsc")
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(MAXIMUM_LSC)
-    except FileNotFoundError:
-        raise Refused(
-            reasons.VOMS_UNTRUSTED, f"this site does not trust {certificate.host} for {certificate.vo}: no {path}"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it") from error
-    chains = [[line.strip().strip('"') for line in part.splitlines()] for part in text.split(NEXT_CHAIN)]
-    return [names for chain in chains if len(names := [_plain(name) for name in chain if name]) > 1]
-
-
-def _begins(whole: list[str], start: list[str]) -> bool:
-    return [_plain(name) for name in whole[: len(start)]] == [_plain(name) for name in start]
-
-
-def _plain(name: str) -> str:
-    """A name with the one spelling of the attributes that tools have written in several ways."""
-    name = name.replace("/E=", "/emailAddress=").replace("/Email=", "/emailAddress=")
-    return name.replace("/USERID=", "/UID=")
 
 
 def _seconds(element: der.Element) -> int:

@@ -6,8 +6,9 @@ Decided here, where the standards leave a choice:
 
 - Authorities are the ``HASH.N`` files of one directory; the system's own are never looked at.
 - Revocation lists (``HASH.rN``, as fetch-crl writes them) are used where there is one.  One that is out of
-  date, unreadable or badly signed refuses every certificate of that authority; none at all is accepted,
-  because short-lived credential services issue none.
+  date, unreadable or badly signed refuses every certificate of that authority; none at all is accepted
+  if the site says so, because short-lived credential services issue none.
+- Signing policies likewise: the one of a certificate's issuer must permit its name.
 - Signatures by MD5 or SHA-1 and keys below 80 bits of security (RSA 1024) do not count.
 - A name whose slash form could also be another name's is refused: the slash form is what gets mapped.
 """
@@ -19,17 +20,18 @@ import time
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import der, libcrypto, pem
+from gridwarden.mapper import libcrypto, pem, signing_policy
+
+TYPE_CHECKING = False  # typing's own costs a verification 6 ms
+if TYPE_CHECKING:
+    from gridwarden.mapper.accepted import Accepted
 
 MAXIMUM_CERTIFICATES = 64
 MAXIMUM_DEPTH = 32
 
-INHERIT_ALL = der.object_identifier("1.3.6.1.5.5.7.21.1")
-LIMITED = der.object_identifier("1.3.6.1.4.1.3536.1.1.1.9")  # Globus's, the grid's word for "may not start jobs"
-PROXY_CERTIFICATE_INFORMATION = b"1.3.6.1.5.5.7.1.14"
-
 # <openssl/x509v3.h>, <openssl/x509_vfy.h>
-_PROXY, _CRL_CHECK, _CRL_CHECK_ALL, _ALLOW_PROXIES = 0x400, 0x4, 0x8, 0x40
+PROXY = 0x400
+_CRL_CHECK, _CRL_CHECK_ALL, _ALLOW_PROXIES = 0x4, 0x8, 0x40
 _SECURITY_LEVEL = 1
 TLS_CLIENT = 1
 _NO_ISSUER = frozenset({2, 18, 19, 20, 21})
@@ -82,7 +84,9 @@ def from_der(data: bytes) -> int:
     return certificate
 
 
-def verify_chain(leaf: int, others: list[int], directory: str, *, proxies: bool, purpose: int = 0) -> list[int]:
+def verify_chain(
+    leaf: int, others: list[int], directory: str, accepted: Accepted, *, proxies: bool, purpose: int = 0
+) -> list[int]:
     """The chain from ``leaf`` to an authority in ``directory``, both included, by way of ``others``.
 
     ``proxies`` says whether RFC 3820 proxies may stand in it; ``purpose`` is one of libcrypto's, or 0 for
@@ -105,58 +109,19 @@ def verify_chain(leaf: int, others: list[int], directory: str, *, proxies: bool,
     if purpose:
         libcrypto.set_purpose(parameters, purpose)
 
-    def judge(accepted: int, context: int) -> int:
-        return int(bool(accepted) or _without_revocation_list(context, directory))
+    def judge(holds: int, context: int) -> int:
+        return int(bool(holds) or (accepted.missing_revocation_list and _without_revocation_list(context, directory)))
 
     callback = libcrypto.VERIFY_CALLBACK(judge)  # named, so that it lives as long as it may be called
     libcrypto.set_callback(context, callback)
     if libcrypto.verify_certificate(context) != 1:
         raise _fault(libcrypto.context_error(context), libcrypto.context_current(context) or leaf, directory)
-    chain = libcrypto.context_chain(context)
-    return [libcrypto.stack_value(chain, place) for place in range(libcrypto.stack_size(chain))]
-
-
-def person_of(chain: list[int]) -> tuple[list[int], int]:
-    """The proxies of a verified chain, leaf first, and the certificate of the person who made them.
-
-    Raises Refused when the chain's leaf is not a proxy.
-    """
-    proxies = [certificate for certificate in chain if libcrypto.extension_flags(certificate) & _PROXY]
-    person = chain[len(proxies)]
-    refuse_old_proxy(person)
-    if not proxies:
-        raise Refused(
-            reasons.CREDENTIAL_MALFORMED, f"it is the certificate of {subject(person)} itself, not a proxy of it"
-        )
-    return proxies, person
-
-
-def refuse_old_proxy(certificate: int) -> None:
-    """Raise Refused for a proxy of the kind before RFC 3820, which only its name tells from a person."""
-    name = subject(certificate)
-    if name.endswith(("/CN=proxy", "/CN=limited proxy")) and not libcrypto.extension_flags(certificate) & _PROXY:
-        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{name} is a proxy of the kind before RFC 3820")
-
-
-def is_limited(proxies: list[int]) -> bool:
-    """Whether a proxy among them is a limited one; raises Refused for a policy that is not known here.
-
-    RFC 3820 section 3.8 has whoever does not know a proxy's policy language refuse the proxy.
-    """
-    languages = {_policy_language(proxy) for proxy in proxies}
-    if languages - {INHERIT_ALL, LIMITED}:
-        raise Refused(reasons.CREDENTIAL_MALFORMED, "a proxy restricts its rights in a way not known here")
-    return LIMITED in languages
-
-
-def _policy_language(proxy: int) -> bytes:
-    """ProxyCertInfo ::= SEQUENCE { pathLength INTEGER OPTIONAL, SEQUENCE { language OID, policy OPTIONAL } }."""
-    try:
-        information = der.sequence(extension(proxy, PROXY_CERTIFICATE_INFORMATION) or b"")
-        language, *policy = der.elements(information[-1].expect(der.SEQUENCE))
-        return b"" if policy else language.expect(der.OBJECT_IDENTIFIER)
-    except (ValueError, IndexError) as error:
-        raise Refused(reasons.CREDENTIAL_MALFORMED, f"a proxy's own extension is damaged: {error}") from error
+    stack = libcrypto.context_chain(context)
+    chain = [libcrypto.stack_value(stack, place) for place in range(libcrypto.stack_size(stack))]
+    for certificate in chain[:-1]:
+        if not libcrypto.extension_flags(certificate) & PROXY:
+            _require_permission(certificate, directory, missing_accepted=accepted.missing_signing_policy)
+    return chain
 
 
 def extension(certificate: int, oid: bytes) -> bytes | None:
@@ -209,9 +174,40 @@ def not_after(certificate: int) -> int:
     return libcrypto.seconds_since_epoch(libcrypto.not_after(certificate))
 
 
+def not_before(certificate: int) -> int:
+    """The first second, since the epoch, at which the certificate holds."""
+    return libcrypto.seconds_since_epoch(libcrypto.not_before(certificate))
+
+
 def instant(seconds: int) -> str:
     """Seconds since the epoch as an ISO 8601 time in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def plain(name: str) -> str:
+    """A name with the one spelling of the attributes that tools have written in several ways."""
+    name = name.replace("/E=", "/emailAddress=").replace("/Email=", "/emailAddress=")
+    return name.replace("/USERID=", "/UID=")
+
+
+def _require_permission(certificate: int, directory: str, *, missing_accepted: bool) -> None:
+    """Raise ChainFault unless the signing policy of the certificate's issuer permits its name."""
+    name, issuer = (libcrypto.oneline(of(certificate)) for of in (libcrypto.subject_name, libcrypto.issuer_name))
+    path = _hashed(directory, libcrypto.issuer_name(certificate), "signing_policy")
+    try:
+        with open(path, "rb") as file:
+            entries = signing_policy.parse(file.read(signing_policy.READ_LIMIT))
+    except FileNotFoundError:
+        if missing_accepted:
+            return
+        why = "(credentials.missing_signing_policy in site.yaml can accept that)"
+        raise ChainFault(0, f"{issuer}, who issued {name}, has no signing policy {path} {why}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it") from error
+    except ValueError as error:
+        raise ChainFault(0, f"the signing policy {path} of {issuer} cannot be used: {error}") from error
+    if not signing_policy.permits(entries, issuer, name, plain):
+        raise ChainFault(0, f"{issuer} may not certify {name} by its signing policy {path}")
 
 
 def _without_revocation_list(context: int, directory: str) -> bool:
@@ -235,13 +231,14 @@ def _fault(code: int, certificate: int, directory: str) -> ChainFault:  # noqa: 
     if code == _EXPIRED:
         return ChainFault(code, f"{name} expired on {instant(not_after(certificate))}")
     if code == _NOT_YET_VALID:
-        begin = libcrypto.seconds_since_epoch(libcrypto.not_before(certificate))
-        return ChainFault(code, f"{name} is not valid before {instant(begin)}")
+        return ChainFault(code, f"{name} is not valid before {instant(not_before(certificate))}")
     if code == _REVOKED:
         return ChainFault(code, f"{issuer} has revoked {name}, serial {serial_text(certificate)}")
     if code in {_NO_CRL, _CRL_NOT_YET_VALID, _CRL_EXPIRED}:
         path = _hashed(directory, libcrypto.issuer_name(certificate), "r0")
-        what = "cannot be used" if code == _NO_CRL else "is out of date"
+        what = "is out of date"
+        if code == _NO_CRL:
+            what = "cannot be used" if os.path.lexists(path) else "is missing"
         return ChainFault(code, f"the revocation list {path} of {issuer} {what}")
     return ChainFault(code, f"{name}: {libcrypto.error_text(code)}")
 

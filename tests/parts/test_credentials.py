@@ -18,6 +18,7 @@ import pytest
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
 from gridwarden.mapper import credential_file, der, verifying, voms, x509
+from gridwarden.mapper.accepted import Accepted
 from gridwarden.mapper.verify import verify_proxy
 from tests import forge
 from tests.forge import HOUR, Holder, attribute_certificate, attributes, common_name, extended
@@ -66,7 +67,7 @@ class Trust:
     def lsc(self) -> Path:
         return self.vomsdir / "cms" / "voms-cms.example.org.lsc"
 
-    def verify(self, path: Path, *, limited_allowed=False, seconds=10, caller_uid=None):
+    def verify(self, path: Path, *, limited_allowed=False, seconds=10, caller_uid=None, **accepted):
         return verify_proxy(
             path,
             certificates=self.certificates,
@@ -74,6 +75,7 @@ class Trust:
             limited_allowed=limited_allowed,
             seconds=seconds,
             caller_uid=caller_uid,
+            accepted=Accepted(**accepted),
         )
 
     def write(self, *holders: Holder) -> Path:
