@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gridwarden import node_file, proc
 from gridwarden.prune.report import KILLED, Report
@@ -27,6 +28,15 @@ STRAYS = (
     "cp /usr/bin/sleep $HOME/condor_starter && exec setsid $HOME/condor_starter {n}",
     "SLURM_JOB_ID=1 _CONDOR_SLOT=slot1_1 exec setsid sleep {n}",
 )
+
+
+SIBLING = """\
+import ctypes, os
+is_child = ctypes.CDLL(None).syscall(435, (ctypes.c_uint64 * 8)(0x8000), 64) == 0  # clone3(2) with CLONE_PARENT
+if is_child:
+    os.setsid()
+os.execlp("sleep", "sleep", "{child}" if is_child else "{itself}")
+"""
 
 
 class Pruner:
@@ -62,16 +72,29 @@ def is_alive(process: proc.Process) -> bool:
 
 def sleepers(account: str) -> set[str]:
     """How long each ``sleep`` of the account sleeps, which tells the tests' processes apart."""
-    found = set()
-    for pid in processes_of(account):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().decode().split("\0")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if words[0].endswith("sleep"):
-            found.add(words[1])
-    return found
+    words = [_words(pid) for pid in processes_of(account)]
+    return {each[1] for each in words if each[0].endswith("sleep")}
+
+
+def _words(pid: int) -> list[str]:
+    """Its command line; one empty word when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return [""]
+
+
+def sleeper(account: str, seconds: str) -> proc.Process | None:
+    """The process of the account that sleeps that long."""
+    return next((one for pid, one in processes_of(account).items() if seconds in _words(pid)), None)
+
+
+def sibling(account: str, child: str, itself: str) -> str:
+    """A command of the account whose process makes another its own parent's child; both sleep."""
+    program = Path(f"~{account}").expanduser() / "sibling.py"  # HTCondor's jobs have a /tmp of their own
+    program.write_text(SIBLING.format(child=child, itself=itself))
+    program.chmod(0o644)
+    return f"exec python3 {program}"
 
 
 def plant(account: str, kind: str) -> proc.Process:

@@ -17,7 +17,7 @@ import pytest
 from gridwarden import proc
 from tests import pruning
 from tests.proof import LONG
-from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers, strew
+from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleeper, sleepers, strew
 from tests.site.slurm import until
 
 if TYPE_CHECKING:
@@ -82,6 +82,22 @@ def test_live_jobs_of_every_shape_survive_every_run_under_load_and_no_stray_surv
             assert not is_alive(stray)
             assert gone(live) == []
             assert gone(serving) == []
+
+
+def test_what_makes_itself_its_parents_child_stays_the_jobs_and_ends_with_it(condor: ModuleType) -> None:
+    cluster = condor.submit(ACCOUNT, pruning.sibling(ACCOUNT, "5181", "5182"))
+    until("both to sleep", lambda: sleepers(ACCOUNT) >= {"5181", "5182"})
+    made = sleeper(ACCOUNT, "5181")
+    assert proc.read(made.parent).command == "condor_starter"
+    live = jobs_of(ACCOUNT)
+    stray = plant(ACCOUNT, pruning.STRAYS[0])
+    pruner = Pruner("htcondor")
+    assert killed(pruner.run()) == {stray.pid}
+    assert gone(live) == []
+    subprocess.run(["condor_rm", str(cluster)], capture_output=True, check=True)
+    until("its starter to end", lambda: not proc.read(made.parent))
+    pruner.run()
+    assert jobs_of(ACCOUNT) == {}
 
 
 def test_many_live_jobs_survive_the_startds_restart_in_peace_an_upgrade_and_controllers_that_hang(

@@ -19,7 +19,7 @@ import pytest
 from gridwarden import proc, register
 from tests import pruning
 from tests.proof import LONG
-from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleepers, strew
+from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleeper, sleepers, strew
 from tests.site import daemons
 from tests.site.slurm import until
 from tests.site.up import NODES
@@ -153,6 +153,23 @@ def test_what_linuxproc_leaves_of_a_job_dies_and_the_accounts_other_job_does_not
     assert len(killed(report)) == 3
     assert {row["reason"] for row in report.rows if row["pid"] in killed(report)} == {"left-its-job"}
     assert sleepers(account) == {"4201"}
+
+
+def test_what_makes_itself_its_parents_child_stays_the_jobs_and_ends_with_it(slurm: ModuleType, account: str) -> None:
+    job = submit(slurm, account, pruning.sibling(account, "4251", "4252"), "--nodelist", "n1")
+    slurm.until("both to sleep", lambda: sleepers(account) == {"4251", "4252"})
+    made = sleeper(account, "4251")
+    assert made.parent == slurmstepd(job), "not slurmd's, which would protect it for ever"
+    live = processes_of(account)
+    stray = plant(account, pruning.STRAYS[0])
+    pruner = Pruner("slurm")
+    assert killed(pruner.run()) == {stray.pid}
+    assert gone(live) == []
+    slurm.cancel(job)
+    slurm.wait(job)
+    slurm.until("its slurmstepd to end", lambda: not proc.read(made.parent))
+    pruner.run()
+    assert processes_of(account) == {}
 
 
 def test_many_live_jobs_survive_slurmd_killed_started_and_upgraded_and_a_controller_that_hangs(
