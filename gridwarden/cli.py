@@ -32,6 +32,7 @@ COMMANDS = {
     "pool": "gridwarden.mapper.pool_commands:pool_group",
     "report": "gridwarden.accounting.commands:report_command",
     "submit": "gridwarden.hooks.commands:submit_group",
+    "token": "gridwarden.mapper.token_commands:token_group",
 }
 WHORAN = "gridwarden.accounting.commands:whoran_command"
 

@@ -29,6 +29,8 @@ SUCCESSES = frozenset(
         "answered",
         "added",
         "collected",
+        "fetched",
+        "unchanged",
         "swept",
         "reported",
         "updated",

@@ -111,6 +111,19 @@ class Tokens(Section):
         description="How far an issuer's clock may be from ours, for `exp`, `nbf` and `iat`.",
         json_schema_extra={"unit": "seconds"},
     )
+    authorities: AbsolutePath | None = Field(
+        None,
+        description="File of certificate authorities (PEM) for the issuers' web servers; without it the system's own.",
+        examples=["/etc/gridwarden/issuers-ca.pem"],
+    )
+    fetch_seconds: float = Field(
+        10,
+        strict=True,
+        gt=0,
+        le=300,
+        description="How long fetching the keys of one issuer may take.",
+        json_schema_extra={"unit": "seconds"},
+    )
     unmatched: Unmatched = Field(
         "decline",
         description="What the mapping plugin tells HTCondor-CE or ARC of somebody whom no rule matches: `decline` lets "

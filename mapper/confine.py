@@ -21,15 +21,16 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SIGKILL = 9
 
 
-def confine(processor_seconds: int) -> None:
-    """Become nobody (when root), without network, new processes, files or privileges, for ever.
+def confine(processor_seconds: int, *, network: bool = False) -> None:
+    """Become nobody (when root), without network (unless told), new processes, files or privileges, for ever.
 
     A kernel or container that grants root no network namespace leaves the network; all the rest must
     succeed.  An ordinary user's process keeps its uid.  Raises OSError.
     """
     library = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0:
-        library.unshare(_CLONE_NEWNET)
+        if not network:
+            library.unshare(_CLONE_NEWNET)
         become(NOBODY, NOBODY, [])
     for limit, value in (
         (resource.RLIMIT_CPU, processor_seconds),

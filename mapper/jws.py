@@ -92,16 +92,21 @@ def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, bytes]]:
 
     Keys of other kinds, and those meant for something else, are passed over.
     """
+    return [(kid, key) for _, kid, key in numbered_keys(key_set, algorithm)]
+
+
+def numbered_keys(key_set: bytes, algorithm: str) -> list[tuple[int, str | None, bytes]]:
+    """``keys_of``, each with its place in the set, from 0."""
     keys = parse_object(key_set, LONGEST_KEY_SET).get("keys")
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError("they are not a JWK set")
     if len(keys) > MOST_KEYS:
         raise ValueError(f"they are more than {MOST_KEYS}")
-    found: list[tuple[str | None, bytes]] = []
-    for key in keys:
+    found: list[tuple[int, str | None, bytes]] = []
+    for number, key in enumerate(keys):
         if _may_verify(key, algorithm) and (public := _public_key(key, algorithm)):
             kid = key.get("kid")
-            found.append((kid if isinstance(kid, str) else None, public))
+            found.append((number, kid if isinstance(kid, str) else None, public))
     return found
 
 

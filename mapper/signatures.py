@@ -38,6 +38,11 @@ def edwards_key(point: bytes) -> bytes:
     return _key(der.write_object(ED25519), point)
 
 
+def is_key(key: bytes) -> bool:
+    """Whether libcrypto takes it for a key."""
+    return libcrypto.decoded(libcrypto.d2i_public_key, key) != 0
+
+
 def is_signature(key: bytes, algorithm: str, signed: bytes, signature: bytes) -> bool:
     """Whether ``key`` made ``signature`` over ``signed`` by a JWA ``algorithm``; raises ValueError for what is no key."""
     public = libcrypto.decoded(libcrypto.d2i_public_key, key)

@@ -33,12 +33,14 @@ class IdtokenIssuer(NamedTuple):
 
 
 class TokenValues(NamedTuple):
-    """The section ``tokens``; ``skew`` is in seconds."""
+    """The section ``tokens``; ``skew`` is in seconds.  ``authorities`` and ``fetch_seconds`` are for fetching keys."""
 
     issuers: tuple[Issuer, ...] = ()
     idtokens: tuple[IdtokenIssuer, ...] = ()
     skew: int = 60
     unmatched: str = "decline"
+    authorities: Path | None = None
+    fetch_seconds: float = 10
 
     def vo_of(self, issuer: str) -> str:
         """The VO that the site gives an issuer or trust domain; empty for one that it gives none."""
@@ -65,6 +67,8 @@ def from_tokens(tokens: Tokens, directory: Path) -> TokenValues:
         idtokens=tuple(IdtokenIssuer(one.trust_domain, one.keys, one.endless, one.vo or "") for one in tokens.idtokens),
         skew=tokens.skew_seconds,
         unmatched=tokens.unmatched,
+        authorities=tokens.authorities,
+        fetch_seconds=tokens.fetch_seconds,
     )
 
 

@@ -79,17 +79,17 @@ def start(module: str, arguments: Sequence[str], presented: bytes, seconds: floa
     return Verifier(pid, reading, command, seconds)
 
 
-def answer(verifier: Verifier, shown: str) -> bytes:
-    """What the verifier says, and its end; ``shown`` names the credential in errors.
+def answer(verifier: Verifier, shown: str, doing: str = "verified", limit: int = ANSWER_LIMIT) -> bytes:
+    """What the verifier says, and its end; ``shown`` names the credential in errors, ``doing`` what is done with it.
 
     Raises Refused (credential-timeout, credential-malformed) and Unavailable.
     """
     milliseconds = status = 0
     try:
-        said = read_until_end(verifier.reading, ANSWER_LIMIT, verifier.seconds)
+        said = read_until_end(verifier.reading, limit, verifier.seconds)
         milliseconds = 100
     except TimeoutError as error:
-        detail = f"{shown}: not verified within {verifier.seconds} s"
+        detail = f"{shown}: not {doing} within {verifier.seconds} s"
         raise Refused(reasons.CREDENTIAL_TIMEOUT, detail) from error
     except ValueError as error:
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: the verifier said {error}") from error
@@ -104,7 +104,7 @@ def answer(verifier: Verifier, shown: str) -> bytes:
             f"run it by hand: {shlex.join(verifier.command)} < /dev/null",
         )
     if len(said) == len(READY):
-        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: verifying it failed (exit status {status})")
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: it could not be {doing} (exit status {status})")
     return said[len(READY) :]
 
 
