@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gridwarden.setting_types import AbsolutePath, Section
+from gridwarden.setting_types import AbsolutePath, Seconds, Section
 
 MissingFile = Literal["accept", "refuse"]
 Hours = Annotated[int, Field(strict=True, ge=1)]
@@ -58,11 +58,9 @@ class Credentials(Section):
         examples=[24],
         json_schema_extra={"unit": "hours"},
     )
-    verify_seconds: float = Field(
+    verify_seconds: Seconds = Field(
         2,
-        strict=True,
         gt=0,
         le=60,
         description="How long the verification of one credential may take.",
-        json_schema_extra={"unit": "seconds"},
     )

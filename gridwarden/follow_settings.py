@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gridwarden.setting_types import AbsolutePath, Section
+from gridwarden.setting_types import AbsolutePath, Section, WholeHours
 
 SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")
 """What stands before the 32 bytes of the key in a SubjectPublicKeyInfo (RFC 8410 section 4)."""
@@ -45,11 +45,8 @@ class Followed(Section):
         description="The publisher's Ed25519 public key: the middle line of `openssl pkey -pubout`.",
         examples=["MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="],
     )
-    alarm_hours: int = Field(
+    alarm_hours: WholeHours = Field(
         24,
-        strict=True,
-        ge=1,
         description="How old the version may be before `gridwarden follow` and `doctor` give alarm; "
         "the publisher signs anew more often than that.",
-        json_schema_extra={"unit": "hours"},
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from gridwarden.setting_types import AbsolutePath, Account, FaultsError, NodeName, Section
+from gridwarden.setting_types import AbsolutePath, Account, FaultsError, NodeName, Seconds, Section
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -28,13 +28,11 @@ class GlobusSet(Section):
         "change is logged and the mapping stays as it was. `[]` in a file maps nobody.",
         examples=[["/etc/gridwarden/globus.json"]],
     )
-    seconds: float = Field(
+    seconds: Seconds = Field(
         5,
-        strict=True,
         gt=0,
         le=60,
         description="How long a program of an `external_identity_mapping#1.0.0` may take.",
-        json_schema_extra={"unit": "seconds"},
     )
     gateway: Annotated[str, AfterValidator(uuid)] = Field(
         "00000000-0000-0000-0000-000000000000",

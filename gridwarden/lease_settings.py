@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gridwarden.setting_types import AbsolutePath, FaultsError, NodeName, Section
+from gridwarden.setting_types import AbsolutePath, FaultsError, NodeName, Section, WholeDays, WholeHours
 
 LeaseName = Literal["dn", "dn-and-groups"]
 Homes = Literal["rebuild", "quota", "keep"]
@@ -51,19 +51,13 @@ class Leases(Section):
         description="How full a pool may be before new leases from it warn in syslog.",
         json_schema_extra={"unit": "percent"},
     )
-    idle_days: int = Field(
+    idle_days: WholeDays = Field(
         30,
-        strict=True,
-        ge=1,
         description="How long nobody must have used a lease before `gridwarden lease recycle` takes it.",
-        json_schema_extra={"unit": "days"},
     )
-    cooling_hours: int = Field(
+    cooling_hours: WholeHours = Field(
         24,
-        strict=True,
-        ge=1,
         description="How long a released account stays taken before everything is asked again and it is lent anew.",
-        json_schema_extra={"unit": "hours"},
     )
     nodes: tuple[NodeName, ...] = Field(
         (),
@@ -71,12 +65,9 @@ class Leases(Section):
         "Empty: this machine alone.",
         examples=[["wn001", "wn002"]],
     )
-    answer_hours: int = Field(
+    answer_hours: WholeHours = Field(
         2,
-        strict=True,
-        ge=1,
         description="How old such an answer may be.",
-        json_schema_extra={"unit": "hours"},
     )
     homes: Homes = Field(
         "rebuild",

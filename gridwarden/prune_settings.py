@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from gridwarden.batch import NO_BATCH_SYSTEM
-from gridwarden.setting_types import AbsolutePath, Account, CgroupPath, Section, UidRange
+from gridwarden.setting_types import AbsolutePath, Account, CgroupPath, Hours, Seconds, Section, UidRange
 
 BatchSystem = Literal["slurm", "htcondor", "pbs", "torque"]
 LoginSessions = Literal["spare", "judge"]
@@ -84,29 +84,21 @@ class Prune(Section):
         description="Programs that a submit host runs for users, such as qsub's background process, left alone.",
         examples=[["/opt/pbs/bin/qsub"]],
     )
-    term_seconds: float = Field(
+    term_seconds: Seconds = Field(
         0,
-        strict=True,
-        ge=0,
         le=60,
         description="How long a stray has between TERM and KILL. 0: KILL at once.",
-        json_schema_extra={"unit": "seconds"},
     )
-    seconds: float = Field(
+    seconds: Seconds = Field(
         60,
-        strict=True,
         ge=5,
         le=3600,
         description="How long one run may take; what was not reached by then is reported.",
-        json_schema_extra={"unit": "seconds"},
     )
-    scratch_age_hours: float = Field(
+    scratch_age_hours: Hours = Field(
         24,
-        strict=True,
-        ge=0,
         description="How long nobody must have touched what an account without a job left in `scratch` before "
         "it is removed. What an account's former holder left is removed at once.",
-        json_schema_extra={"unit": "hours"},
     )
     prometheus: AbsolutePath | None = Field(
         None,

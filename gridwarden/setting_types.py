@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gridwarden.pools import FIRST_ORDINARY_UID, is_account_name
 
@@ -106,6 +106,10 @@ def store_url(url: str) -> str:
     return url
 
 
+Seconds = Annotated[float, Field(strict=True, ge=0, json_schema_extra={"unit": "seconds"})]
+Hours = Annotated[float, Field(strict=True, ge=0, json_schema_extra={"unit": "hours"})]
+WholeHours = Annotated[int, Field(strict=True, ge=1, json_schema_extra={"unit": "hours"})]
+WholeDays = Annotated[int, Field(strict=True, ge=1, json_schema_extra={"unit": "days"})]
 Text = Annotated[str, AfterValidator(printable)]
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 Account = Annotated[str, AfterValidator(account_name)]
