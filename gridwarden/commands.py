@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gridwarden import node_file
+from gridwarden.options import node_file_option
 from gridwarden.output import escape, format_option, write
 
 
@@ -78,14 +78,7 @@ def sample_command() -> None:
 
 @config_group.command("install")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@click.option(
-    "--node-file",
-    "node_path",
-    type=click.Path(path_type=Path),
-    default=Path(node_file.PATH),
-    show_default=True,
-    help="The file that hooks and job_submit.lua read.",
-)
+@node_file_option("The file that hooks and job_submit.lua read.")
 @click.option(
     "--tmpfiles",
     "tmpfiles_path",

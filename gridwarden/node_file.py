@@ -33,6 +33,8 @@ def read(path: str | os.PathLike[str] = PATH) -> dict[str, list[str]]:
     hint = "gridwarden config install writes it"
     try:
         values = tab_file.decode(trusted.read_file(path))
+    except ConfigurationError as error:
+        raise ConfigurationError(error.faults, error.hint or hint) from error
     except ValueError as error:
         raise ConfigurationError(f"{path}: {error}", hint) from error
     missing = [key for key in REQUIRED if key not in values]

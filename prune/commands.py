@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gridwarden import __version__, node_file
-from gridwarden.output import format_option, write
+from gridwarden.options import node_file_option
+from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gridwarden.prune.report import Report
 
 UNKNOWN_TO_NAGIOS = 3
@@ -18,18 +20,17 @@ UNKNOWN_TO_NAGIOS = 3
 
 @click.command("gridwarden-prune")
 @click.option("--dry-run", is_flag=True, help="Only report, also where prune.kill is on.")
-@click.option("--explain", "pid", type=int, metavar="PID", help="Say why this process would live or die; do nothing.")
+@click.option(
+    "--explain",
+    "pid",
+    type=click.IntRange(1),
+    metavar="PID",
+    help="Say why this process would live or die; do nothing.",
+)
 @click.option("--all", "everything", is_flag=True, help="List the processes that are spared as well, each with why.")
 @click.option("--nagios", is_flag=True, help="Print one line, and exit with 0, 1, 2 or 3, as Nagios plug-ins do.")
 @format_option
-@click.option(
-    "--node-file",
-    "node_path",
-    type=click.Path(path_type=Path),
-    default=Path(node_file.PATH),
-    show_default=True,
-    help="What gridwarden config install wrote of site.yaml.",
-)
+@node_file_option("What gridwarden config install wrote of site.yaml.")
 @click.version_option(__version__, prog_name="gridwarden-prune")
 @click.pass_context
 def prune_command(
@@ -57,6 +58,8 @@ def prune_command(
     from gridwarden.errors import GridwardenError
     from gridwarden.prune.run import prune
 
+    if pid is not None and nagios:
+        raise click.UsageError("--explain answers a person, --nagios a program: give one of them")
     if pid is not None:
         explain(pid, node_path, format)
         return
@@ -65,13 +68,13 @@ def prune_command(
     except (GridwardenError, OSError) as error:
         if not nagios:
             raise
-        click.echo(f"GRIDWARDEN-PRUNE UNKNOWN - {' '.join(str(error).split())}")
+        click.echo(f"GRIDWARDEN-PRUNE UNKNOWN - {escape(' '.join(str(error).split())).replace('|', '/')}")
         context.exit(UNKNOWN_TO_NAGIOS)
     if nagios:
         line, code = report.nagios()
-        click.echo(line)
+        click.echo(escape(line))
     else:
-        show(report, format, everything=everything)
+        show(report, format, everything=everything, dry_run=dry_run)
         code = report.exit_code()
     context.exit(code)
 
@@ -82,22 +85,25 @@ def explain(pid: int, path: Path, format: str) -> None:
 
     from gridwarden.prune.explain import explain as explain_process
     from gridwarden.prune.machine import Machine
-    from gridwarden.prune.run import DEFAULT_SECONDS
+    from gridwarden.prune.run import DEFAULT_SECONDS, refuse_others_than_root
 
+    refuse_others_than_root()
     machine = Machine(node_file.read(path), time.monotonic() + DEFAULT_SECONDS)
     sight = machine.look()
-    facts = explain_process(pid, sight.snapshot, sight.answers, machine.rules)
+    facts = explain_process(pid, sight.snapshot, sight.answers, machine.rules, machine.site)
     write([{"about": about, "fact": fact} for about, fact in facts], ["about", "fact"], format)
 
 
-def show(report: Report, format: str, *, everything: bool) -> None:
-    """Print the rows, and to people a sentence where there is something to say."""
-    from gridwarden.output import escape
+def show(report: Report, format: str, *, everything: bool, dry_run: bool = False) -> None:
+    """Print the rows, and to people a sentence where there is something to say, or who asked is looking on."""
+    import sys
+
     from gridwarden.prune.report import COLUMNS, SHOWN, SPARED
 
     rows = [row for row in report.rows if everything or row["action"] != SPARED]
     if rows or format != "table":
         write(rows, COLUMNS[:SHOWN] if format == "table" else COLUMNS, format)
-    if (rows or report.unknown) and format == "table":
-        mode = "" if report.acts else " (prune.kill is off: this only reports)"
+    if format == "table" and (rows or report.unknown or everything or sys.stderr.isatty()):
+        why = "--dry-run: nothing was done" if dry_run else "prune.kill is off: this only reports"
+        mode = "" if report.acts else f" ({why})"
         click.echo(f"gridwarden-prune: {escape(report.summary())}{mode}", err=True)

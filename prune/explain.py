@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from gridwarden import proc, tab_file
-from gridwarden.prune import reasons
+from gridwarden.errors import BadQuestion
+from gridwarden.prune import holds, reasons
 from gridwarden.prune.judge import judge
 from gridwarden.prune.snapshot import parent_of
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden.batch.evidence import Answer
+    from gridwarden.prune.machine import Site
     from gridwarden.prune.rules import Rules
     from gridwarden.prune.snapshot import Seen, Snapshot
 
 
-def explain(pid: int, snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[tuple[str, str]]:
-    """Pairs of what a fact is about and the fact, the verdict last; printable ASCII.
+def explain(
+    pid: int, snapshot: Snapshot, answers: list[Answer], rules: Rules, site: Site | None = None
+) -> list[tuple[str, str]]:
+    """Pairs of what a fact is about and the fact, printable ASCII; raises BadQuestion when there is no such process.
 
     ``process``, ``control group``, ``session leader``, ``parent`` (one an ancestor, nearest first),
-    ``batch system`` (one an answer) and ``verdict``.
+    ``batch system`` (one an answer), ``verdict``, and ``next run``: what ``site`` does with a stray.
     """
     verdict = next((verdict for verdict in judge(snapshot, answers, rules) if verdict.process.pid == pid), None)
     if verdict is None:
@@ -37,16 +41,31 @@ def explain(pid: int, snapshot: Snapshot, answers: list[Answer], rules: Rules) -
     facts += [("batch system", _say(answer, verdict.owner)) for answer in answers]
     fate = "stray" if verdict.stray else "spared"
     job = f" ({tab_file.escape(verdict.job)})" if verdict.job else ""
-    return [*facts, ("verdict", f"{fate}, {verdict.reason}: {reasons.SENTENCES[verdict.reason]}{job}")]
+    facts.append(("verdict", f"{fate}, {verdict.reason}: {reasons.SENTENCES[verdict.reason]}{job}"))
+    if verdict.stray and site is not None:
+        facts.append(("next run", _fate(verdict.account, answers, site)))
+    return facts
+
+
+def _fate(account: str, answers: list[Answer], site: Site) -> str:
+    if any(answer.unknown for answer in answers):
+        return "nothing is killed as long as a batch system does not answer"
+    hold = tab_file.escape(holds.why_held(site, account))
+    on_hold = f"stops it and keeps it, since its account is on hold: {hold}" if hold else ""
+    if site.get("prune_kill") != ["yes"]:
+        return f"only reports it, since prune.kill is off; else it {on_hold or 'kills it'}"
+    return on_hold or "kills it"
 
 
 def _not_judged(pid: int) -> str:
     process = proc.read(pid)
     if process is None:
-        return f"there is no process {pid}"
+        raise BadQuestion(f"there is no process {pid} here", "whoran PID may know it, if it ran here")
     if process.has_ended():
         return f"process {pid} has ended and waits for its parent {process.parent}"
-    return f"never touched: uid {process.real_uid} is not one whose processes are judged"
+    name = tab_file.escape(process.command)
+    uid = f"uid {process.real_uid}, {'root' if process.real_uid == 0 else 'neither of the pools nor of prune.uids'}"
+    return f"never touched: process {pid} ({name}) is run by {uid}"
 
 
 def _describe(one: Seen, rules: Rules) -> str:

@@ -27,7 +27,7 @@ def main() -> int:
 
             site = node_file.read()
         report = prune(site, dry_run=False)
-        if report.is_quiet():
+        if report.is_quiet() and not os.isatty(2):
             return report.exit_code()
         from gridwarden.prune.commands import show  # noqa: PLC0415
 

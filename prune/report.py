@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gridwarden.prune import reasons, trace
+from gridwarden.prune.signals import STOPPED
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
 if TYPE_CHECKING:
@@ -71,17 +72,17 @@ class Report:
     def judged(self, verdicts: Iterable[Verdict], action: str, hold: str = "") -> None:
         """Add processes that nothing was done to."""
         for verdict in verdicts:
-            detail = hold or reasons.SENTENCES[verdict.reason]
-            row = {**_facts(verdict.process, None), "reason": verdict.reason, "job": verdict.job, "detail": detail}
-            self.add(action, verdict.account, _shown(verdict.process), **row)
+            process = verdict.process
+            done, detail = _of_hold(action, process, hold) if hold else (action, reasons.SENTENCES[verdict.reason])
+            row = {**_facts(process, None), "reason": verdict.reason, "job": verdict.job, "detail": detail}
+            self.add(done, verdict.account, _shown(process), **row)
 
     def processes(self, owner: Owner, outcome: Outcome, why: str, job: str, hold: str, *, left: bool = True) -> None:
         """Add what became of an account's processes; without those that are ``left`` when there is more to come."""
         for process in outcome.killed.values():
-            action = FROZEN if hold else KILLED
+            action, detail = _of_hold(FROZEN, process, hold) if hold else (KILLED, reasons.SENTENCES[why])
             arguments = trace.arguments(process, outcome.command_lines) if self.counts[action] < MOST_ROWS else None
             row = {**_facts(process, arguments), "lease": owner.lease, "subject": owner.subject}
-            detail = hold or reasons.SENTENCES[why]
             self.add(action, owner.account, _shown(process), **row, reason=why, job=job, detail=detail)
         if outcome.unseen:
             what = f"processes of uid {owner.uid} that no look saw"
@@ -130,6 +131,11 @@ class Report:
         performance = " ".join(f"{name}={value}" for name, value in figures.items())
         text = self.summary().replace("|", "/").replace("\n", " ")
         return f"GRIDWARDEN-PRUNE {NAGIOS[code]} - {text} | {performance} seconds={self.seconds:.3f}s", code
+
+
+def _of_hold(action: str, process: Process, hold: str) -> tuple[str, str]:
+    """What to say of a process of an account on hold, and why; one that stood still already is no news."""
+    return (SPARED, f"stands still, on hold: {hold}") if process.state in STOPPED else (action, hold)
 
 
 def _facts(process: Process, arguments: str | None) -> Row:

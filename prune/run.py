@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from gridwarden import syslog_line
-from gridwarden.errors import GridwardenError
+from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.prune.report import FROZEN, KILLED, LEFT, QUARANTINED, REMOVED
 from gridwarden.prune.sweep import sweep
 
@@ -15,11 +17,18 @@ if TYPE_CHECKING:
 DEFAULT_SECONDS = 60.0
 
 
+def refuse_others_than_root() -> None:
+    """Raise Unavailable: whoever else asks hears half of what runs here."""
+    if os.geteuid() != 0:
+        raise Unavailable("only root can tell what runs here and for whom", "run it as root: sudo gridwarden-prune")
+
+
 def prune(site: Site, *, dry_run: bool) -> Report:
     """Sweep this machine by its node file, and tell syslog and Prometheus; a dry run does neither kill nor tell.
 
     Raises as ``sweep`` does, and OSError or ConfigurationError when Prometheus's file cannot be written.
     """
+    refuse_others_than_root()
     seconds = float(site.get("prune_seconds", [DEFAULT_SECONDS])[0])
     try:
         report = sweep(site, kill=site.get("prune_kill") == ["yes"] and not dry_run, seconds=seconds)

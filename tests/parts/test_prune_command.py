@@ -17,7 +17,9 @@ import pytest
 
 from gridwarden import chain, holders, node_file, proc, register
 from gridwarden.batch import mom
+from gridwarden.errors import Unavailable
 from gridwarden.holders import Holder
+from gridwarden.prune.run import prune
 from gridwarden.prune.sweep import sweep
 from tests.batch_nodes import UID as JOBS_UID
 from tests.batch_nodes import SlurmNode, TorqueNode
@@ -196,8 +198,13 @@ def test_an_account_on_hold_is_frozen_and_what_it_left_is_put_away_for_root(node
     assert kept.parent.stat().st_mode & 0o777 == 0o700
     (frozen,) = node.records("frozen")
     assert (frozen["pid"], frozen["hold"]) == (stray.pid, "ticket 4711, by sec")
-    node.prune()
-    assert len(node.records("frozen")) == 1, "what stands still already is on record already"
+    assert node.prune() == (0, "", ""), "what stands still already is on record already, and cron mails it once"
+    assert len(node.records("frozen")) == 1
+    (row,) = [row for row in node.rows("--all") if row["pid"] == stray.pid]
+    assert (row["action"], row["detail"]) == ("spared", "stands still, on hold: ticket 4711, by sec")
+    node.configure(prune_kill="no")
+    assert node.prune() == (0, "", "")
+    node.configure()
     (node.base / "holds" / str(HELD_UID)).unlink()
     node.prune()
     assert ended(stray)
@@ -437,9 +444,60 @@ def test_every_process_can_be_asked_about(node: Node) -> None:
     assert "stray, no-job" in output
     _, output, _ = node.prune("--explain", str(node.payload()[0]))
     assert "spared, job-session: it is in a session of a live job (slurm 9)" in output
+    assert "kills it" in output_of_explain(node, stray)
+    node.hold(STRAYS_UID)
+    assert "stops it and keeps it, since its account is on hold: ticket 4711, by sec" in output_of_explain(node, stray)
+    node.configure(prune_kill="no")
+    assert "only reports it, since prune.kill is off; else it stops it" in output_of_explain(node, stray)
+    node.program("scontrol", "exit 1")
+    assert "verdict         spared, unknown" in output_of_explain(node, stray)
     _, output, _ = node.prune("--explain", str(os.getpid()))
-    assert "never touched" in output
+    assert f"never touched: process {os.getpid()} (" in output
+    assert "is run by uid 0, root" in output
+    outsider = node.run(12345)
+    assert "uid 12345, neither of the pools nor of prune.uids" in output_of_explain(node, outsider)
     assert alive([stray.pid])
+
+
+def output_of_explain(node: Node, process: subprocess.Popen[bytes]) -> str:
+    code, output, _ = node.prune("--explain", str(process.pid))
+    assert code == 0
+    return output
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--explain", "4194305"], 2, "there is no process 4194305 here"),
+        (["--explain", "0"], 2, "Invalid value for '--explain'"),
+        (["--explain", "1", "--nagios"], 2, "give one of them"),
+        (["--node-file", "/nowhere/node"], 78, "hint: gridwarden config install writes it"),
+        (["--all"], 0, "no strays and nothing to remove"),
+    ],
+)
+def test_who_asks_wrongly_or_for_nothing_learns_what_to_do(
+    node: Node, options: list[str], code: int, said: str
+) -> None:
+    done, _, errors = node.prune(*options)
+    assert done == code
+    assert said in errors
+
+
+def test_a_dry_run_where_killing_is_on_does_not_say_that_it_is_off(node: Node) -> None:
+    node.run(STRAYS_UID)
+    errors = node.prune("--dry-run")[2]
+    assert "(--dry-run: nothing was done)" in errors
+    assert "prune.kill is off" not in errors
+
+
+def test_who_is_not_root_hears_so_and_not_half_an_answer() -> None:
+    os.seteuid(12345)
+    try:
+        with pytest.raises(Unavailable, match="only root can tell") as refused:
+            prune({}, dry_run=True)
+    finally:
+        os.seteuid(0)
+    assert refused.value.hint == "run it as root: sudo gridwarden-prune"
 
 
 def test_a_name_full_of_control_bytes_reaches_no_terminal(node: Node) -> None:

@@ -125,6 +125,13 @@ def test_while_slurm_does_not_answer_nothing_dies_and_cron_hears_why() -> None:
             stray.kill()
 
 
+def test_whoever_is_not_root_hears_that_it_takes_root() -> None:
+    alice = ["runuser", "-u", "alice", "--", "gridwarden-prune"]
+    for options, code in (([], 75), (["--explain", "1"], 75), (["--nagios"], 3)):
+        done = subprocess.run([*alice, *options], capture_output=True, text=True, check=False)
+        assert (done.returncode, "only root can tell what runs here" in done.stdout + done.stderr) == (code, True)
+
+
 def test_an_account_on_hold_keeps_everything_for_the_incident() -> None:
     hold = Path("/var/lib/gridwarden/holds/cms018")
     hold.write_text("ticket 4712")
