@@ -2,7 +2,8 @@
 
 ``localaccount`` and ``poolaccount`` look the DN up, ``voms_localaccount`` and ``voms_poolaccount`` each FQAN in the
 credential's order.  The first line that matches and has a value of the plugin's sort decides: pools are written with
-a dot before them, accounts without.  A line whose values are all of the other sort is passed over.
+a dot before them, accounts without.  A line whose values are all of the other sort is passed over.  ``localaccount``
+knows no wildcards.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
 
 
 class Plugin(NamedTuple):
-    """Whether a plugin looks FQANs up (else the DN), and whether it takes pools (else accounts)."""
+    """Whether a plugin looks FQANs up (else the DN), takes pools (else accounts), and takes keys for patterns."""
 
     fqans: bool
     pools: bool
+    wildcards: bool = True
 
 
 PLUGINS = {
-    "localaccount": Plugin(fqans=False, pools=False),
+    "localaccount": Plugin(fqans=False, pools=False, wildcards=False),
     "poolaccount": Plugin(fqans=False, pools=True),
     "voms_localaccount": Plugin(fqans=True, pools=False),
     "voms_poolaccount": Plugin(fqans=True, pools=True),
 }
+
+
+GROUPS = Plugin(fqans=True, pools=False)  # voms_localgroup
 
 
 class Found(NamedTuple):
@@ -44,20 +49,20 @@ class Found(NamedTuple):
 
 def find(plugin: str, identity: Identity, map_file: MapFile) -> Found | None:
     """What ``plugin`` gives the identity, or None; raises ConfigurationError where a line that cannot be read decides."""
-    fqans, pools = PLUGINS[plugin]
-    for name in identity.fqans if fqans else (identity.subject,):
-        if found := first_value(map_file, name, pools=pools):
+    how = PLUGINS[plugin]
+    for name in identity.fqans if how.fqans else (identity.subject,):
+        if found := first_value(map_file, name, how):
             return found
     return None
 
 
-def first_value(map_file: MapFile, name: str, *, pools: bool) -> Found | None:
+def first_value(map_file: MapFile, name: str, how: Plugin) -> Found | None:
     """The first value of its sort among the lines that match ``name``; raises ConfigurationError as ``find``."""
     for line in map_file.lines:
-        if matches_as_in_lcmaps(line.key, name):
-            values = [value for value in mappings(line.rest) if value.startswith(".") is pools]
+        if matches_as_in_lcmaps(line.key, name) if how.wildcards else line.key == name:
+            values = [value for value in mappings(line.rest) if value.startswith(".") is how.pools]
             if values:
-                return Found(values[0].removeprefix(".") if pools else values[0], line.number, name)
+                return Found(values[0].removeprefix(".") if how.pools else values[0], line.number, name)
     if map_file.fault:
         raise ConfigurationError(map_file.fault, "whom no line above it maps is refused, until it is corrected")
     return None
@@ -65,6 +70,6 @@ def first_value(map_file: MapFile, name: str, *, pools: bool) -> Found | None:
 
 def groups_of(fqans: Sequence[str], map_file: MapFile) -> tuple[str, tuple[str, ...]]:
     """What ``voms_localgroup`` gives: the first FQAN's group, or nothing, as primary; those of the others, each once."""
-    found = [first_value(map_file, fqan, pools=False) for fqan in fqans]
+    found = [first_value(map_file, fqan, GROUPS) for fqan in fqans]
     primary = found[0].value if found and found[0] else ""
     return primary, tuple(dict.fromkeys(one.value for one in found[1:] if one and one.value != primary))
