@@ -83,6 +83,7 @@ def pages() -> dict[Path, str]:
         DOCS / "globus-speed.md": speed_page("globus"),
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
+        DOCS / "verify-speed.md": speed_page("verify"),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
     }
 

@@ -1,0 +1,93 @@
+"""What verifying a proxy with VOMS attributes costs in a process that has its code loaded, beside openssl's chain alone.
+
+    python bench/verify.py --json > bench/verify.json
+
+In turn: ``verifier.who_is`` (chain, revocation lists, signing policies, key, VOMS attributes by their LSC file), the whole
+``verify_proxy`` with its process without rights, ``openssl verify`` of the chain as a process, and the start of the bare
+interpreter.  Needs voms-proxy-fake (Debian package voms-clients); the whole needs root for that process to be nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from gridwarden.mapper import pem, verifier
+from gridwarden.mapper.accepted import Accepted
+from gridwarden.mapper.verify import verify_proxy
+from tests.site.credentials import PEOPLE, Grid
+
+BUDGET_MS = 3.0
+
+
+def processor_seconds() -> float:
+    """What this process and those that it waited for have used: nothing here waits for anything else."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def measure(directory: Path, rounds: int) -> dict[str, list[float]]:
+    """The milliseconds of processor time of each, taken in turn, the first round left out."""
+    grid = Grid(directory)
+    grid.make()
+    proxy = grid.proxy(PEOPLE[1], directory / "proxy.pem")
+    data = proxy.read_bytes()
+    presented = pem.certificates_only(data) + pem.keys_only(data)
+    certificates, vomsdir = str(grid.certificates), str(grid.vomsdir)
+    leaf, person = directory / "leaf.pem", directory / "person.pem"
+    blocks = [pem.BEGIN + block for block in pem.certificates_only(data).split(pem.BEGIN)[1:]]
+    leaf.write_bytes(blocks[0])
+    person.write_bytes(b"".join(blocks[1:]))
+    openssl = ["openssl", "verify", "-allow_proxy_certs", "-crl_check", "-CApath", certificates, "-untrusted"]
+
+    def whole() -> None:
+        verify_proxy(proxy, certificates=certificates, vomsdir=vomsdir, limited_allowed=False, seconds=10)
+
+    timed: dict[str, Callable[[], object]] = {
+        "in_process": lambda: verifier.who_is(presented, certificates, vomsdir, Accepted()),
+        "whole": whole,
+        "openssl": lambda: subprocess.run([*openssl, person, leaf], check=True, capture_output=True),
+        "interpreter": lambda: subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in timed}
+    for number in range(rounds + 1):
+        for name, work in timed.items():
+            start = processor_seconds()
+            work()
+            if number:
+                taken[name].append((processor_seconds() - start) * 1000)
+    return taken
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    with TemporaryDirectory(prefix="gridwarden-bench-") as name:
+        Path(name).chmod(0o755)  # the verifier is nobody
+        taken = measure(Path(name), arguments.rounds)
+    medians = {name: round(statistics.median(times), 2) for name, times in taken.items()}
+    worst = {f"{name}_p95": round(statistics.quantiles(times, n=20)[-1], 2) for name, times in taken.items()}
+    python = ".".join(map(str, sys.version_info[:3]))
+    result = {"python": python, "rounds": arguments.rounds, "budget_ms": BUDGET_MS, **medians, **worst}
+    if arguments.json:
+        print(json.dumps(result, indent=1))
+    else:
+        for name, value in result.items():
+            print(f"{name:18} {value}")
+    if medians["in_process"] >= BUDGET_MS:
+        sys.exit(f"in process {medians['in_process']} ms, and the budget is {BUDGET_MS} ms")
+
+
+if __name__ == "__main__":
+    main()
