@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.mapper import globus_remarks
-from gridwarden.mapper.globus_followed import READ_LIMIT
+from gridwarden.mapper import globus_remarks, policy_remarks
+from gridwarden.mapper.globus_documents import LONGEST_FILE
 
 if TYPE_CHECKING:
     from gridwarden.settings import Settings
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 def remarks(settings: Settings) -> list[str]:
     """A sentence for each thing to know; raises ConfigurationError with every fault of the files that are here."""
-    said: list[str] = []
-    faults: list[str] = []
-    hint = ""
+    said, faults, hint = policy_remarks.remarks(settings)
     for path in (path for one in settings.globus.sets for path in one.files):
         if not os.path.lexists(path):
             said.append(f"{path}: is not here")
             continue
         try:
-            said += globus_remarks.remarks(trusted.read_file(path, READ_LIMIT), str(path))
+            said += globus_remarks.remarks(trusted.read_file(path, LONGEST_FILE), str(path))
         except ConfigurationError as error:
             faults += error.faults
             hint = error.hint or hint

@@ -1,0 +1,81 @@
+"""What `gridwarden config check` says of the files and accounts that a policy names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gridwarden.errors import ConfigurationError
+from gridwarden.load_settings import load
+from gridwarden.mapper.config_remarks import remarks
+
+
+@pytest.fixture
+def check(tmp_path):
+    """`config check` of a site with these rules and this map file."""
+    for name in ("gridmapdir/cms001", "gridmapdir/cms002", "map", "groups"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(mode=0o644)
+
+    def run(text, *rules):
+        (tmp_path / "map").write_text(text)
+        values = {
+            "site": "TEST", "pools": ["cms", "atlas"], "slurm": {"cluster": "x"}, "policy": list(rules),
+            "gridmapdir": str(tmp_path / "gridmapdir"),
+        }  # fmt: skip
+        (tmp_path / "site.yaml").write_text(yaml.safe_dump(values).replace("DIR", str(tmp_path)))
+        return [sentence.replace(str(tmp_path), "DIR") for sentence in remarks(load(Path(tmp_path / "site.yaml")))]
+
+    return run
+
+
+FILE = {"map_file": "DIR/map", "plugin": "voms_poolaccount"}
+POOLS = [
+    "pool cms: 2 of 2 accounts have no passwd entry here: cms001, cms002",
+    "pool atlas has no account in DIR/gridmapdir",
+]
+
+
+def test_accounts_and_files_that_are_missing_are_named(check):
+    gone = {"map_file": "DIR/gone", "plugin": "poolaccount"}
+    assert check("", {"fqan": "/cms", "account": "nobody-there"}, gone, FILE) == [
+        "policy[0]: nobody-there has no passwd entry",
+        *POOLS,
+        "DIR/gone: is not here, so nobody whom no rule above it maps is mapped",
+    ]
+
+
+def test_traps_in_a_map_file_are_named_for_the_plugin_that_reads_it(check):
+    both = [{**FILE, "plugin": plugin} for plugin in ("voms_localaccount", "voms_poolaccount")]
+    assert check('"/cms/Role=x" lost, .lost\n', *both) == [
+        *POOLS,
+        "DIR/map:1: lost has no passwd entry",
+        "DIR/map:1: there is no pool 'lost' in site.yaml",
+    ]
+
+
+def test_a_groupmapfile_that_names_a_group_that_is_not_there_is_named(check):
+    assert check('"/cms" .pool no-such-group\n', {"fqan": "/cms", "pool": "cms", "groupmapfile": "DIR/map"}) == [
+        *POOLS,
+        "DIR/map:1: there is no group 'no-such-group' on this machine",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('"/cms .cms', "the quote before the key is not closed"),
+        ('"/cms" .cms\r', r"the control byte 0x0d \(a DOS line"),
+    ],
+)
+def test_a_line_that_refuses_everybody_below_it_is_a_fault(check, line, why):
+    with pytest.raises(ConfigurationError, match=rf"map:2: .*{why}.*; whoever no line above it maps is refused$"):
+        check(f'"/atlas" .atlas\n{line}\n"/cms" .cms\n', FILE)
+
+
+def test_a_map_file_that_others_could_write_is_a_fault(check, tmp_path):
+    (tmp_path / "map").chmod(0o666)
+    with pytest.raises(ConfigurationError, match="map"):
+        check("", FILE)
