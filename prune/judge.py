@@ -202,21 +202,24 @@ def _exemption(one: Seen, account: str, rules: Rules, below_logins: set[int]) ->
 
 
 def _doubted(answers: list[Answer]) -> set[int] | None:
-    """The uids that may have a job here of which it is not known what its processes are; None: it may be anybody's.
+    """The uids that may have a job here of which it is not known what its processes are; None: it may be anybody's."""
+    if not answers or any(answer.unknown for answer in answers):
+        return None
+    owners = {job.owner for job in unexplained(answers)}
+    owners.update(uid for answer in answers for uid in answer.doubted)
+    return None if None in owners else {owner for owner in owners if owner is not None}
+
+
+def unexplained(answers: list[Answer]) -> list[LiveJob]:
+    """The jobs here of which nobody says what their processes are.
 
     A job that only the local register lists, while its batch system answered without it, has no process yet
     or none any more.
     """
-    if not answers or any(answer.unknown for answer in answers):
-        return None
     asked = {answer.batch for answer in answers}
     jobs = [(answer.batch, job) for answer in answers for job in answer.jobs]
     known = {_name(job) for _, job in jobs if job.roots or job.sessions or job.cgroups}
-    owners = {
-        job.owner for batch, job in jobs if _name(job) not in known and (batch == job.batch or job.batch not in asked)
-    }
-    owners.update(uid for answer in answers for uid in answer.doubted)
-    return None if None in owners else {owner for owner in owners if owner is not None}
+    return [job for batch, job in jobs if _name(job) not in known and (batch == job.batch or job.batch not in asked)]
 
 
 def _within(paths: Iterable[str], groups: Container[str]) -> str | None:

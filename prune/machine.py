@@ -8,11 +8,12 @@ from __future__ import annotations
 import pwd
 import time
 
+from gridwarden import tab_file
 from gridwarden.batch import NO_BATCH_SYSTEM, registered
 from gridwarden.errors import ConfigurationError
 from gridwarden.prune import rules, snapshot
 from gridwarden.prune.exempt import Executables
-from gridwarden.prune.judge import judge
+from gridwarden.prune.judge import judge, unexplained
 from gridwarden.prune.lent import LentTo
 from gridwarden.prune.recording import Owner
 
@@ -28,6 +29,7 @@ BATCH_SYSTEMS = ("slurm", "htcondor", "pbs", "torque")
 START_UNDER_LOCK = frozenset(["slurm"])  # whose prolog takes the account's lock; others start a job at any moment
 ASK_SECONDS = 10.0  # for one answer of one batch system
 GENTLE_LOOKS = 3  # that may have missed somebody, before all others are halted for one
+ANYBODYS = "nobody is a stray, since it is not known whose the job is and which are its processes:"
 NO_GROUP = 65534  # of a user without a passwd entry
 
 
@@ -115,10 +117,12 @@ class Sight:
         return {answer.batch: answer.unknown for answer in self.answers if answer.unknown}
 
     def doubts(self) -> list[tuple[str, str, str]]:
-        """(account, batch system, why) where it cannot be told of one account what its processes are."""
+        """(account, batch system, why) where it cannot be told what an account's processes are ("": anybody's)."""
         accounts = self.snapshot.accounts
         told = [(uid, answer.batch, why) for answer in self.answers for uid, why in answer.doubted.items()]
-        return [(accounts[uid], batch, why) for uid, batch, why in told if uid in accounts]
+        doubts = [(accounts[uid], batch, why) for uid, batch, why in told if uid in accounts]
+        anybodys = [job for job in unexplained(self.answers) if job.owner is None]
+        return doubts + [("", job.batch, f"{ANYBODYS} {tab_file.escape(job.job)}") for job in anybodys]
 
     def strays_of(self, uid: int) -> list[Verdict]:
         """The strays of the account whose own uid is ``uid``."""

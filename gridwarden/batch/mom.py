@@ -32,11 +32,15 @@ ADMISSION_SECONDS = 600.0
 
 
 class MomJob:
-    """A job as its mom knows it: session ids of its tasks, and the uid it runs as, if the mom says so."""
+    """A job as its mom knows it: session ids of its tasks, and the uid it runs as, if the mom says so.
 
-    __slots__ = ("job", "owner", "sessions")
+    ``has_ended``: its tasks have, and only its files are still to be copied.
+    """
 
-    def __init__(self, job: str, sessions: frozenset[int], owner: int | None) -> None:
+    __slots__ = ("has_ended", "job", "owner", "sessions")
+
+    def __init__(self, job: str, sessions: frozenset[int], owner: int | None, *, has_ended: bool = False) -> None:
+        self.has_ended = has_ended
         self.job = job
         self.sessions = sessions
         self.owner = owner
@@ -62,7 +66,11 @@ def _look(batch: str, home: str, daemons: list[str], ask: Ask, seconds: float) -
         if os.path.basename(path).removesuffix(JOB_FILE) not in told and os.path.exists(path):
             raise Unavailable(f"{batch} does not tell of the job of {path}")
     processes = proc.everyone()
-    live = [_live_job(batch, job, [each for each in processes if each.session in job.sessions]) for job in jobs]
+    live = [
+        _live_job(batch, job, [each for each in processes if each.session in job.sessions])
+        for job in jobs
+        if not job.has_ended
+    ]
     strangers, doubted = _unknown_children(processes, daemons, {session for job in jobs for session in job.sessions})
     return Answer(batch, live, strangers=strangers, doubted=doubted)
 

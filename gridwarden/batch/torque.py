@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 LAST_LINE = "diagnostics complete"
 NO_JOBS = "NOTE:  no local jobs detected"
+# Substates (PJobSubState) of a job that has ended: an empty sidlist means no task, not one that is not known yet.
+ENDED = frozenset(
+    ["EXITING", "EXIT_WAIT", "STAGEOUT", "STAGEDEL", "EXITED", "ABORT", "NOTERM_REQUE", "PREOBIT", "OBIT", "COMPLETED"]
+)
 
 
 def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
@@ -30,9 +34,10 @@ def parse(text: str) -> list[mom.MomJob] | None:
         return None
     jobs = []
     for line in listed:
-        job, closing, _ = line[len("job[") :].partition("]  state=")
+        job, closing, rest = line[len("job[") :].partition("]  state=")
         sessions = line.rpartition(" sidlist=")[2].split(",") if " sidlist=" in line else []
         if not closing or not all(session.isdigit() for session in sessions if session):
             return None
-        jobs.append(mom.MomJob(job, frozenset(int(session) for session in sessions if session), None))
+        live = frozenset(int(session) for session in sessions if session)
+        jobs.append(mom.MomJob(job, live, None, has_ended=not live and rest.partition(" ")[0] in ENDED))
     return jobs

@@ -322,6 +322,16 @@ def test_a_job_whose_session_momctl_does_not_know_may_be_anybodys(node: TorqueNo
 
 
 @pytest.mark.parametrize("node", ["torque"], indirect=True)
+def test_a_torque_job_whose_files_are_copied_for_hours_leaves_nobody_in_doubt(node: TorqueNode) -> None:
+    os.kill(node.session, 9)
+    over = node.told.replace(f"state=RUNNING sidlist={node.session}", "state={state} sidlist=")
+    for state, known in (("EXITED", 0), ("OBIT", 0), ("RUNNING", 1), ("PRERUN", 1)):
+        node.says("momctl", over.format(state=state))
+        answer = node.ask()
+        assert (answer.unknown, len(answer.jobs)) == ("", known)
+
+
+@pytest.mark.parametrize("node", ["torque"], indirect=True)
 def test_a_mom_without_a_job_has_a_known_answer(node: TorqueNode) -> None:
     os.kill(node.session, 9)
     without_job(node)

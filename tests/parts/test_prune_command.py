@@ -283,6 +283,17 @@ def test_a_job_that_only_the_register_knows_keeps_its_account_alive(node: Node) 
     assert file.exists()
 
 
+def test_a_job_that_may_be_anybodys_is_named_where_it_spares_everybody(node: Node) -> None:
+    (node.base / "mom_priv" / "jobs").mkdir(parents=True)
+    homes = {"prune_torque_home": str(node.base), "prune_torque_programs": str(node.programs)}
+    node.configure(prune_batch="torque", **homes)
+    node.says("momctl", "job[7.head]  state=RUNNING sidlist=\ndiagnostics complete\n")
+    stray = node.run(STRAYS_UID)
+    code, output, _ = node.prune()
+    assert (code, "nobody is a stray" in output, "7.head" in output) == (1, True, True)
+    assert alive([stray.pid])
+
+
 def test_where_there_is_no_batch_system_only_the_register_accounts_for_anybody(node: Node) -> None:
     node.configure(prune_batch="none")
     node.program("scontrol", "exit 1")
