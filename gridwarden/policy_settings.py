@@ -32,6 +32,13 @@ def declared_pools(info: ValidationInfo) -> list[object]:
     return pools if isinstance(pools, list) else []
 
 
+def declared_globus_sets(info: ValidationInfo) -> list[object]:
+    """Return the names of what the site gives as ``globus.sets``, faulty or not."""
+    section = (info.context or {}).get("globus")
+    sets = section.get("sets") if isinstance(section, dict) else None
+    return [one.get("name") for one in sets if isinstance(one, dict)] if isinstance(sets, list) else []
+
+
 class Rule(Section):
     """One rule of the policy: whom it matches, and what becomes of them.
 
@@ -136,6 +143,14 @@ class Rule(Section):
         if pool is not None and pool not in declared_pools(info):
             raise ValueError(f"pool {pool!r} is not one of pools")
         return pool
+
+    @field_validator("globus")
+    @classmethod
+    def set_is_declared(cls, globus: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a rule for Globus documents that the site does not have."""
+        if globus is not None and globus not in declared_globus_sets(info):
+            raise ValueError(f"{globus!r} is not the name of one of globus.sets")
+        return globus
 
     @field_validator("account")
     @classmethod

@@ -176,9 +176,9 @@ class Settings(Section):
     def of(cls, values: dict[str, Any]) -> Self:
         """Return the settings that plain ``values`` make; raises pydantic's ValidationError with every fault.
 
-        A rule is judged beside the pools even when other rules, or other keys, are faulty.
+        A rule is judged beside the pools and sets of Globus files even when other rules, or other keys, are faulty.
         """
-        return cls.model_validate(values, context={"pools": values.get("pools")})
+        return cls.model_validate(values, context={"pools": values.get("pools"), "globus": values.get("globus")})
 
     @property
     def keys_directory(self) -> Path:

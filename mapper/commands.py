@@ -119,18 +119,16 @@ FORESEEN = ["account", "pool", "rule", "scheme", "subject", "reason", "detail"]
 def somebody(dn: str | None, fqans: tuple[str, ...], claims: BinaryIO | None, site: SiteValues) -> tuple[Identity, ...]:
     """Who is asked about without being there: a certificate's holder, a token's, or one person with both."""
     from gridwarden.mapper import claims as claimed
-    from gridwarden.mapper.globus_people import load
+    from gridwarden.mapper.strict_json import parse_object
 
     if fqans and dn is None:
         raise BadQuestion("--fqan goes with --dn: a proxy says its own", "gridwarden map --help")
     found = [claimed.from_dn(dn, fqans)] if dn is not None else []
     if claims is not None:
         try:
-            values = load(claims.read(LONGEST_CLAIMS + 1))
-        except (ValueError, RecursionError) as error:
-            raise BadQuestion(f"--claims: not a JSON object: {error}", "gridwarden map --help") from None
-        if not isinstance(values, dict):
-            raise BadQuestion("--claims: not a JSON object", "gridwarden map --help")
+            values = parse_object(claims.read(LONGEST_CLAIMS + 1), LONGEST_CLAIMS)
+        except ValueError as error:
+            raise BadQuestion(f"--claims: {error}", "gridwarden map --help") from None
         found.append(claimed.from_claims(values, site))
     return tuple(found)
 

@@ -12,9 +12,8 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from gridwarden.errors import ConfigurationError
-from gridwarden.mapper import globus_pattern
+from gridwarden.mapper import globus_pattern, strict_json
 from gridwarden.mapper.globus import Document, Expressions, External, Property, Row, Template, expressions
-from gridwarden.mapper.globus_people import no_number, without_doubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 EXPRESSIONS = "expression_identity_mapping#1.0.0"
 EXTERNAL = "external_identity_mapping#1.0.0"
 MOST_ROWS = 10_000
+LONGEST_FILE = 4 * 1024 * 1024  # bytes
 LONGEST_ARGUMENT = 4096
 # A place to fill in; behind an odd number of backslashes it is text, backslashes included.
 _PLACE = re.compile(r"(?<!\\)(?:\\\\)*\{([^}]*)\}")
@@ -65,9 +65,9 @@ def parse(data: bytes, name: str) -> tuple[Document, ...]:
 def values_of(data: bytes, name: str) -> list[Value]:
     """The documents of a file as JSON has them; raises ConfigurationError."""
     try:
-        values = json.loads(data.decode("utf-8"), object_pairs_hook=without_doubles, parse_constant=no_number)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{name}: is not JSON: {' '.join(str(error).split())}") from None
+        values = strict_json.parse(data, LONGEST_FILE)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
     if isinstance(values, dict):
         values = [values]
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import trusted
 from gridwarden.errors import Unavailable
+from gridwarden.mapper import strict_json
 from gridwarden.mapper.child import read_until_end
 from gridwarden.mapper.globus import Mapped
-from gridwarden.mapper.globus_people import INPUT_TYPE, load
+from gridwarden.mapper.globus_people import INPUT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ def ask(document: External, people: Sequence[Person], asking: Asking) -> Mapped 
         if status < 0:
             raise ValueError(f"it was ended by signal {-status}")
         return answer_of(output, document, people)
-    except (OSError, ValueError, RecursionError) as error:  # TimeoutError is an OSError
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError
         why = f"no answer within {asking.seconds:g} s" if isinstance(error, TimeoutError) else error
         raise Unavailable(f"{document.where}: {document.command[0]}: {why}", "nobody is mapped on a guess") from error
 
@@ -140,13 +141,9 @@ def status_of(process: subprocess.Popen[bytes]) -> int:
 
 def answer_of(output: bytes, document: External, people: Sequence[Person]) -> Mapped | None:
     """The first result in an ``identity_mapping_output#1.0.0``; raises ValueError."""
-    value = load(output)
-    results = value.get("result") if isinstance(value, dict) else None
-    if (
-        not isinstance(value, dict)
-        or value.get("DATA_TYPE", OUTPUT_TYPE) != OUTPUT_TYPE
-        or not isinstance(results, list)
-    ):
+    value = strict_json.parse_object(output, OUTPUT_LIMIT)
+    results = value.get("result")
+    if value.get("DATA_TYPE", OUTPUT_TYPE) != OUTPUT_TYPE or not isinstance(results, list):
         raise ValueError(f"its output is no {OUTPUT_TYPE}")
     known = {person.identity.subject: person.identity for person in people}
     mapped = []

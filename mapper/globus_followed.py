@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from gridwarden.mapper.globus import Document
 
-READ_LIMIT = 4 * 1024 * 1024
 RETRY_SECONDS = 5.0  # a fault that is not in the file (a file server that did not answer) goes without a change of it
 TICK = 2_000_000_000  # ns; the coarsest clock of a file system that a site would use
 Status: TypeAlias = tuple[int, int, int, int, int]
@@ -108,7 +107,7 @@ class Followed:
 
 def read(paths: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
     """Each file and its bytes; raises ConfigurationError, also when others could have written it."""
-    return tuple((path, trusted.read_file(path, READ_LIMIT)) for path in paths)
+    return tuple((path, trusted.read_file(path, globus_documents.LONGEST_FILE)) for path in paths)
 
 
 def status_of(path: str) -> Status | None:
@@ -143,7 +142,7 @@ def read_kept(path: str | os.PathLike[str]) -> bytes | None:
     """The last good set, or None; raises ConfigurationError when others could have written it."""
     if not os.path.lexists(path):
         return None
-    return trusted.read_file(path, 16 * READ_LIMIT)
+    return trusted.read_file(path, 16 * globus_documents.LONGEST_FILE)
 
 
 def save(path: str | os.PathLike[str], data: bytes) -> None:
@@ -151,7 +150,9 @@ def save(path: str | os.PathLike[str], data: bytes) -> None:
     try:
         trusted.replace_file(path, data, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}", "gridwarden config install") from error
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+    except ConfigurationError as error:  # the directory
+        raise ConfigurationError(error.faults, error.hint or "gridwarden config install makes it") from error
 
 
 def kept_since(path: str | os.PathLike[str]) -> str | None:

@@ -55,13 +55,11 @@ def parse(match: str, *, ignore_case: bool = False, literal: bool = False) -> Pa
     whole = parser.alternatives(0)
     if parser.place < len(match):
         raise ValueError("has a ')' that closes nothing")
-    flags = re.ASCII | (re.IGNORECASE if ignore_case else 0)
     steps = tuple(map(lower_step, whole.steps)) if ignore_case else whole.steps
-    compiled = re.compile(whole.expression, flags)
     inside, ending = (lower(whole.inside), lower(whole.ending)) if ignore_case else (whole.inside, whole.ending)
     longest, stars = longest_for_re(whole), whole.stars or 0
     return Pattern(
-        compiled.fullmatch,
+        whole.expression,
         longest,
         whole.ways,
         stars,

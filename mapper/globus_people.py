@@ -7,12 +7,12 @@ and ``identity_mapping_input#1.0.0``).  It proves nothing by itself: whoever han
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
+from gridwarden.mapper import strict_json
 from gridwarden.mapper.identity import LATEST, MAXIMUM_NAME, Identity
 
 if TYPE_CHECKING:
@@ -44,29 +44,9 @@ def parse(data: bytes, *, status_required: bool = True) -> tuple[Person, ...]:
     program is given has none.)
     """
     try:
-        return people_of(identities_of(load(data)), status_required=status_required)
-    except (ValueError, RecursionError) as error:
+        return people_of(identities_of(strict_json.parse(data, LONGEST_SET)), status_required=status_required)
+    except ValueError as error:
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"the Globus identity set: {error}") from None
-
-
-def load(data: bytes) -> object:
-    """What JSON says in which no name stands twice; raises ValueError, and RecursionError for endless nesting."""
-    if len(data) > LONGEST_SET:
-        raise ValueError(f"is larger than {LONGEST_SET} bytes")
-    return json.loads(data.decode("utf-8"), object_pairs_hook=without_doubles, parse_constant=no_number)
-
-
-def without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object; raises ValueError when a name stands twice, of which programs take different ones."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a name stands twice in an object")
-    return values
-
-
-def no_number(word: str) -> object:
-    """Refuse what is not JSON, such as NaN."""
-    raise ValueError(f"{word} is not JSON")
 
 
 def identities_of(value: object) -> Sequence[object]:
@@ -109,7 +89,7 @@ def person_of(resource: object, *, status_required: bool) -> Person:
         identifier.lower(),
         (),
         "",
-        "",
+        f"username={username}" if username else "",
         0,
         limited=False,
         username=username,

@@ -7,11 +7,9 @@ same place of the text.  Both prefer the same way: what ``re`` would answer, if 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-if TYPE_CHECKING:
-    import re
-    from collections.abc import Callable
+import re
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 LONGEST_TEXT = 1024  # characters of what is matched
 WAYS = 10_000  # that re may try
@@ -23,13 +21,13 @@ Step: TypeAlias = "str | tuple[str, int] | tuple[str, int, int] | None"
 
 
 class Pattern(NamedTuple):
-    """A match with so many groups, ready to use: ``fullmatch`` is ``re``'s, for texts of at most ``longest`` characters.
+    """A match with so many groups: ``re`` has it as ``expression``, for texts of at most ``longest`` characters.
 
     Of a text of n characters ``re`` then tries at most ``ways`` * (n + 1) ** ``stars`` ways.  Only what holds ``inside``
     and ends with ``ending`` can match, both in small letters if ``ignore_case``.
     """
 
-    fullmatch: Callable[[str], re.Match[str] | None]
+    expression: str
     longest: int
     ways: int
     stars: int
@@ -45,8 +43,14 @@ def groups(pattern: Pattern, text: str) -> Groups | None:
     """What each group matched if ``text`` matches, by the engine that is sure to end."""
     if len(text) > pattern.longest:
         return search(pattern, text)
-    match = pattern.fullmatch(text)
+    match = compiled(pattern.expression, pattern.ignore_case).fullmatch(text)
     return match.groups() if match else None
+
+
+@lru_cache(maxsize=10_000)
+def compiled(expression: str, ignore_case: bool) -> re.Pattern[str]:  # noqa: FBT001 - keyword arguments cost a cache more
+    """What ``re`` makes of a pattern, once it is asked for: of thousands that a file has a decision needs a few."""
+    return re.compile(expression, re.ASCII | (re.IGNORECASE if ignore_case else 0))
 
 
 def cost(pattern: Pattern, text: str) -> int:

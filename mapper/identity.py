@@ -32,7 +32,8 @@ class Identity(NamedTuple):
     - ``local``: ``subject`` is a user name that a trusted caller gives.
 
     ``credential`` refers to the credential without holding any of it: for X.509 the certificate's serial number in
-    hexadecimal and its issuer's DN, for a token ``jti=…``, or ``sha256=…`` of its signed part where it has no jti.
+    hexadecimal and its issuer's DN, for a token ``jti=…``, or ``sha256=…`` of its signed part where it has no jti;
+    for a Globus identity ``username=…``.
     ``not_after`` is in seconds since the epoch; 0 where nobody said.
     """
 

@@ -9,7 +9,15 @@ DEEPEST = 8  # arrays and objects in one another; tokens and key sets use three
 
 
 def parse_object(data: bytes, longest: int) -> dict[str, Any]:
-    """The JSON object (RFC 8259) that the UTF-8 ``data`` is; raises ValueError saying what is wrong.
+    """``parse``, where only a JSON object will do."""
+    value = parse(data, longest)
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the text is wrong, not its type
+    return value
+
+
+def parse(data: bytes, longest: int) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON value (RFC 8259) that the UTF-8 ``data`` is; raises ValueError saying what is wrong.
 
     Refused are more than ``longest`` bytes, names that stand twice, NaN and infinities, numbers of thousands of
     digits, and more than ``DEEPEST`` levels.
@@ -26,9 +34,7 @@ def parse_object(data: bytes, longest: int) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg} at {error.pos}") from None
-    if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the text is wrong, not its type
+        raise ValueError(f"it is not JSON: {error}") from None
     return value
 
 

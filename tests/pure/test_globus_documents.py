@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import globus_documents, globus_people, globus_remarks
 from gridwarden.mapper.globus import Property
+from gridwarden.settings import Settings
 from tests.globus import EXAMPLES, document, one, people, program, row
 
 
@@ -95,7 +97,7 @@ def test_every_fault_of_a_file_is_told_at_once():
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[", b"7", b"[7]", b'[{"a": 1, "a": 2}]', b"[NaN]", b"[" * 100_000])
 def test_a_file_that_is_no_list_of_documents_is_named(data):
-    with pytest.raises(ConfigurationError, match=r"is not JSON|must be a list"):
+    with pytest.raises(ConfigurationError, match=r"^map\.json: (it is n|a name stands|must be a list|it holds)"):
         globus_documents.parse(data, "map.json")
 
 
@@ -178,6 +180,7 @@ def test_an_identity_has_the_domain_of_its_name_and_the_time_of_its_last_login()
     (person,) = people(one("Anna@Dept.Example.ORG", last_authentication=1775771457))
     assert person.identity.identity_provider == "dept.example.org"
     assert person.identity.authenticated == 1775771457
+    assert person.identity.credential == "username=Anna@Dept.Example.ORG"
     assert (person.identity.scheme, person.identity.subject) == ("globus", "00000000-0000-0000-0000-000000000001")
 
 
@@ -209,3 +212,14 @@ def test_an_identity_without_a_status_counts_only_for_who_is_asked_as_a_program(
     assert [person.counts for person in globus_people.parse(data)] == [False]
     assert [person.counts for person in globus_people.parse(data, status_required=False)] == [True]
     assert not globus_people.parse(json.dumps([one(status="closed")]).encode(), status_required=False)[0].counts
+
+
+def test_a_rule_that_asks_for_globus_files_that_are_not_declared_is_a_fault():
+    values = {"site": "X", "pools": ["cms"], "slurm": {"cluster": "c"}, "policy": [{"globus": "endpoint"}]}
+    with pytest.raises(ValidationError, match="'endpoint' is not the name of one of"):
+        Settings.of(values)
+    sets = [{"name": "endpoint", "files": ["/etc/gridwarden/globus.json"]}]
+    assert Settings.of({**values, "globus": {"sets": sets}}).policy[0].globus == "endpoint"
+    for faulty in ([*sets, *sets], [{**sets[0], "files": []}], [{**sets[0], "gateway": "x"}]):
+        with pytest.raises(ValidationError):
+            Settings.of({**values, "globus": {"sets": faulty}})

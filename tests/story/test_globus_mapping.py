@@ -112,7 +112,7 @@ def test_a_faulty_change_keeps_the_mapping_and_says_so_and_config_check_finds_it
     cell.mapping.write_text(good[:-5])
     assert mapped(cell, ALICE).stdout == "alice\n"
     check = gridwarden(cell, "config", "check")
-    assert (check.returncode, "globus.json: is not JSON" in check.stderr) == (78, True)
+    assert (check.returncode, "globus.json: it is not JSON" in check.stderr) == (78, True)
     cell.mapping.write_text(good.replace("alice", "nobody"))
     assert mapped(cell, ALICE).returncode == 77
 
