@@ -13,6 +13,7 @@ import time
 
 from gridwarden.become import as_account
 from gridwarden.prune import files
+from gridwarden.prune.descent import Descent
 from gridwarden.prune.files import OPEN_DIRECTORY
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from gridwarden.prune.files import Left
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
-DEEPEST = 200  # levels, each a descriptor held open
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 MOST_NAMED = 100  # of what was not reached; how many there are says more than a million names
 TOO_YOUNG = "too young"
@@ -109,27 +109,47 @@ def _why_left(parent: int, name: str, uid: int, mount: bytes, deadline: float, b
     return TOO_YOUNG if before is not None and _changed_since(before, parent, name, mount, deadline) else ""
 
 
-def _changed_since(before: float, parent: int, name: str, mount: bytes, deadline: float, depth: int = 0) -> bool:
+def _changed_since(before: float, parent: int, name: str, mount: bytes, deadline: float) -> bool:
     """Whether ``name`` or anything below it has changed since, by its ctime, which nobody can set back."""
+    descent = Descent(parent)
+    waiting = [[name]]  # of each directory on the way down, what is still to be looked at
+    try:
+        while True:
+            if not waiting[-1]:
+                waiting.pop()
+                if not waiting:
+                    return False
+                descent.up()
+                continue
+            refuse_late(deadline)
+            one = waiting[-1].pop()
+            status = os.stat(one, dir_fd=descent.directory, follow_symlinks=False)
+            if status.st_ctime >= before:
+                return True
+            if stat.S_ISDIR(status.st_mode) and (below := _open_readable(descent.directory, one)) is not None:
+                if mount_of(below) == mount:
+                    names = os.listdir(below)
+                    descent.down(one, below)
+                    waiting.append(names)
+                else:
+                    os.close(below)
+    finally:
+        descent.close()
+
+
+def _open_readable(parent: int, name: str) -> int | None:
+    """Open a directory; None if its owner has closed it, who could not have changed what is in it either."""
+    try:
+        closed = not os.access(name, os.R_OK | os.X_OK, dir_fd=parent)
+        return None if closed else os.open(name, OPEN_DIRECTORY, dir_fd=parent)
+    except PermissionError:
+        return None
+
+
+def refuse_late(deadline: float) -> None:
+    """Raise OSError after ``deadline`` (of time.monotonic)."""
     if time.monotonic() > deadline:
         raise OSError(errno.ETIMEDOUT, "not reached in time")
-    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    if status.st_ctime >= before:
-        return True
-    if depth > DEEPEST:
-        raise OSError(errno.ELOOP, "too many levels of directories")
-    if not stat.S_ISDIR(status.st_mode):
-        return False
-    try:
-        directory = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
-    except PermissionError:
-        return False  # closed by its owner, who could not have changed what is in it either
-    try:
-        return mount_of(directory) == mount and any(
-            _changed_since(before, directory, below, mount, deadline, depth + 1) for below in os.listdir(directory)
-        )
-    finally:
-        os.close(directory)
 
 
 def _is_there(parent: int, name: str) -> bool:
@@ -140,29 +160,65 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
-def remove_tree(parent: int, name: str, mount: bytes, deadline: float, depth: int = 0) -> None:
+def remove_tree(parent: int, name: str, mount: bytes, deadline: float) -> None:
     """Remove ``name`` below the descriptor ``parent``, with all below it that is on ``mount``; raises OSError.
 
-    Call it in a child that has become the account.
+    The first failure is raised when the rest is gone.  Call it in a child that has become the account.
     """
-    if time.monotonic() > deadline:
-        raise OSError(errno.ETIMEDOUT, "not removed in time")
-    if depth > DEEPEST:
-        raise OSError(errno.ELOOP, "too many levels of directories")
+    descent = Descent(parent)
+    waiting = [[name]]  # of each directory on the way down, what is still to be removed
+    failure: OSError | None = None
+    try:
+        while True:
+            try:
+                if waiting[-1]:
+                    refuse_late(deadline)
+                    one = waiting[-1].pop()
+                    if (below := _remove_or_open(descent.directory, one, mount)) is not None:
+                        waiting.append(_names(below))
+                        descent.down(one, below)
+                    continue
+            except OSError as error:
+                failure = failure or error
+                if error.errno == errno.ETIMEDOUT:
+                    raise
+                continue
+            waiting.pop()
+            if not waiting:
+                break
+            above = descent.up()
+            try:
+                os.rmdir(above, dir_fd=descent.directory)
+            except OSError as error:
+                failure = failure or error
+    finally:
+        descent.close()
+    if failure:
+        raise failure
+
+
+def _remove_or_open(parent: int, name: str, mount: bytes) -> int | None:
+    """Remove what is no directory, or open what is one; raises OSError when it is of another mount."""
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode) and status.st_mode & SET_ID:
             _disarm(parent, name, status.st_mode)
         os.unlink(name, dir_fd=parent)
-        return
+        return None
     directory = _open_own_directory(parent, name)
+    if mount_of(directory) == mount:
+        return directory
+    os.close(directory)
+    raise OSError(errno.EXDEV, "another file system is mounted there")
+
+
+def _names(directory: int) -> list[str]:
+    """What it holds; closed when that cannot be told."""
     try:
-        if mount_of(directory) != mount:
-            raise OSError(errno.EXDEV, "another file system is mounted there")
-        _remove_below(directory, mount, deadline, depth)
-    finally:
+        return os.listdir(directory)
+    except OSError:
         os.close(directory)
-    os.rmdir(name, dir_fd=parent)
+        raise
 
 
 def _disarm(parent: int, name: str, mode: int) -> None:
@@ -171,20 +227,6 @@ def _disarm(parent: int, name: str, mode: int) -> None:
         os.chmod(name, stat.S_IMODE(mode) & ~SET_ID, dir_fd=parent)
     except PermissionError:
         pass  # not the account's own file
-
-
-def _remove_below(directory: int, mount: bytes, deadline: float, depth: int) -> None:
-    """Remove all that a directory holds; the first failure is raised when the rest is gone."""
-    failure = None
-    for name in os.listdir(directory):
-        try:
-            remove_tree(directory, name, mount, deadline, depth + 1)
-        except OSError as error:
-            failure = failure or error
-            if error.errno == errno.ETIMEDOUT:
-                break
-    if failure:
-        raise failure
 
 
 def _open_own_directory(parent: int, name: str) -> int:

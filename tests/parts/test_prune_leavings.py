@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden.prune import clear, files, holds, ipc, remove
+from gridwarden.prune.descent import Descent
 from gridwarden.prune.recording import Owner, Recorder
 from tests.parts.test_prune_command import STRAYS_UID, Node, node
 from tests.proof import LONG
@@ -150,6 +151,70 @@ def test_a_million_files_end_the_whole_run_at_its_deadline_and_each_run_gets_fur
             assert not others.exists(), "who left little does not wait for who left much"
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+DEEP = """
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(5000):
+    os.mkdir("d"); os.chdir("d")
+open("file", "w").close()
+"""
+
+
+def make_deep(place: Path) -> None:
+    subprocess.run(["/usr/bin/env", "python3", "-c", DEEP, str(place)], user=UID, group=UID, check=True)
+
+
+def test_directories_5000_deep_go_when_they_are_old_and_stay_as_long_as_the_deepest_file_is_young(place: Path) -> None:
+    make_deep(place)
+    now, later = time.time() - 5, time.time() + 5
+    soon = time.monotonic() + 60
+    assert remove.remove(UID, UID, str(place), ["d"], soon, before=now) == ([], [])
+    assert remove.remove(UID, UID, str(place), ["d"], soon, before=later, dry_run=True) == ([f"{place}/d"], [])
+    assert remove.remove(UID, UID, str(place), ["d"], soon, before=later) == ([f"{place}/d"], [])
+    assert os.listdir(place) == []
+
+
+def test_a_directory_that_its_owner_closed_does_not_stay_for_ever(place: Path) -> None:
+    for mode in (0o000, 0o100, 0o200, 0o400, 0o600):
+        path = place / f"{mode:o}"
+        (path / "below").mkdir(parents=True)
+        for each in (path / "below", path):
+            os.chown(each, UID, UID)
+        path.chmod(mode)
+    names = os.listdir(place)
+    removed, left = remove.remove(UID, UID, str(place), names, time.monotonic() + 10, before=time.time() + 5)
+    assert (sorted(removed), left) == (sorted(f"{place}/{name}" for name in names), [])
+
+
+@pytest.mark.parametrize("work", ["age", "removal"])
+def test_directories_that_are_moved_while_they_are_looked_at_lead_nowhere_else(
+    place: Path, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another user may move what lies in a directory of theirs; here the walk itself does, where it is deepest.
+    (place / "a" / "b" / "c").mkdir(parents=True)
+    (place / "elsewhere" / "precious").mkdir(parents=True)
+    for path in (
+        place / "a" / "b" / "c",
+        place / "a" / "b",
+        place / "a",
+        place / "elsewhere",
+        place / "elsewhere" / "precious",
+    ):
+        os.chown(path, UID, UID)
+    up = Descent.up
+
+    def moved_first(descent: Descent) -> str:
+        if (place / "a" / "b" / "c").exists():
+            os.rename(place / "a" / "b" / "c", place / "elsewhere" / "c")
+        return up(descent)
+
+    monkeypatch.setattr(Descent, "up", moved_first)
+    before = time.time() + 5
+    outcome = remove.remove(UID, UID, str(place), ["a"], time.monotonic() + 10, before=before, dry_run=work == "age")
+    assert outcome == ([], [(f"{place}/a", "its directories are moved while they are looked at")])
+    assert (place / "elsewhere" / "precious").exists()
 
 
 def test_each_users_files_are_found_in_one_listing_and_nobody_elses(place: Path) -> None:
