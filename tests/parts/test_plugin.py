@@ -1,0 +1,228 @@
+"""The mapping plugin's exit codes, which decide whether somebody else may map whom it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+
+import pytest
+
+from gridwarden import chain, install
+from gridwarden.hooks import install as hooks
+from gridwarden.load_settings import load
+from tests.tokens import CMS, HERE, SUB, Key, claims, key_set
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installs programs that root would run")
+REJECTED, DECLINED = 77, 1
+ISSUER, SUBJECT = "BEARER_TOKEN_0_ISSUER", "BEARER_TOKEN_0_SUBJECT"
+ES = Key.new()
+
+
+@pytest.fixture
+def cell():
+    """A site all of whose people are refused, and the plugin as `hooks install` writes it."""
+    with TemporaryDirectory(prefix="gridwarden-test-") as name:
+        base = Path(name)
+        (base / "keys").write_bytes(key_set(ES))
+        (base / "gridmapdir").mkdir()
+        site = {
+            "site": "EXAMPLE",
+            "pools": ["cms"],
+            "policy": [
+                {"issuer": CMS, "group": "/cms/banana", "refuse": "no bananas here"},
+                {"issuer": CMS, "group": "/cms", "pool": "cms"},
+            ],
+            "gridmapdir": str(base / "gridmapdir"),
+            "bans": [str(base / "bans")],
+            "ban_lists": [str(base / "ban-list")],
+            "directories": {"state": str(base / "state"), "runtime": str(base / "run")},
+            "holders_group": "daemon",
+            "slurm": {"cluster": "site"},
+            "tokens": {"issuers": [{"issuer": CMS, "vo": "cms", "audiences": [HERE], "keys": str(base / "keys")}]},
+        }
+        config = base / "site.yaml"
+        config.write_text(json.dumps(site))
+        settings = load(config)
+        install.install(settings, base / "node", base / "none" / "tmpfiles", dry_run=False)
+        (base / "libexec").mkdir()
+        hooks.write(hooks.plan(base / "libexec", base / "slurm"))
+        yield SimpleNamespace(base=base, site=site, config=config, ledger=settings.ledger_directory)
+
+
+def run(cell, presented: bytes | None = b"", *words: object, program: str = "token-map", **environment: str):
+    """The plugin's end; without `presented` its standard input stays open and empty, as ARC leaves it."""
+    command = [cell.base / "libexec" / program, *map(str, words), "--config", cell.config]
+    started = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False, env=environment
+    )
+    if presented is None:
+        started.wait(60)
+    output, error = started.communicate(presented, 60)
+    assert output == b""
+    return SimpleNamespace(returncode=started.returncode, stderr=error.decode())
+
+
+def htcondor(cell, **changed: object):
+    """As HTCondor 23.9.6 calls it; the variables that a sudo rule may let through stand beside the payload."""
+    payload = claims(**changed)
+    variables = {"BEARER_TOKEN_0_ISSUER": str(payload.get("iss")), "BEARER_TOKEN_0_SUBJECT": str(payload.get("sub"))}
+    return run(cell, json.dumps(payload).encode(), **variables)
+
+
+def arc(**changed: str) -> dict[str, str]:
+    """As ARC 7.0.0 sets it for a WLCG token: text only, each claim by its name too."""
+    return {
+        "X509_SUBJECT_NAME": "",
+        "BEARER_TOKEN_0_SUBJECT": SUB,
+        "BEARER_TOKEN_0_ISSUER": CMS,
+        "BEARER_TOKEN_0_AUDIENCE_0": HERE,
+        "BEARER_TOKEN_0_SCOPE_0": "compute.create",
+        "BEARER_TOKEN_0_SCOPE_1": "compute.read",
+        "BEARER_TOKEN_0_GROUP_0": "/other",
+        "BEARER_TOKEN_0_CLAIM_wlcg.ver_0": "1.0",
+        "BEARER_TOKEN_0_CLAIM_jti_0": "b5c1f7",
+        "BEARER_TOKEN_0_CLAIM_sub_0": SUB,
+        **changed,
+    }
+
+
+def last_record(cell) -> dict[str, object]:
+    return list(chain.read(cell.ledger))[-1].body
+
+
+def test_who_matches_no_rule_is_left_to_others_unless_the_site_says_no(cell):
+    assert htcondor(cell, wlcg__groups=["/other"]).returncode == DECLINED
+    assert last_record(cell)["reason"] == "policy-no-match"
+    cell.site["tokens"]["unmatched"] = "reject"
+    cell.config.write_text(json.dumps(cell.site))
+    assert htcondor(cell, wlcg__groups=["/other"]).returncode == REJECTED
+
+
+def test_an_issuer_that_is_not_the_sites_is_left_to_others(cell):
+    assert htcondor(cell, iss="https://other.example.org/").returncode == DECLINED
+    assert last_record(cell)["reason"] == "credential-untrusted"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"wlcg__groups": ["/cms/banana"]}, "policy-refused"),
+        ({"exp": 5}, "credential-expired"),
+        ({"aud": "https://other.example.org"}, "credential-audience"),
+        ({"sub": ""}, "credential-malformed"),
+        ({"wlcg__groups": ["/cms"]}, "pool-full"),  # the pool has no accounts here
+    ],
+)
+def test_who_is_refused_is_left_to_nobody(cell, changed, reason):
+    done = htcondor(cell, **changed)
+    assert done.returncode == REJECTED
+    assert f"gridwarden: {reason}: " in done.stderr
+    record = last_record(cell)
+    assert (record["kind"], record["reason"], record["command"]) == ("refused", reason, "plugin")
+
+
+def test_a_ban_is_left_to_nobody(cell):
+    words = ["--config", str(cell.config), "ban", "add", "--issuer", CMS, "--subject", SUB, "--because", "stolen"]
+    program = "import sys; from gridwarden.cli import main; sys.exit(main())"
+    subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
+    assert htcondor(cell, wlcg__groups=["/other"]).returncode == REJECTED
+    assert last_record(cell)["reason"] == "banned"
+
+
+@pytest.mark.parametrize(
+    "presented", [b"", b"{}", b"[]", b"\xff", b'{"iss": "a", "iss": "b"}', b"{" * 5000, b" " * 70_000]
+)
+def test_what_is_no_payload_is_never_left_to_others_by_accident(cell, presented):
+    done = run(cell, presented)
+    assert done.returncode == (DECLINED if presented == b"{}" else REJECTED)  # {}: no issuer of ours
+
+
+def test_claims_and_variables_that_disagree_are_refused(cell):
+    payload = json.dumps(claims(wlcg__groups=["/other"])).encode()
+    assert run(cell, payload, **{ISSUER: "https://other.example.org/"}).returncode == REJECTED
+    assert run(cell, payload, **{SUBJECT: "root"}).returncode == REJECTED
+    assert run(cell, payload, **{SUBJECT: SUB}).returncode == DECLINED
+
+
+def test_a_fault_of_the_site_or_of_ours_is_no_reason_to_ask_others(cell):
+    for words in (["--nonsense"], ["--token"], ["--declined", "x"]):
+        command = [cell.base / "libexec" / "token-map", *words]
+        assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 2
+    (cell.base / "bans").unlink()
+    assert htcondor(cell, wlcg__groups=["/other"]).returncode == 78
+    cell.config.write_text("policy: 7\n")
+    assert htcondor(cell, wlcg__groups=["/other"]).returncode == 78
+    cell.config.unlink()
+    assert htcondor(cell).returncode == 78
+    program = cell.base / "libexec" / "token-map"
+    program.write_text(program.read_text().replace("hooks.htcondor.plugin", "hooks.htcondor.lost"))
+    done = run(cell, b"{}")
+    assert (done.returncode, "ModuleNotFoundError" in done.stderr) == (70, True)
+
+
+def test_sudo_that_may_not_is_no_reason_to_ask_others(cell):
+    """sudo ends with 1, which to HTCondor would mean: somebody else may map them."""
+    text = (cell.base / "libexec" / "condor-token-map").read_text()
+    sudo = cell.base / "sudo"
+    script = cell.base / "script"
+    script.write_text(text.replace("/usr/bin/sudo", str(sudo)))
+    for ending, code in ((1, REJECTED), (100, DECLINED), (77, 77), (0, 0), (127, 127)):
+        sudo.write_text(f"#!/bin/sh\nexit {ending}\n")
+        sudo.chmod(0o755)
+        assert subprocess.run(["sh", script], check=False).returncode == code
+
+
+def test_arcs_variables_say_the_same_as_the_payload(cell):
+    started = time.monotonic()
+    done = run(cell, None, "--environment", **arc())
+    assert (done.returncode, time.monotonic() - started < 20) == (DECLINED, True)
+    record = last_record(cell)
+    assert (record["scheme"], record["subject"], record["vo"]) == ("token", f"{CMS},{SUB}", "cms")
+    assert run(cell, None, "--environment", **{**arc(), "BEARER_TOKEN_0_GROUP_1": "/cms/banana"}).returncode == REJECTED
+    assert last_record(cell)["reason"] == "policy-refused"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"BEARER_TOKEN_1_SUBJECT": "anna"},
+        {"BEARER_TOKEN_0_AUDIENCE_0": "https://other.example.org"},
+        {"BEARER_TOKEN_0_SUBJECT": "a\nb"},
+        {"BEARER_TOKEN_0_CLAIM_wlcg.ver_0": ""},
+        {"BEARER_TOKEN_0_GROUP_0": "cms"},
+    ],
+)
+def test_arcs_variables_that_are_no_clear_claims_are_refused(cell, changed):
+    assert run(cell, None, "--environment", **arc(**changed)).returncode == REJECTED
+
+
+def test_a_caller_that_never_ends_its_input_waits_for_a_stated_time_only(cell):
+    done = run(cell, None)
+    assert done.returncode == 75
+    assert "--environment" in done.stderr or "within 5.0 s" in done.stderr
+
+
+def test_a_token_is_verified_before_it_is_mapped(cell):
+    token = cell.base / "token"
+    token.touch(mode=0o600)
+    for made, code, reason in (
+        (ES.sign(claims(wlcg__groups=["/other"])), DECLINED, "policy-no-match"),
+        (Key.new().sign(claims()), REJECTED, "credential-untrusted"),
+        (ES.sign(claims(iss="https://other.example.org/")), REJECTED, "credential-untrusted"),
+    ):
+        token.write_bytes(made)
+        assert run(cell, b"", "--token", token).returncode == code
+        assert last_record(cell)["reason"] == reason
+    assert run(cell, b"", "--token", cell.base / "none").returncode == REJECTED
+    assert run(cell, b"", "--token", token, "--declined", "100").returncode == REJECTED
+
+
+def test_the_code_that_declines_is_the_callers_choice(cell):
+    payload = json.dumps(claims(wlcg__groups=["/other"])).encode()
+    assert run(cell, payload, "--declined", 100).returncode == 100
