@@ -197,4 +197,6 @@ def attributes(who: Identity) -> str:
     """What else than the subject a credential says that a rule could match."""
     if who.scheme == "x509":
         return " ".join(who.fqans) or "no FQAN"
+    if who.scheme == "globus":
+        return who.username or "no user name"
     return " ".join((*who.groups, *who.scopes)) or "no group or scope"
