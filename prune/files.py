@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
 IN_ONE_WRITE = 512  # entries
+MOST_OF_ONE = 250_000  # names of one uid in one directory, since tens of millions would take our memory
 
 
 def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) -> tuple[Found, Left]:
@@ -46,7 +47,7 @@ def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) 
         seen.add(identity)
         if not finished and not why:
             left.append((directory, "not listed in time"))
-        _enter(entries, directory, found)
+        left += _enter(entries, directory, found)
     return found, left
 
 
@@ -60,7 +61,10 @@ def share(deadline: float, parts: int) -> float:
 
 
 def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], None]:
-    """Work that reports a line ``DEVICE:INODE`` (``- ERROR`` if it cannot), then ``UID/NAME`` and a zero byte each."""
+    """Work that reports a line ``DEVICE:INODE`` (``- ERROR`` if it cannot), then ``UID/NAME`` and a zero byte each.
+
+    How many more of one uid there are than are named, it reports as ``UID//NUMBER`` and a zero byte.
+    """
 
     def work(report: int) -> None:
         try:
@@ -74,6 +78,7 @@ def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], No
         status = os.fstat(descriptor)
         os.write(report, b"%d:%d\n" % (status.st_dev, status.st_ino))
         known: dict[int, bool] = {}
+        numbers: dict[int, int] = {}
         lines = []
         with os.scandir(descriptor) as entries:
             for entry in entries:
@@ -81,10 +86,13 @@ def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], No
                 if uid not in known:
                     known[uid] = uid > 0 and wanted(uid)
                 if known[uid]:
+                    numbers[uid] = numbers.get(uid, 0) + 1
+                if known[uid] and numbers[uid] <= MOST_OF_ONE:
                     lines.append(b"%d/%b\0" % (uid, os.fsencode(entry.name)))
                     if len(lines) == IN_ONE_WRITE:
                         os.write(report, b"".join(lines))
                         lines = []
+        lines += [b"%d//%d\0" % (uid, most - MOST_OF_ONE) for uid, most in numbers.items() if most > MOST_OF_ONE]
         os.write(report, b"".join(lines))
 
     return work
@@ -97,8 +105,13 @@ def _owner(entry: os.DirEntry[str]) -> int:
         return -1  # gone meanwhile
 
 
-def _enter(entries: bytes, directory: str, found: Found) -> None:
-    """Enter what a child reported; what it did not report whole is left out."""
+def _enter(entries: bytes, directory: str, found: Found) -> Left:
+    """Enter what a child reported, but what it did not report whole; return what was too much."""
+    left = []
     for line in entries.split(b"\0")[:-1]:
         uid, _, name = line.partition(b"/")
+        if name.startswith(b"/"):
+            left.append((directory, f"holds {int(name[1:])} more of uid {int(uid)} than one run looks at"))
+            continue
         found.setdefault(int(uid), {}).setdefault(directory, []).append(os.fsdecode(name))
+    return left

@@ -230,6 +230,20 @@ def test_each_users_files_are_found_in_one_listing_and_nobody_elses(place: Path)
     }
 
 
+def test_more_names_than_memory_holds_are_counted_and_nobody_elses_are_missed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_OF_ONE", 10)
+    for number in range(25):
+        (place / str(number)).touch()
+        os.chown(place / str(number), UID, UID)
+    (place / "other").touch()
+    os.chown(place / "other", UID + 1, UID + 1)
+    found, left = files.find(lambda _: True, [str(place)], 10)
+    assert left == [(str(place), f"holds 15 more of uid {UID} than one run looks at")]
+    assert [len(found[uid][str(place)]) for uid in (UID, UID + 1)] == [10, 1]
+
+
 def test_a_name_that_changes_hands_is_not_taken_from_its_new_owner(place: Path) -> None:
     (place / "name").touch()
     assert remove.remove(UID, UID, str(place), ["name"], time.monotonic() + 5)[1] == [
