@@ -1,0 +1,1 @@
+"""HTCondor, and whoever calls a mapping plugin as it does."""
