@@ -1,8 +1,9 @@
 """Rebuild an account's home from a skeleton of root's, so that nothing of its last holder is left in it.
 
-Root opens the checked directory that holds the home, and reads the skeleton.  A child that has become the
-account then opens, empties and fills the home: no link is followed, no other file system entered, and no more
-can be lost or written than the account itself could.  This works where root is nobody (root_squash) as well.
+Root reads the skeleton.  A child opens the checked directory that holds the home, becomes the account, and then
+opens, empties and fills the home: no link is followed, no other file system entered, and no more can be lost or
+written than the account itself could.  This works where root is nobody (root_squash) as well, and a home on a file
+system that does not answer costs no more than its time.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import os
 import stat
 import time
 
-from gridwarden import trusted
-from gridwarden.become import as_account
+from gridwarden import child, trusted
+from gridwarden.become import become
 from gridwarden.errors import ConfigurationError
 from gridwarden.prune.files import OPEN_DIRECTORY
 from gridwarden.prune.remove import mount_of, remove_tree
@@ -34,46 +35,49 @@ def rebuild(home: str, uid: int, gid: int, skeleton: str, seconds: float) -> tup
     """
     try:
         files = _skeleton(skeleton)
-        parent = trusted.open_directory(os.path.dirname(home))
     except ConfigurationError as error:
         return [], [(home, f"cannot be rebuilt: {error}")]
-    try:
-        status = os.stat(os.path.basename(home), dir_fd=parent, follow_symlinks=False)
-        if status.st_uid != uid or not stat.S_ISDIR(status.st_mode):
-            return [], [(home, f"belongs to uid {status.st_uid}" if status.st_uid != uid else "is not a directory")]
-        return _as_account(home, parent, uid, gid, files, seconds)
-    except FileNotFoundError:
-        return [], []
-    finally:
-        os.close(parent)
-
-
-def _as_account(
-    home: str, parent: int, uid: int, gid: int, files: dict[str, tuple[int, bytes]], seconds: float
-) -> tuple[list[str], list[tuple[str, str]]]:
     deadline = time.monotonic() + seconds
-    own = os.path.basename(home)  # a name that only the owner of the parent, whom we trust, can change
 
     def work(report: int) -> None:
         def say(name: str, why: str) -> None:
             os.write(report, os.fsencode(name) + b"\0" + why.encode("utf-8", "replace") + b"\0")
 
-        os.chmod(own, 0o700, dir_fd=parent)
-        directory = os.open(own, OPEN_DIRECTORY, dir_fd=parent)
-        _drop_attributes(directory)
-        _empty(directory, uid, files, deadline, say)
-        for name, (mode, data) in files.items():
-            _write(directory, name, mode, data, say)
+        _rebuild(home, uid, gid, files, deadline, say)
 
-    report, finished = as_account(uid, gid, [], work, seconds + 1)
+    report, finished = child.run(work, seconds + 1)
     parts = report.split(b"\0")
     said = [
-        (f"{home}/{os.fsdecode(name)}", why.decode()) for name, why in zip(parts[0:-1:2], parts[1::2], strict=False)
+        (os.path.join(home, os.fsdecode(name)).rstrip("/"), why.decode())
+        for name, why in zip(parts[0:-1:2], parts[1::2], strict=False)
     ]
     left = [(path, why) for path, why in said if why]
     if not finished:
         left.append((home, "could not be rebuilt, or not in time"))
     return [path for path, why in said if not why], left
+
+
+def _rebuild(home: str, uid: int, gid: int, files: dict[str, tuple[int, bytes]], deadline: float, say: Say) -> None:
+    """Do it, in a child that becomes the account; ``say`` each name, "" for the home itself, as ``_empty`` does."""
+    own = os.path.basename(home)  # a name that only the owner of the parent, whom we trust, can change
+    try:
+        parent = trusted.open_directory(os.path.dirname(home))
+        status = os.stat(own, dir_fd=parent, follow_symlinks=False)
+    except ConfigurationError as error:
+        say("", f"cannot be rebuilt: {error}")
+        return
+    except FileNotFoundError:
+        return
+    if status.st_uid != uid or not stat.S_ISDIR(status.st_mode):
+        say("", f"belongs to uid {status.st_uid}" if status.st_uid != uid else "is not a directory")
+        return
+    become(uid, gid, [])
+    os.chmod(own, 0o700, dir_fd=parent)
+    directory = os.open(own, OPEN_DIRECTORY, dir_fd=parent)
+    _drop_attributes(directory)
+    _empty(directory, uid, files, deadline, say)
+    for name, (mode, data) in files.items():
+        _write(directory, name, mode, data, say)
 
 
 def _skeleton(skeleton: str) -> dict[str, tuple[int, bytes]]:

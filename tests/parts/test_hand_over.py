@@ -233,6 +233,15 @@ def test_what_waits_in_the_spools_goes_and_others_stays(place, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
+def test_homes_on_a_dead_mount_keep_the_account_busy_and_hold_nobody_up(place, skeleton):
+    homes = place / "homes"
+    homes.mkdir()
+    with dead_mount(homes):
+        left = home.rebuild(f"{homes}/cms001", UID, GID, str(skeleton), 1)
+    assert left == ([], [(f"{homes}/cms001", "could not be rebuilt, or not in time")])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
 def test_a_spool_on_a_dead_mount_keeps_the_account_busy_and_holds_nobody_up(place, monkeypatch):
     dead, alive = place / "dead", place / "alive"
     for directory in (dead, alive):
