@@ -69,7 +69,7 @@ def _tell(items: list[Item], tell: Callable[[Item], bytes], writing: int) -> Non
 
 def _at_path(path: str) -> bytes:
     real = os.path.realpath(path)
-    return _file_of(real, None) + os.fsencode(real)
+    return _file_of(real, None) + os.fsencode(real).replace(b"\n", b"?")  # it is told of in a line
 
 
 def _of_process(process: Process) -> bytes:

@@ -22,7 +22,7 @@ ADDRESS_BYTES = 4096
 
 
 class Starter:
-    """A condor_starter: ``slot`` is the name that the startd gave it, without the machine's."""
+    """A condor_starter: ``slot`` is the name that the startd gave it, without the machine's ("": no startd's)."""
 
     __slots__ = ("process", "slot")
 
@@ -46,9 +46,7 @@ def _look(programs: str, daemons: list[str], seconds: float) -> list[LiveJob]:
     running = [process for process in processes if question.is_daemon(process, daemons)]
     if not any(process.command == STARTD for process in running):
         raise Unavailable(f"something answers, but no {STARTD} runs here from a file that prune.daemons names")
-    starters = [
-        Starter(process, slot) for process in running if process.command == STARTER and (slot := _slot_of(process))
-    ]
+    starters = [Starter(process, _slot_of(process)) for process in running if process.command == STARTER]
     missing = set(slots) - {starter.slot for starter in starters}
     for slot in missing:
         if slots[slot]:
@@ -116,7 +114,7 @@ def _live_job(starter: Starter, job: str, processes: list[proc.Process]) -> Live
         groups += question.control_groups(child.pid, lambda name: f"_{starter.slot}@" in name)
     return LiveJob(
         batch="htcondor",
-        job=job or starter.slot,
+        job=job or starter.slot or f"of condor_starter {starter.process.pid}",
         node="",
         owner=next((child.real_uid for child in children), None),
         roots={starter.process.pid: starter.process.start},

@@ -34,12 +34,16 @@ ADMISSION_SECONDS = 600.0
 class MomJob:
     """A job as its mom knows it: session ids of its tasks, and the uid it runs as, if the mom says so.
 
-    ``has_ended``: its tasks have, and only its files are still to be copied.
+    ``file`` is the name of its job file without the ending ("": the job's).  ``has_ended``: its tasks have, and only
+    its files are still to be copied.
     """
 
-    __slots__ = ("has_ended", "job", "owner", "sessions")
+    __slots__ = ("file", "has_ended", "job", "owner", "sessions")
 
-    def __init__(self, job: str, sessions: frozenset[int], owner: int | None, *, has_ended: bool = False) -> None:
+    def __init__(
+        self, job: str, sessions: frozenset[int], owner: int | None, *, file: str = "", has_ended: bool = False
+    ) -> None:
+        self.file = file or job
         self.has_ended = has_ended
         self.job = job
         self.sessions = sessions
@@ -61,7 +65,7 @@ def _look(batch: str, home: str, daemons: list[str], ask: Ask, seconds: float) -
     directory = f"{home}/mom_priv/jobs"
     files = [f"{directory}/{name}" for name in sorted(os.listdir(directory)) if name.endswith(JOB_FILE)]
     jobs = ask(files, seconds)
-    told = {job.job for job in jobs}
+    told = {job.file for job in jobs}
     for path in files:
         if os.path.basename(path).removesuffix(JOB_FILE) not in told and os.path.exists(path):
             raise Unavailable(f"{batch} does not tell of the job of {path}")

@@ -40,9 +40,10 @@ def _parse_whole(text: str, files: list[str]) -> list[mom.MomJob] | None:
 def _tasks(path: str) -> int:
     """The number of task files of a job, in the directory beside its job file; raises OSError."""
     try:
-        return len(os.listdir(path.removesuffix(mom.JOB_FILE) + ".TK"))
+        names = os.listdir(path.removesuffix(mom.JOB_FILE) + ".TK")
     except FileNotFoundError:
         return 0
+    return sum(not name.startswith(".") for name in names)  # as printjob takes them
 
 
 def parse(text: str) -> list[mom.MomJob] | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LAST_LINE = "diagnostics complete"
 NO_JOBS = "NOTE:  no local jobs detected"
+LONGEST_FILE_NAME = 61  # PBS_JOBBASE
 # Substates (PJobSubState) of a job that has ended: an empty sidlist means no task, not one that is not known yet.
 ENDED = frozenset(
     ["EXITING", "EXIT_WAIT", "STAGEOUT", "STAGEDEL", "EXITED", "ABORT", "NOTERM_REQUE", "PREOBIT", "OBIT", "COMPLETED"]
@@ -39,5 +40,12 @@ def parse(text: str) -> list[mom.MomJob] | None:
         if not closing or not all(session.isdigit() for session in sessions if session):
             return None
         live = frozenset(int(session) for session in sessions if session)
-        jobs.append(mom.MomJob(job, live, None, has_ended=not live and rest.partition(" ")[0] in ENDED))
+        has_ended = not live and rest.partition(" ")[0] in ENDED
+        jobs.append(mom.MomJob(job, live, None, file=_file_of(job), has_ended=has_ended))
     return jobs
+
+
+def _file_of(job: str) -> str:
+    """The name of a job's files: NUMBER-TASK.SERVER for one of an array, which is called NUMBER[TASK].SERVER."""
+    number, dot, server = job.partition(".")
+    return f"{number.replace('[', '-').replace(']', '')}{dot}{server}"[:LONGEST_FILE_NAME]

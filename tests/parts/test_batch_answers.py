@@ -245,6 +245,15 @@ def test_a_starter_that_the_startd_has_forgotten_still_runs_a_job(node: CondorNo
 
 
 @pytest.mark.parametrize("node", ["htcondor"], indirect=True)
+def test_a_starter_of_no_slot_runs_a_job_too_as_that_of_the_local_universe(node: CondorNode) -> None:
+    starter = node.daemon("condor_starter", "-local-name", "x")
+    answer = node.ask()
+    assert answer.unknown == ""
+    assert [list(job.roots) for job in answer.jobs] == [[node.starter], [starter]]
+    assert [job.owner for job in answer.jobs] == [UID, UID]
+
+
+@pytest.mark.parametrize("node", ["htcondor"], indirect=True)
 def test_an_upgraded_starter_still_runs_its_job(node: CondorNode) -> None:
     (node.base / "sbin" / "condor_starter").unlink()
     (job,) = node.ask().jobs
@@ -319,6 +328,23 @@ def test_a_job_whose_session_momctl_does_not_know_may_be_anybodys(node: TorqueNo
     answer = node.ask()
     (job,) = answer.jobs
     assert (job.owner, job.roots, job.sessions, list(answer.doubted)) == (None, {}, frozenset(), [UID])
+
+
+@pytest.mark.parametrize("node", ["torque"], indirect=True)
+@pytest.mark.parametrize(
+    ("job", "file"),
+    [
+        ("7[12].pbshead", "7-12.pbshead"),
+        ("7[12]", "7-12"),
+        (f"7.{'x' * 80}", f"7.{'x' * 59}"),
+        ("7.a-b[c]", "7.a-b[c]"),
+    ],
+)
+def test_a_torque_job_is_found_in_its_file_whatever_that_is_called(node: TorqueNode, job: str, file: str) -> None:
+    (node.jobs / "0.pbshead.JB").rename(node.jobs / f"{file}.JB")
+    node.says("momctl", node.told.replace("0.pbshead", job))
+    answer = node.ask()
+    assert (answer.unknown, [each.job for each in answer.jobs]) == ("", [job])
 
 
 @pytest.mark.parametrize("node", ["torque"], indirect=True)
