@@ -18,6 +18,7 @@ else:  # signal would load enum
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
 STOPPED = "TtZ"  # Z: its first thread has ended, which shows in place of what the others do
 HANGING = "D"
+TRACED = "t"
 PRIORITY = 2  # of the lowest that real time has; kernel threads that matter are far above
 
 
@@ -98,4 +99,6 @@ def why_left(process: proc.Process) -> str:
     """Why a process is still there that was signalled."""
     if process.state == HANGING:
         return "hangs in the kernel (state D), until what it waits for answers"
+    if process.state == TRACED:
+        return "has been killed, but its tracer holds it as it ends (PTRACE_O_TRACEEXIT); it executes nothing any more"
     return f"survives in state {process.state}: it has not ended in time, or is new"

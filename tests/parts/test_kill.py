@@ -91,6 +91,11 @@ threading.Thread(target=time.sleep, args=(600,)).start()
 print(os.getpid(), flush=True)
 os.close(1)
 libc.syscall({EXIT_THREAD}, 0)""",
+    "waiting for what it vforked": """
+become()
+if libc.vfork() == 0:
+    os.write(1, b"%d\\n%d\\n" % (os.getppid(), os.getpid()))
+    time.sleep(600)""",
     "named like a daemon": "become(); libc.prctl(15, b'x) S 1 (y\\n', 0, 0, 0); stay()",
     "restarted by its parent": """
 become()
@@ -113,6 +118,8 @@ def start() -> Iterator[Callable[..., list[int]]]:
             words = [PYTHON, "-ISc", BEGIN + code]
             process = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, cwd="/"))
             stack.callback(process.kill)
+            if "vfork" in code:  # nobody is left to close the parent's end
+                return [int(process.stdout.readline()) for _ in range(2)]
             return [int(line) for line in process.stdout]
 
         yield started
@@ -171,6 +178,21 @@ def test_no_stray_survives_beside_a_live_job_and_the_job_does(shape: str, job, s
     assert outcome.left == []
     assert running(job) == job
     assert not set(job) & {pid for pid, _ in outcome.killed}
+
+
+def test_a_stray_that_a_live_job_traces_and_holds_as_it_ends_is_reported_and_dead_with_the_job(start) -> None:
+    with subprocess.Popen(["sleep", "600"], user=UID, group=UID, extra_groups=[], start_new_session=True) as stray:
+        while proc.read(stray.pid).command != "sleep":
+            time.sleep(0.01)
+        tracer = f"become(); os.setsid(); libc.ptrace(0x4206, {stray.pid}, 0, 0x40) and os.abort(); stay()"
+        (leader,) = start(tracer)  # PTRACE_SEIZE, PTRACE_O_TRACEEXIT
+        try:
+            ((what, why),) = strays.kill_strays(Uids(UID), UID, judge_beside(leader), SECONDS).left
+            assert (running([leader]), what) == ([leader], f"process {stray.pid} (sleep)")
+            assert "its tracer holds it" in why
+            assert kill.empty_account(Uids(UID), UID, SECONDS).left == []
+        finally:
+            os.kill(leader, signal.SIGKILL)  # who traces another keeps it from being waited for
 
 
 def test_a_record_of_a_kill_can_say_what_it_was(start) -> None:
