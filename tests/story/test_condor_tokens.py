@@ -240,6 +240,19 @@ def test_what_condor_token_create_makes_is_believed(pool: SimpleNamespace, tmp_p
     assert verify_token(endless.encode(), pool.site).not_after == 0
 
 
+def test_arc_gets_the_account_of_whom_it_has_verified(pool: SimpleNamespace) -> None:
+    variables = {
+        "BEARER_TOKEN_0_ISSUER": CMS,
+        "BEARER_TOKEN_0_SUBJECT": "arc",
+        "BEARER_TOKEN_0_AUDIENCE_0": HERE,
+        "BEARER_TOKEN_0_GROUP_0": "/cms",
+        "BEARER_TOKEN_0_CLAIM_wlcg.ver_0": "1.0",
+    }
+    command = [LIBEXEC / "token-map", "--environment"]
+    done = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert f"{done.stdout.strip()}@site.example" == ask(honest(sub="arc", wlcg__groups=["/cms"]))
+
+
 def test_a_token_in_a_file_is_mapped_to_the_same_lease_as_its_claims(pool: SimpleNamespace, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_bytes(honest(sub="file", wlcg__groups=["/cms"]))
