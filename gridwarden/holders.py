@@ -28,6 +28,8 @@ FIELDS = (
     "verdict",
     "because",
     "credential",
+    "issuer",
+    "username",
 )
 LIMIT = 64 * 1024
 
@@ -38,7 +40,8 @@ class Holder:
     ``lease`` is the opaque lease id (32 hex digits); ``name`` the lease's file name in the gridmapdir and
     ``inode`` that of the account's file there ("" and 0 for a fixed account); ``since`` is in microseconds
     since the epoch; ``verdict`` is "ok" or "banned", and then ``because`` says why.  ``credential`` refers to the
-    one that was mapped last ("" in files of versions before it was written).
+    one that was mapped last, ``issuer`` and ``username`` are its issuer or provider and a Globus identity's name; they are
+    "" in files of versions before they were written.
     """
 
     __slots__ = (*FIELDS, "fqans")
@@ -60,6 +63,8 @@ class Holder:
         verdict: str = OK,
         because: str = "",
         credential: str = "",
+        issuer: str = "",
+        username: str = "",
     ) -> None:
         self.account = account
         self.uid = uid
@@ -75,6 +80,8 @@ class Holder:
         self.verdict = verdict
         self.because = because
         self.credential = credential
+        self.issuer = issuer
+        self.username = username
 
     def pairs(self) -> list[tuple[str, str]]:
         """The lines of the holder file."""
@@ -135,6 +142,8 @@ def _parse(account: str, data: bytes) -> Holder:
             verdict=one.pop("verdict"),
             because=one.pop("because"),
             credential=one.pop("credential", ""),
+            issuer=one.pop("issuer", ""),
+            username=one.pop("username", ""),
         )
     except (ValueError, KeyError) as error:
         detail = f"the holder file of {account} is not whole: {error}"

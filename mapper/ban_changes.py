@@ -194,7 +194,8 @@ def matches(holder: Holder, known: Sequence[Ban]) -> Ban | None:
 def identity_of(holder: Holder) -> Identity:
     """Who holds an account, as far as its holder file says."""
     person = remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
-    return person._replace(credential=holder.credential)
+    provider = "" if person.issuer else holder.issuer
+    return person._replace(credential=holder.credential, identity_provider=provider, username=holder.username)
 
 
 def who() -> str:

@@ -132,4 +132,6 @@ def holder_of(identity: Identity, account: Account, file: LeaseFile, name: str) 
         since=file.since,
         inode=file.inode,
         credential=identity.credential,
+        issuer=identity.issuer or identity.identity_provider,
+        username=identity.username,
     )

@@ -316,6 +316,18 @@ def test_a_token_that_is_banned_by_its_id_stops_whoever_was_mapped_with_it(liste
     assert verdicts(listed) == {token.subject: "ok"}
 
 
+@pytest.mark.parametrize("whom", [{"issuer": "a.org"}, {"subject": "anna@a.org"}, {"subject": "6f3-uuid"}])
+def test_a_globus_identity_that_is_banned_by_provider_or_name_loses_the_lease_it_has(listed, users, whom):
+    anna = person("Anna")._replace(
+        scheme="globus", subject="6f3-uuid", credential="", username="anna@a.org", identity_provider="a.org"
+    )
+    listed = listed._replace(rules=(Rule(identity_provider="a.org", pool="cms"),))
+    account = asked(listed, anna, users).account
+    assert [marked.holder.account for marked in ban(listed, **whom).marked] == [account]
+    with pytest.raises(Refused):
+        asked(listed, anna, users)
+
+
 def test_only_what_lcmaps_can_obey_is_written_where_lcmaps_reads(listed):
     ban(listed, pattern=ANNA)
     ban(listed, pattern="/CN=Bela", end="9000-01-01T00:00:00Z")
