@@ -9,6 +9,7 @@ import os
 import time
 
 from gridwarden import child
+from gridwarden.prune import mounts
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def share(deadline: float, parts: int) -> float:
 def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], None]:
     """Work that reports a line ``DEVICE:INODE`` (``- ERROR`` if it cannot), then ``UID/NAME`` and a zero byte each.
 
-    How many more of one uid there are than are named, it reports as ``UID//NUMBER`` and a zero byte.
+    How many more of one uid there are than are named, it reports as ``UID//NUMBER`` and a zero byte; what a uid has
+    mounted there, which is not touched since it may not answer, as ``UID///NAME`` and a zero byte.
     """
 
     def work(report: int) -> None:
@@ -79,10 +81,11 @@ def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], No
         os.write(report, b"%d:%d\n" % (status.st_dev, status.st_ino))
         known: dict[int, bool] = {}
         numbers: dict[int, int] = {}
-        lines = []
+        mounted = mounts.inside(descriptor)
+        lines = [b"%d///%b\0" % (uid, os.fsencode(name)) for name, uid in mounted.items() if uid > 0 and wanted(uid)]
         with os.scandir(descriptor) as entries:
             for entry in entries:
-                uid = _owner(entry)
+                uid = -1 if entry.name in mounted else _owner(entry)
                 if uid not in known:
                     known[uid] = uid > 0 and wanted(uid)
                 if known[uid]:
@@ -110,6 +113,9 @@ def _enter(entries: bytes, directory: str, found: Found) -> Left:
     left = []
     for line in entries.split(b"\0")[:-1]:
         uid, _, name = line.partition(b"/")
+        if name.startswith(b"//"):
+            left.append((os.path.join(directory, os.fsdecode(name[2:])), f"uid {int(uid)} has mounted something there"))
+            continue
         if name.startswith(b"/"):
             left.append((directory, f"holds {int(name[1:])} more of uid {int(uid)} than one run looks at"))
             continue

@@ -94,6 +94,23 @@ def test_each_of_an_accounts_directories_has_its_share_of_the_time(place: Path) 
 
 
 @needs_fuse
+def test_a_mount_in_scratch_that_does_not_answer_hides_nobodys_files_and_is_reported(node: Node) -> None:
+    dead = node.scratch / "a dead\\ one"
+    dead.mkdir()
+    node.configure(prune_scratch_age_hours="0", prune_seconds=str(SECONDS))
+    names = [node.file(f"file {number}", UID) for number in range(9)]
+    time.sleep(0.05)
+    with dead_mount(dead, UID):
+        code, output, _ = node.prune()
+        found, left = files.find(lambda _: True, [str(node.scratch)], 5)
+        assert left == [(str(dead), f"uid {UID} has mounted something there")]
+    assert code == 1
+    assert f"uid {UID} has mounted something there" in output
+    assert not [name for name in names if name.exists()]
+    assert found == {}
+
+
+@needs_fuse
 def test_an_account_whose_files_take_for_ever_leaves_the_others_their_share(node: Node) -> None:
     greedy, others = UID, (UID + 1, UID + 2)
     own = node.scratch / "own"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 
 @contextmanager
-def dead_mount(place: Path) -> Iterator[None]:
-    """Mount a FUSE file system that nobody serves, as a dead NFS server's is: whoever touches it waits."""
+def dead_mount(place: Path, uid: int = 0) -> Iterator[None]:
+    """Mount a FUSE file system, of ``uid``, that nobody serves, as a dead NFS server's is: whoever touches it waits."""
     device = os.open("/dev/fuse", os.O_RDWR)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+    options = f"fd={device},rootmode=40000,user_id={uid},group_id={uid},allow_other".encode()
     if ctypes.CDLL(None, use_errno=True).mount(b"dead", os.fsencode(place), b"fuse", 0, options):
         raise OSError(ctypes.get_errno(), "mount")
     try:
