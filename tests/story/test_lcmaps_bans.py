@@ -1,0 +1,71 @@
+"""Bans that gridwarden writes, as the real LCMAPS of the same site reads them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gridwarden.load_settings import load
+from gridwarden.mapper import ban_check
+from gridwarden.mapper.site import from_settings
+from tests.site.lcmaps import LcmapsRefusedError, lcmaps_map
+
+BASE = "/DC=org/DC=example/OU=People"
+PEOPLE = [
+    (f"{BASE}/CN=Mallory", ("/cms",)),
+    (f"{BASE}/CN=Mallory/CN=deep", ()),
+    (f"{BASE}/CN=Mal", ("/cms/Role=pilot",)),
+    (f"{BASE}/CN=Trent", ("/atlas", "/cms/Role=pilot")),
+    (f"{BASE}/CN=Trent", ("/cms/Role=pilots", "/cms")),
+]
+LISTED = ["--issuer", "https://iam.example.org/", "--subject", "4f2c"]
+
+
+def gridwarden(*arguments: str) -> None:
+    subprocess.run(["gridwarden", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def bans():
+    patterns = [f"{BASE}/CN=Mallory*", "/cms/Role=pilot"]
+    for pattern in patterns:
+        gridwarden("ban", "add", pattern, "--because", 'it\'s "stolen" # really')
+    gridwarden("ban", "add", *LISTED, "--because", "ticket 4711")
+    gridwarden("ban", "add", f"{BASE}/CN=Mallory", "--until", "+1h", "--because", "ticket 4711")
+    yield
+    for pattern in patterns:
+        gridwarden("ban", "remove", pattern)
+    gridwarden("ban", "remove", *LISTED)
+    gridwarden("ban", "remove", f"{BASE}/CN=Mallory")
+
+
+def lcmaps_bans(work: Path, file: str) -> list[bool]:
+    """Whom LCMAPS bans of PEOPLE by one file, as both of its plugins read it."""
+    (work / "map").write_text("".join(f'"{subject}" alice\n' for subject, _ in PEOPLE))
+    (work / "lcmaps.db").write_text(
+        "path = /usr/lib/lcmaps\n"
+        f'dn = "lcmaps_ban_dn.mod -banmapfile {file}"\n'
+        f'fqan = "lcmaps_ban_fqan.mod -banmapfile {file}"\n'
+        f'local = "lcmaps_localaccount.mod -gridmapfile {work}/map"\n'
+        "site:\ndn -> fqan\nfqan -> local\n"
+    )
+    found = []
+    for subject, fqans in PEOPLE:
+        try:
+            assert lcmaps_map(subject, fqans, f"{work}/lcmaps.db").account == "alice"
+            found.append(False)
+        except LcmapsRefusedError:
+            found.append(True)
+    return found
+
+
+def test_lcmaps_obeys_the_bans_that_gridwarden_writes_where_both_read(bans, tmp_path):
+    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))._replace(ban_lists=())
+    ours = [bool(ban_check.matching(subject, site, fqans=fqans)) for subject, fqans in PEOPLE]
+    assert ours == lcmaps_bans(tmp_path, "/etc/gridwarden/bans") == [True, True, True, True, False]
+
+
+def test_lcmaps_finds_nobody_in_a_ban_list(bans, tmp_path):
+    assert lcmaps_bans(tmp_path, "/etc/gridwarden/ban-list") == [False] * len(PEOPLE)
