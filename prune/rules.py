@@ -20,7 +20,7 @@ class Rules:
     """
 
     __slots__ = (
-        "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "lent", "paths", "pools",
+        "_whose", "cgroup_protects", "cgroups", "daemons", "files", "helpers", "lenders", "lent", "paths", "pools",
         "spare_logins", "uids", "users",
     )  # fmt: skip
 
@@ -51,6 +51,7 @@ class Rules:
         self.spare_logins = spare_logins
         self.lent = lent.Lent(subordinate)
         self.lenders: dict[int, int] = {}
+        self._whose: dict[int, str] = {}
 
     def account_of(self, uid: int) -> str:
         """The account of ``uid`` if it is to be judged, else "": root, the system's and people's."""
@@ -65,13 +66,18 @@ class Rules:
         return (name or str(uid)) if any(first <= uid <= last for first, last in self.uids) else ""
 
     def whose(self, uid: int) -> str:
-        """The account whose processes those of ``uid`` are, its own or lent to it; "" if they are not to be judged."""
-        account = self.account_of(uid)
-        if not account and (name := self.lent.to(uid)) and (owner := _uid_of(name)):
-            account = self.account_of(owner)
-            if account:
-                self.lenders[uid] = owner
-        return account
+        """The account whose processes those of ``uid`` are, its own or lent to it; "" if they are not to be judged.
+
+        Asked for once in a run: the name service may be slow, and does not answer while all others are halted.
+        """
+        if uid not in self._whose:
+            account = self.account_of(uid)
+            if not account and (name := self.lent.to(uid)) and (owner := _uid_of(name)):
+                account = self.account_of(owner)
+                if account:
+                    self.lenders[uid] = owner
+            self._whose[uid] = account
+        return self._whose[uid]
 
 
 def read(site: Site) -> Rules:

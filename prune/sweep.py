@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import register, trusted
+from gridwarden import proc, register, trusted
 from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds
 from gridwarden.prune import report as reporting
@@ -18,7 +18,7 @@ from gridwarden.prune.leavings import clear_leavings
 from gridwarden.prune.machine import Machine, owner_of
 from gridwarden.prune.recording import Recorder
 from gridwarden.prune.report import Report
-from gridwarden.prune.signals import Urgent, key
+from gridwarden.prune.signals import STOPPED, Urgent, key
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gridwarden.prune.machine import Sight, Site
 
 UNSEEN = "there may be some: processes started while others were looked at, and halting those did not work"
+IN_TURN = "it takes the uid of somebody else in turn, and had that one when it was to be signalled"
 LOCK_SECONDS = 10.0  # for an account that a prolog or an epilog is busy with; the next run comes to it again
 KILL_SECONDS = 15.0  # for one account: what is left by then hangs, or forks too fast; others have a right, too
 
@@ -54,6 +55,8 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
                 _clear_processes(machine, uid, account, report)
             else:
                 _report_processes(machine, uid, sight, report)
+        if kill and not sight.unknown():
+            _report_escaped(sight, report)
     for batch, why in sight.unknown().items():
         report.doubt(batch, why)
     for account, batch, why in sight.doubts():
@@ -112,6 +115,16 @@ def _act(machine: Machine, uid: int, sight: Sight, report: Report) -> None:
         term, seconds = 0.0, min(KILL_SECONDS, machine.left())
     outcome = clear.everything(owner, recorder, first.reason, hold=hold, seconds=seconds, term_seconds=term)
     report.processes(owner, outcome, first.reason, first.job, hold)
+
+
+def _report_escaped(sight: Sight, report: Report) -> None:
+    """Report the strays that live on with two uids: set-uid programs let them change whose they are at any moment."""
+    for verdict in sight.verdicts:
+        was = verdict.process
+        if verdict.stray and {was.effective_uid, was.saved_uid} - {was.real_uid, 0}:
+            now = proc.read(was.pid)
+            if now and key(now) == key(was) and not now.has_ended() and now.state not in STOPPED:
+                report.left(verdict.account, [(f"process {now.pid} ({now.command})", IN_TURN)])
 
 
 class Again:

@@ -92,6 +92,28 @@ def test_people_and_roots_daemons_that_keep_an_accounts_uid_live_while_its_stray
             process.wait()
 
 
+FLIP = """
+import os, sys
+one, other = map(int, sys.argv[1:])
+os.setgroups([]); os.setresuid(one, other, other)
+print(flush=True)
+while True:
+    os.setresuid(other, one, one); os.setresuid(one, other, other)"""
+
+
+@pytest.mark.parametrize("other", [HELD_UID, OUTSIDER])
+def test_who_takes_two_uids_in_turn_is_dead_or_the_run_says_that_it_is_not(node: Node, other: int) -> None:
+    for _ in range(5):
+        words = [*PYTHON, FLIP, str(STRAYS_UID), str(other)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, cwd="/") as process:
+            process.stdout.readline()
+            code, output, _ = node.prune("--all")
+            spared = "outsider" in output
+            lives = process.poll() is None
+            process.kill()
+        assert code == 1 or not lives or spared, output
+
+
 def test_one_accounts_live_job_that_kept_anothers_uid_lives_while_that_one_is_emptied(node: Node) -> None:
     inside = node.payload()[0]
     stray = node.run(HELD_UID)
