@@ -28,12 +28,12 @@ CONFIGURATION = ("SLURM_CONF", "CONDOR_CONFIG", "PBS_CONF_FILE")  # where a site
 
 
 def answer(batch: str, look: Callable[[float], Answer], seconds: float) -> Answer:
-    """What ``look`` answers, asked again when it raises or doubts, or why nothing can be told.
+    """What ``look`` answers, asked again when it raises, and once when it doubts, or why nothing can be told.
 
     ``look`` gets the seconds that are left, and raises Unavailable, another of our errors, or OSError.
     """
     deadline = time.monotonic() + seconds
-    found = None
+    doubtful = None
     why = ""
     for attempt in range(TRIES):
         if attempt:
@@ -46,9 +46,10 @@ def answer(batch: str, look: Callable[[float], Answer], seconds: float) -> Answe
         except (GridwardenError, OSError) as error:
             why = str(error)
         else:
-            if not found.doubted:
+            if doubtful or not found.doubted:
                 return found
-    return found or Answer(batch, [], why or f"there was no time left to ask {batch}")
+            doubtful = found  # a user can keep a doubt up, and must not slow every look down
+    return doubtful or Answer(batch, [], why or f"there was no time left to ask {batch}")
 
 
 def ask(command: list[str], seconds: float) -> tuple[str, bool]:

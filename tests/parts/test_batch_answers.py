@@ -302,6 +302,14 @@ def test_a_mom_that_runs_what_is_no_jobs_puts_its_user_in_doubt_for_a_while_and_
     assert (answer.unknown, answer.doubted, answer.strangers) == ("", {}, {child.pid: child.start})
 
 
+@pytest.mark.parametrize("node", ["torque"], indirect=True)
+def test_a_doubt_that_somebody_keeps_up_costs_each_look_one_more_question_and_no_more(node: TorqueNode) -> None:
+    node.child("a task that is not on record yet")
+    node.program("momctl", f"echo >> {node.base}/asked; cat {node.base}/momctl.txt")
+    assert node.ask().doubted
+    assert (node.base / "asked").read_text() == "\n" * 2
+
+
 @pytest.mark.parametrize("node", ["pbs", "torque"], indirect=True)
 def test_a_job_that_its_mom_forgot_is_in_doubt_before_its_processes_are_anybodys(node: MomNode) -> None:
     without_job(node)
