@@ -369,6 +369,22 @@ def test_what_is_left_of_an_account_dies_with_its_last_job(machine: Machine) -> 
     assert machine.registered() == []
 
 
+def test_an_epilog_kills_and_removes_nothing_that_it_could_not_record(machine: Machine) -> None:
+    machine.run("prolog")
+    disk, file = machine.base / "ledger", machine.base / "scratch" / "file"
+    file.touch()
+    os.chown(file, UID, UID)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700,size=1m", "ledger", disk], check=True)
+    try:
+        with running("sleep", "60") as stray:
+            machine.run("epilog")
+            assert stray.poll() is None
+        assert file.exists()
+        assert len(machine.records("job_end")) == 1, "a record of its own has room"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_a_site_that_wants_no_clean_up_by_the_epilog_keeps_everything(machine: Machine) -> None:
     machine.configure(prune_epilog="no")
     machine.run("prolog")
