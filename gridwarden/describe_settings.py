@@ -79,9 +79,17 @@ def reference_section(model: type[BaseModel], prefix: str) -> list[str]:
 def in_force(loaded: Loaded) -> list[dict[str, object]]:
     """Return each key that has a value: ``key``, ``value``, and ``origin`` (``FILE:LINE`` or ``default``)."""
     return [
-        {"key": dotted(keys), "value": value, "origin": str(loaded.origins.get(keys, "default"))}
+        {"key": dotted(keys), "value": value, "origin": origin_of(keys, loaded)}
         for keys, value in leaves(loaded.settings, ())
     ]
+
+
+def origin_of(keys: Keys, loaded: Loaded) -> str:
+    """Return where a value was written; one of a list that may be written without brackets stands at the list's key."""
+    origin = loaded.origins.get(keys)
+    if origin is None and isinstance(keys[-1], int):
+        origin = loaded.origins.get(keys[:-1])
+    return str(origin or "default")
 
 
 def leaves(value: object, keys: Keys) -> Iterator[tuple[Keys, bool | float | str]]:

@@ -34,6 +34,7 @@ def of_line(line: Line, how: Plugin, declared: Sequence[str], users: Users) -> I
         yield f"{line.key} matches nobody: a DN or FQAN begins with '/'"
     if not line.quoted and is_dn(line.key) and len(values) > 1:
         yield f"the DN stands without quotes, so it ends at the first blank: {line.key}"
+        return
     if how.wildcards and is_dn(line.key) and not {"[", "?"}.isdisjoint(line.key):
         yield f"[ and ? are wildcards: {line.key} does not stand for itself alone, and with [ not for itself at all"
     if not how.wildcards and "*" in line.key:

@@ -48,7 +48,7 @@ def remarks(settings: Settings) -> tuple[list[str], list[str], str]:
             said += map_file_traps.traps(map_file, PLUGINS[plugin], settings.pools, users)
         else:
             said += of_groups(map_file)
-    return said, list(dict.fromkeys(faults)), hint
+    return list(dict.fromkeys(said)), list(dict.fromkeys(faults)), hint
 
 
 def files_of(rules: list[Rule]) -> list[tuple[Path, str]]:

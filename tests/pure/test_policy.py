@@ -8,6 +8,7 @@ from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper.globus import Mapped
 from gridwarden.mapper.identity import Identity
+from gridwarden.mapper.lcmaps_plugins import PLUGINS
 from gridwarden.mapper.map_files import read_map
 from gridwarden.mapper.policy import NOWHERE, decide
 from gridwarden.mapper.rule_index import IndexedRules
@@ -324,3 +325,30 @@ def test_showing_one_credential_more_never_escapes_a_refusal_of_the_first_rule(i
     """What refuses somebody by one of their credentials still does when they show others beside it."""
     if identities and rules and rules[0].refuse and outcome(identities[:1], rules[:1]) == reasons.POLICY_REFUSED:
         assert outcome(identities, rules) == reasons.POLICY_REFUSED
+
+
+keys = st.sampled_from(["/cms", "/cms*", "/atlas", "*", "/DC=org/DC=example/CN=A", "/DC=org/*", "/cms/Role=[x]"])
+values = st.sampled_from([".cms", ".atlas", "alice", "bob, .cms", "", "# none"])
+lines = st.lists(st.builds(lambda key, value: f'"{key}" {value}', keys, values), max_size=5)
+shown = st.lists(st.sampled_from(["/cms", "/cms/Role=x", "/atlas", "/lhcb"]), max_size=3).map(tuple)
+faulty = st.sampled_from(['"/cms .cms', "/cms .cms\\", '"/cms" .cms\r'])
+
+
+@given(lines, lines, faulty, shown, st.sampled_from(list(PLUGINS)))
+def test_a_malformed_file_maps_nobody_otherwise_than_it_would_without_its_fault(above, below, fault, fqans, plugin):
+    def given(text):
+        try:
+            return outcome([person("A", fqans)], [Rule(map_file="/map", plugin=plugin)], of_file("\n".join(text)))
+        except ConfigurationError:
+            return None
+
+    assert given([*above, fault, *below]) in (given([*above, *below]), None)
+    assert given([*above, fault, *below]) in (given(above), None), "a line below the fault was read"
+
+
+@given(lines, shown, st.sampled_from(list(PLUGINS)))
+def test_a_map_file_never_lets_a_rule_below_it_change_what_it_decided(text, fqans, plugin):
+    rules = [Rule(map_file="/map", plugin=plugin)]
+    before = outcome([person("A", fqans)], rules, of_file("\n".join(text)))
+    if before != reasons.POLICY_NO_MATCH:
+        assert outcome([person("A", fqans)], [*rules, Rule(dn="*", account="x")], of_file("\n".join(text))) == before
