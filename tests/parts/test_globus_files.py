@@ -115,6 +115,15 @@ def test_what_went_wrong_without_a_change_of_the_file_is_tried_again(files, monk
     assert files.account() == "two"
 
 
+def test_two_changes_within_one_tick_of_a_coarse_clock_are_both_seen(files, monkeypatch):
+    now = time.time_ns()
+    monkeypatch.setattr(globus_followed, "status_of", lambda _: (now, 0, 0, 0, 0))
+    files.write(mapping("one"))
+    assert files.account() == "one"
+    files.write(mapping("two"))
+    assert files.account() == "two"
+
+
 def test_a_program_started_for_one_decision_goes_on_with_the_last_good_mapping_too(files):
     files.write(mapping("one"))
     assert files.account() == "one"
@@ -236,6 +245,7 @@ def test_a_program_that_maps_nobody_leaves_it_to_the_next_document(script, last)
         [f"echo '{answer('1234567c-cf51-4032-afb8-05986708abcd', 'alicia')}'"],
         ["head -c 100000 /dev/zero | tr '\\0' ' '"],
         ["kill -9 $$"],
+        [f"echo '{answer(ANNA['id'], 'anna')}'", "kill -9 $$"],
         ["echo '['; head -c 60000 /dev/zero | tr '\\0' '['"],
     ],
 )

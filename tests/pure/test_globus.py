@@ -113,6 +113,7 @@ def test_flags_mean_what_they_say(flags, username, gets):
 
 def test_only_ascii_letters_fold():
     assert account([row("a@Kiosk.org", "x", ignore_case=True)], one("a@\u212aiosk.org")) is None
+    assert account([row("(k|x)@a", "x", ignore_case=True)], one("\u212a@a")) is None
     assert account([row("a@Kiosk.org", "x", ignore_case=True)], one("A@kIOSK.ORG")) == "x"
 
 
