@@ -39,6 +39,11 @@ def verify_token(
 
 def start(token: bytes, site: SiteValues) -> Verifier:
     """Start verifying a token; ``identity_of`` waits for the end."""
+    return verifying.start("gridwarden.mapper.token_verifier", [], request(token, site), site.verify_seconds)
+
+
+def request(token: bytes, site: SiteValues) -> bytes:
+    """What the verifier is told of a token and of whom the site believes."""
     token = token.strip(BLANKS)
     believed = [_believed(issuer) for issuer in site.tokens.issuers]
     believed += [_believed_pool(token, pool) for pool in site.tokens.idtokens]
@@ -46,8 +51,7 @@ def start(token: bytes, site: SiteValues) -> Verifier:
         raise Refused(
             reasons.CREDENTIAL_UNTRUSTED, "this site believes no tokens", "name their issuers under tokens in site.yaml"
         )
-    request = token_request.encode(token, site.tokens.skew, believed)
-    return verifying.start("gridwarden.mapper.token_verifier", [], request, site.verify_seconds)
+    return token_request.encode(token, site.tokens.skew, believed)
 
 
 def identity_of(verifier: Verifier, site: SiteValues, shown: str) -> Identity:

@@ -13,12 +13,13 @@ from tempfile import TemporaryDirectory
 import jwt
 import pytest
 
-from gridwarden import reasons
+from gridwarden import reasons, tab_file
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
-from gridwarden.mapper import verifying
+from gridwarden.mapper import token, token_request, verifying
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.jws import LONGEST_TOKEN, decode
 from gridwarden.mapper.token import verify_token
+from gridwarden.mapper.token_verifier import who_is
 from tests import tokens
 from tests.gridmap import make_site
 from tests.tokens import CMS, HERE, OSG, POOL, SUB, Key, claims, encoded, idtoken, joined, key_set, scitoken, scrambled
@@ -37,12 +38,17 @@ class Cell:
         self.pool_key = directory / "passwords.d" / "POOL"
         self.pool_key.write_bytes(scrambled(POOL_KEY))
 
-    def verify(self, token: bytes | Path) -> Identity:
-        return verify_token(token, self.site)
+    def verify(self, presented: bytes | Path) -> Identity:
+        return verify_token(presented, self.site)
 
-    def refusal(self, token: bytes | Path, reason: str) -> str:
+    def refusal(self, presented: bytes | Path, reason: str) -> str:
+        """The refusal of a file by the verifier's process, or of bytes by what that process does, in this one."""
         with pytest.raises(Refused) as caught:
-            self.verify(token)
+            if isinstance(presented, bytes):
+                said = who_is(token_request.decode(token.request(presented, self.site)), int(time.time()))
+                verifying.judge(tab_file.encode(said), "the token", "token")
+            else:
+                self.verify(presented)
         assert caught.value.reason == reason, caught.value
         assert str(caught.value).isascii() and str(caught.value).isprintable()
         return caught.value.detail
@@ -422,6 +428,23 @@ def test_keys_never_fetched_refuse_their_own_issuers_people_only(cell):
     (cell.directory / "osg.jwks").unlink()
     assert "gridwarden token refresh" in cell.refusal(OTHER.sign(scitoken()), reasons.CREDENTIAL_UNTRUSTED)
     assert cell.verify(ES.sign(claims())).issuer == CMS
+
+
+def test_the_process_that_verifies_refuses_as_it_says(cell):
+    path = cell.directory / "token"
+    path.touch(mode=0o600)
+    for presented, reason in (
+        (ES.sign(claims(exp=5)), reasons.CREDENTIAL_EXPIRED),
+        (ES.sign(claims(aud="x")), reasons.CREDENTIAL_AUDIENCE),
+        (OTHER.sign(claims()), reasons.CREDENTIAL_UNTRUSTED),
+        (joined({"alg": "none"}, claims(), lambda _: b""), reasons.CREDENTIAL_UNTRUSTED),
+        (idtoken(os.urandom(64)), reasons.CREDENTIAL_UNTRUSTED),
+        (ES.sign(claims(), crit=[]), reasons.CREDENTIAL_MALFORMED),
+        (ES.sign(b"[" * 5000), reasons.CREDENTIAL_MALFORMED),
+        (ES.sign(claims(sub="a" * 256)), reasons.CREDENTIAL_MALFORMED),
+    ):
+        path.write_bytes(presented)
+        assert cell.refusal(path, reason).startswith(f"{path}: ")
 
 
 def test_a_site_that_names_no_issuer_believes_no_token(cell):
