@@ -1,41 +1,43 @@
-"""Which of many rules could match somebody: found by what the rules say literally, without trying each of them."""
+"""Which of many rules could match somebody: found by what their patterns hold literally, without trying each rule."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from fnmatch import translate
 from typing import TYPE_CHECKING, overload
 
-from gridwarden.mapper.identity import without_null
 from gridwarden.mapper.map_files import SPECIAL
-from gridwarden.mapper.rules import CERTIFICATE, TOKEN, Rule, several, sub_of
+from gridwarden.mapper.rules import VALUES, Rule, patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from gridwarden.mapper.identity import Identity
 
-ANCHORS = ("dn", "subject", "fqan", "group", "issuer")
-"""Conditions by which a rule is looked up, those first that few people meet; a rule with none is always tried."""
+WILDCARDS = "*?[]"
 
 
 class IndexedRules(Sequence[Rule]):
-    """The rules of a policy; ``candidates`` are those that could match, in their order."""
+    """The rules of a policy; ``candidates`` are those that could match, in their order.
+
+    Each rule is looked up by one of its conditions, in the order of ``VALUES``, a literal one if there is any; one that
+    has none of them is always a candidate.
+    """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
         self._literal: dict[tuple[str, str], list[int]] = {}
-        self._patterns: dict[str, list[tuple[int, Callable[[str], object]]]] = {}
+        self._starts: dict[str, dict[str, list[tuple[str, int]]]] = {}  # condition -> start -> (end, rule)
         self._others: list[int] = []
         for number, rule in enumerate(self._rules, 1):
             condition, pattern = anchor_of(rule)
             if not condition:
                 self._others.append(number)
-                continue
-            self._literal.setdefault((condition, pattern), []).append(number)
-            if not SPECIAL.isdisjoint(pattern):
-                self._patterns.setdefault(condition, []).append((number, re.compile(translate(pattern)).match))
+            else:
+                self._literal.setdefault((condition, pattern), []).append(number)
+                if not SPECIAL.isdisjoint(pattern):
+                    start, end = affixes(pattern)
+                    self._starts.setdefault(condition, {}).setdefault(start, []).append((end, number))
+        self._lengths = {name: sorted({len(start) for start in starts}) for name, starts in self._starts.items()}
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -50,31 +52,23 @@ class IndexedRules(Sequence[Rule]):
     def candidates(self, identities: Sequence[Identity]) -> list[int]:
         """The numbers, from 1, of the rules that could match, in their order."""
         found = set(self._others)
-        for condition, value in set(values_of(identities)):
+        for condition, value in {
+            (name, value) for name, of in VALUES.items() for who in identities for value in of(who)
+        }:
             found.update(self._literal.get((condition, value), ()))
-            found.update([number for number, test in self._patterns.get(condition, ()) if test(value)])
+            for length in self._lengths.get(condition, ()):
+                ends = self._starts[condition].get(value[:length], ())
+                found.update([number for end, number in ends if value.endswith(end)])
         return sorted(found)
 
 
 def anchor_of(rule: Rule) -> tuple[str, str]:
-    """The condition by which a rule is looked up and its pattern; empty when it has none of ``ANCHORS``."""
-    given = [(name, without_null(one) if name == "fqan" else one) for name in ANCHORS for one in asked(rule, name)]
-    return next(((name, one) for name, one in given if SPECIAL.isdisjoint(one)), given[0] if given else ("", ""))
+    """The condition by which a rule is looked up and its pattern; empty when it has none."""
+    given = [(name, pattern) for name in VALUES for pattern in patterns(rule, name)]
+    return next((one for one in given if SPECIAL.isdisjoint(one[1])), given[0] if given else ("", ""))
 
 
-def asked(rule: Rule, name: str) -> tuple[str, ...]:
-    """The patterns of one condition of a rule."""
-    return several(getattr(rule, name) or ())
-
-
-def values_of(identities: Sequence[Identity]) -> Iterator[tuple[str, str]]:
-    """What of the identities each anchor is compared with."""
-    for who in identities:
-        if who.scheme in CERTIFICATE:
-            yield "dn", who.subject
-            yield from (("fqan", fqan) for fqan in who.fqans)
-        else:
-            yield "subject", sub_of(who)
-        if who.scheme in TOKEN:
-            yield "issuer", who.issuer
-            yield from (("group", group) for group in who.groups)
+def affixes(pattern: str) -> tuple[str, str]:
+    """What stands before the first wildcard of a pattern and behind its last: so begins and ends what it matches."""
+    places = [place for place, character in enumerate(pattern) if character in WILDCARDS]
+    return pattern[: places[0]], pattern[places[-1] + 1 :]

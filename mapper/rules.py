@@ -77,11 +77,6 @@ def several(patterns: str | tuple[str, ...]) -> tuple[str, ...]:
     return (patterns,) if isinstance(patterns, str) else patterns
 
 
-def any_of(pattern: str, values: Iterable[str]) -> bool:
-    """Whether a pattern matches one of ``values``."""
-    return any(matches(pattern, value) for value in values)
-
-
 def sub_of(who: Identity) -> str:
     """What an issuer calls the holder of its token; of any other identity the subject itself."""
     return who.subject[len(who.issuer) + 1 :] if who.issuer else who.subject
@@ -92,38 +87,40 @@ def recent(who: Identity, minutes: int, now: int) -> bool:
     return 0 < who.authenticated <= now + 60 and now - minutes * 60 <= who.authenticated
 
 
-# Each condition: whether an identity meets it, and what it shows instead where it does not.
-MEETS: dict[str, Callable[[Rule, Identity, int], bool]] = {
-    "dn": lambda rule, who, _: matches(rule.dn or "", who.subject),
-    "fqan": lambda rule, who, _: all(any_of(without_null(one), who.fqans) for one in several(rule.fqan)),
-    "vo": lambda rule, who, _: bool(who.vo) and matches(rule.vo or "", who.vo),
-    "issuer": lambda rule, who, _: matches(rule.issuer or "", who.issuer),
-    "subject": lambda rule, who, _: matches(rule.subject or "", sub_of(who)),
-    "group": lambda rule, who, _: all(any_of(one, who.groups) for one in several(rule.group)),
-    "scope": lambda rule, who, _: all(any_of(one, who.scopes) for one in several(rule.scope)),
-    "audience": lambda rule, who, _: any_of(rule.audience or "", who.audiences),
-    "identity_provider": lambda rule, who, _: matches(rule.identity_provider or "", who.identity_provider),
-    "authenticated_within_minutes": lambda rule, who, now: recent(who, rule.authenticated_within_minutes or 0, now),
+AUTHENTICATED = "authenticated_within_minutes"
+VALUES: dict[str, Callable[[Identity], tuple[str, ...]]] = {
+    "dn": lambda who: (who.subject,),
+    "subject": lambda who: (sub_of(who),),
+    "fqan": lambda who: who.fqans,
+    "group": lambda who: who.groups,
+    "issuer": lambda who: (who.issuer,),
+    "scope": lambda who: who.scopes,
+    "audience": lambda who: who.audiences,
+    "identity_provider": lambda who: (who.identity_provider,),
+    "vo": lambda who: (who.vo,) if who.vo else (),
 }
-SHOWN: dict[str, Callable[[Identity], str]] = {
-    "dn": lambda who: who.subject,
-    "fqan": lambda who: " ".join(who.fqans),
-    "vo": lambda who: who.vo,
-    "issuer": lambda who: who.issuer,
-    "subject": sub_of,
-    "group": lambda who: " ".join(who.groups),
-    "scope": lambda who: " ".join(who.scopes),
-    "audience": lambda who: " ".join(who.audiences),
-    "identity_provider": lambda who: who.identity_provider,
-    "authenticated_within_minutes": lambda who: str(who.authenticated),
-}
+"""What of an identity the patterns of each condition are compared with."""
+
+
+def patterns(rule: Rule, name: str) -> tuple[str, ...]:
+    """The patterns of one condition, each of which must match one of the identity's ``VALUES``."""
+    given = several(getattr(rule, name) or ())
+    return tuple(map(without_null, given)) if name == "fqan" else given
+
+
+def meets(rule: Rule, name: str, who: Identity, now: int) -> bool:
+    """Whether an identity meets one condition."""
+    if name == AUTHENTICATED:
+        return recent(who, rule.authenticated_within_minutes or 0, now)
+    values = VALUES[name](who)
+    return all(any(matches(pattern, value) for value in values) for pattern in patterns(rule, name))
 
 
 def conditions(rule: Rule) -> list[tuple[tuple[str, ...], list[str]]]:
     """The kinds of identity that a rule asks for (schemes), each with its conditions; none: it matches nobody."""
     certificate = [name for name in ("dn", "fqan") if getattr(rule, name)]
     token = [name for name in ("issuer", "subject", "group", "scope", "audience") if getattr(rule, name)]
-    globus = [name for name in ("identity_provider", "authenticated_within_minutes") if getattr(rule, name)]
+    globus = [name for name in ("identity_provider", AUTHENTICATED) if getattr(rule, name)]
     named: list[str] = []
     if rule.subject and not rule.issuer:
         token.remove("subject")
@@ -168,7 +165,7 @@ def unmet(rule: Rule, names: Sequence[str], who: Identity, presented: Presented)
     A limited proxy, which others could have got hold of, meets no rule that maps, unless that rule or the site says so.
     """
     for name in names:
-        if not MEETS[name](rule, who, presented.now):
+        if not meets(rule, name, who, presented.now):
             return name
     allowed = not who.limited or rule.limited or presented.limited_proxies or rule.refuse is not None
     return "" if allowed else "limited"
@@ -190,11 +187,10 @@ def why_not(rule: Rule, presented: Presented) -> str:
 def _sentence(rule: Rule, who: Identity, name: str) -> str:
     if name == "limited":
         return f"{who.subject} shows a limited proxy, which the rule does not allow"
-    wanted = getattr(rule, name)
-    if name == "authenticated_within_minutes":
-        return f"{who.subject} did not authenticate within {wanted} minutes"
-    shown = " ".join(several(wanted))
-    return f"{name} {shown} does not match {SHOWN[name](who) or 'nothing'}"
+    if name == AUTHENTICATED:
+        return f"{who.subject} did not authenticate within {rule.authenticated_within_minutes} minutes"
+    shown = " ".join(VALUES[name](who)) or "nothing"
+    return f"{name} {' '.join(patterns(rule, name))} does not match {shown}"
 
 
 def vo_of_account(account: str, rules: Iterable[Rule]) -> str:
