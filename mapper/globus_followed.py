@@ -72,8 +72,9 @@ class Followed:
             self._retry_at = self._clock() + RETRY_SECONDS
             if not self._go_on(fault, tell=not look_only and status != self._told):
                 raise
-        self._told = status
-        self._seen = status if is_settled(status) else None  # the status of before: a change meanwhile is seen
+        self._told = self._told if look_only else status
+        # The status of before the reading: a change meanwhile is seen.
+        self._seen = status if is_settled(status) and not look_only else None
         return self._good.documents if self._good else ()
 
     def _read(self) -> Good:

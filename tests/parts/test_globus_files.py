@@ -145,6 +145,9 @@ def test_a_look_writes_nothing(files):
     assert files.account(look_only=True) == "one"
     assert not files.kept.exists()
     assert files.told == []
+    assert files.account() == "one"
+    assert files.kept.exists()
+    assert outcomes(files) == ["loaded"]
 
 
 def test_without_any_good_mapping_nobody_is_mapped(files):
