@@ -21,7 +21,8 @@ IN_FORCE, EXPIRED, NOT_YET = "in force", "expired", "not yet"
 class Ban(NamedTuple):
     """Conditions (of ``CONDITIONS``, each once) that who is banned meets every one of, and where that stands.
 
-    ``start`` and ``end`` are times in UTC as ``2026-11-22T04:00:00Z``, or empty: since ever, for ever.
+    ``start`` and ``end`` are times in UTC as ``2026-11-22T04:00:00Z``, or empty: since ever, for ever.  ``made`` is when
+    it was written, and decides nothing: another machine's clock may be behind.
     """
 
     conditions: tuple[tuple[str, str], ...]
@@ -31,6 +32,7 @@ class Ban(NamedTuple):
     author: str = ""
     start: str = ""
     end: str = ""
+    made: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

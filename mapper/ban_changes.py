@@ -46,7 +46,7 @@ class Change(NamedTuple):
 def add(
     whom: Mapping[str, str], because: str, site: SiteValues, *, start: str = "", end: str = "", dry_run: bool
 ) -> Change:
-    """Ban who meets every condition of ``whom`` (``ban.CONDITIONS``) from ``start`` (empty: now) until before ``end``.
+    """Ban who meets every condition of ``whom`` (``ban.CONDITIONS``) from ``start`` (empty: at once) until before ``end``.
 
     A ban with the same conditions in the same file is replaced.  Raises BadQuestion for what the file could not hold,
     EvidenceError if the ban could not be recorded, Unavailable if it could not be published to the hooks: it stands
@@ -55,7 +55,7 @@ def add(
     if not because.strip() or not because.isprintable():
         raise BadQuestion("--because needs one line of text", "say why: it is what an administrator reads later")
     path = ban_files.file_for(whom, start, end, site)
-    ban = new_ban(whom, {"because": because, "author": who(), "start": start or moment(), "end": end}, str(path))
+    ban = new_ban(whom, {"because": because, "author": who(), "made": moment(), "start": start, "end": end}, str(path))
     ban_files.lines(ban, lcmaps=path in site.bans)
     with ban_files.locked(site):
         known = bans.everywhere(site)
@@ -117,7 +117,7 @@ def listing(site: SiteValues) -> list[dict[str, object]]:
             "pattern": ban.pattern,
             "because": ban.because or None,
             "author": ban.author or None,
-            "start": ban.start or None,
+            "start": ban.start or ban.made or None,
             "end": ban.end or None,
             "state": ban.state(now),
             "accounts": " ".join(holder.account for holder in held if matches(holder, [ban])),

@@ -53,7 +53,7 @@ def lines(ban: Ban, *, lcmaps: bool) -> bytes:
     """The lines of a file that say so."""
     if not lcmaps:
         return f"{ban_list.line(ban)}\n".encode("ascii")
-    note = f"{bans.BECAUSE}{ban.because} ({ban.author}, {ban.start})"
+    note = f"{bans.BECAUSE}{ban.because} ({ban.author}, {ban.made})"
     return f"{note}\n{ban_line(ban.pattern)}\n".encode("utf-8", "surrogateescape")
 
 

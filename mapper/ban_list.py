@@ -4,7 +4,7 @@ A ban is a line of ``key=value`` fields with tabs between them, the values escap
 
 - whom: ``pattern`` (of the subject or any FQAN, as a line of a ban file), ``vo``, ``issuer``, ``subject``, ``jti``,
   ``serial``, ``account``; who meets every one that the line has is banned;
-- ``because``, ``author``, ``start``, ``end``: for people, and from when until before when it holds
+- ``because``, ``author``, ``made``, ``start``, ``end``: for people, and from when until before when it holds
   (``2026-11-22T04:00:00Z``), which may be left out.
 
 Lines that begin with ``#`` are comments.  Any other line that cannot be read is a fault of the whole file.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BEGINNINGS = ("/", "*", "?", "[")  # of a pattern that can match a DN or FQAN
-REMARKS = ("because", "author", "start", "end")
+REMARKS = ("because", "author", "made", "start", "end")
 SERIAL = re.compile(r"[0-9a-f]{1,64}")
 MOMENT = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3])(:[0-5]\d){2}Z", re.ASCII)
 
@@ -74,18 +74,20 @@ def checked(conditions: Mapping[str, str], remarks: Mapping[str, str], name: str
     if "serial" in conditions:
         conditions = {**conditions, "serial": serial(conditions["serial"])}
     start, end = remarks.get("start", ""), remarks.get("end", "")
-    for key, moment in (("start", start), ("end", end)):
-        if moment and not is_moment(moment):
+    for key in ("made", "start", "end"):
+        if (moment := remarks.get(key)) and not is_moment(moment):
             raise ValueError(f"{key} is not a time such as 2026-11-22T04:00:00Z")
     if end and end <= start:
         raise ValueError(f"it ends at {end}, which is not after its start")
     whom = tuple((kind, conditions[kind]) for kind in CONDITIONS if kind in conditions)
-    return Ban(whom, name, number, remarks.get("because", ""), remarks.get("author", ""), start, end)
+    return Ban(
+        whom, name, number, remarks.get("because", ""), remarks.get("author", ""), start, end, remarks.get("made", "")
+    )
 
 
 def line(ban: Ban) -> str:
     """The line, without its end, that ``parse_line`` reads as ``ban``."""
-    remarks = [("because", ban.because), ("author", ban.author), ("start", ban.start), ("end", ban.end)]
+    remarks = [(key, str(getattr(ban, key))) for key in REMARKS]
     fields = [*ban.conditions, *((key, value) for key, value in remarks if value)]
     return "\t".join(f"{key}={tab_file.escape(value)}" for key, value in fields)
 

@@ -80,7 +80,8 @@ def parse(data: bytes, name: str) -> list[Ban]:
             faults.append(f"{name}:{line.number}: text after the pattern; quote a pattern that holds blanks")
         if not line.key.startswith(BEGINNINGS):
             faults.append(f"{name}:{line.number}: it matches nobody: a DN or FQAN begins with '/'")
-        bans.append(Ban(((PATTERN, line.key),), name, line.number, *_remark(texts[line.number - 2 : line.number - 1])))
+        because, author, made = _remark(texts[line.number - 2 : line.number - 1])
+        bans.append(Ban(((PATTERN, line.key),), name, line.number, because, author, made=made))
     if faults:
         raise ConfigurationError(faults, "until it is corrected, everybody is refused")
     return bans

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import base64
 import calendar
+import fcntl
 import os
 import re
 import stat
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line, trusted
@@ -25,7 +27,7 @@ from gridwarden.mapper.ban_changes import who
 from gridwarden.mapper.ban_list import is_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from gridwarden.follow_settings import Followed
@@ -60,6 +62,22 @@ def follow(followed: Followed, check: Callable[[bytes], object], site: SiteValue
     Raises ConfigurationError when the copy cannot be trusted, OSError when it cannot be written, EvidenceError when
     taking it could not be recorded.
     """
+    with alone(followed.path):
+        return _follow(followed, check, site, dry_run=dry_run)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time follow into a directory: of two, the slower could else put an older version back."""
+    descriptor = trusted.open_directory(path.parent)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _follow(followed: Followed, check: Callable[[bytes], object], site: SiteValues, *, dry_run: bool) -> State:
     old = copy_of(followed)
     state, detail = CURRENT if old else MISSING, None
     try:
@@ -90,7 +108,7 @@ def standing(followed: Followed) -> State:
 def described(followed: Followed, data: bytes | None, state: str, detail: str | None) -> State:
     """The state in the terms of a person; a copy that is missing or old is an alarm."""
     version = version_of(data) if data else None
-    age = int(time.time() - seconds(version)) // 3600 if version else None
+    age = max(0, int(time.time() - seconds(version))) // 3600 if version else None
     alarm = age is None or age >= followed.alarm_hours
     return State(str(followed.path), str(followed.source), state, version, age, alarm, detail)
 

@@ -351,13 +351,22 @@ def test_a_ban_ends_and_begins_by_itself_at_the_next_mapping(listed, users):
     assert asked(listed, person("Anna"), users).lease_id == held.lease_id
 
 
+@pytest.mark.parametrize("whom", [{"pattern": ANNA}, {"vo": "cms"}])
+def test_a_ban_holds_at_once_where_the_clock_is_behind_that_of_who_made_it(listed, users, whom):
+    ban(listed, **whom)
+    for path in (*listed.bans, *listed.ban_lists):
+        path.write_text(path.read_text().replace("20", "90"))
+    with pytest.raises(Refused):
+        asked(listed, person("Anna"), users)
+
+
 def test_holders_learn_that_a_ban_has_ended_without_being_mapped_again(listed, users):
     asked(listed, person("Anna"), users)
     ban(listed, subject=ANNA, end="9000-01-01T00:00:00Z")
     text = listed.ban_lists[0].read_text()
     listed.ban_lists[0].write_text(text.replace("end=9000", "end=9001"))
     assert ban_changes.refresh(listed, dry_run=False).marked == []
-    listed.ban_lists[0].write_text(text.replace("end=9000", "end=2026").replace("start=2026", "start=2025"))
+    listed.ban_lists[0].write_text(text.replace("end=9000", "end=2020"))
     assert [marked.holder.subject for marked in ban_changes.refresh(listed, dry_run=False).marked] == [ANNA]
     assert verdicts(listed) == {ANNA: "ok"}
 
