@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,11 +20,10 @@ enum { MOST_PIDS = 4194304, SESSION = 50 };
 
 struct seen {
     int pid, parent, session;
-    unsigned real, effective;
+    unsigned real, effective, saved;
     unsigned long long start;
+    int apart;
     char executable[4096], cgroups[4096];
-    dev_t device;
-    ino_t inode;
 };
 
 static char has[MOST_PIDS];
@@ -44,13 +42,13 @@ static ssize_t read_file(int directory, const char *path, char *into, size_t roo
     return got;
 }
 
-static int uids(const char *status, unsigned *real, unsigned *effective)
+static int uids(const char *status, unsigned *real, unsigned *effective, unsigned *saved)
 {
     const char *line = strstr(status, "\nUid:\t");
-    return line && sscanf(line, "\nUid:\t%u\t%u", real, effective) == 2;
+    return line && sscanf(line, "\nUid:\t%u\t%u\t%u", real, effective, saved) == 3;
 }
 
-/* As gridwarden.prune.snapshot: stat, status and exe of each; cgroup and the file's inode of a pool's. */
+/* As gridwarden.prune.snapshot: stat, status and exe of each; cgroup and user namespace of a pool's. */
 static struct seen *look(int pid, unsigned first, unsigned last)
 {
     char path[64], text[16384];
@@ -70,20 +68,16 @@ static struct seen *look(int pid, unsigned first, unsigned last)
                           "%*c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
                           &one->parent, &one->session, &one->start) != 3)
         goto gone;
-    if (read_file(directory, "status", text, sizeof text) <= 0 || !uids(text, &one->real, &one->effective))
+    if (read_file(directory, "status", text, sizeof text) <= 0 || !uids(text, &one->real, &one->effective, &one->saved))
         goto gone;
     ssize_t length = readlinkat(directory, "exe", one->executable, sizeof one->executable - 1);
     one->executable[length > 0 ? length : 0] = 0;
     if (one->real >= first && one->real <= last) {
         char own[64], its[64];
-        struct stat file;
         read_file(directory, "cgroup", one->cgroups, sizeof one->cgroups);
         ssize_t a = readlinkat(directory, "ns/user", its, sizeof its);
         ssize_t b = readlink("/proc/self/ns/user", own, sizeof own);
-        if (a > 0 && a == b && !memcmp(own, its, a) && !fstatat(directory, "exe", &file, 0)) {
-            one->device = file.st_dev;
-            one->inode = file.st_ino;
-        }
+        one->apart = a < 0 || a != b || memcmp(own, its, a);
     }
     close(directory);
     has[pid] = 1;
@@ -118,8 +112,8 @@ static int pass(unsigned first, unsigned last)
         if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
             continue;
         snprintf(path, sizeof path, "/proc/%.20s/status", entry->d_name);
-        unsigned real, effective;
-        if (read_file(AT_FDCWD, path, text, sizeof text) <= 0 || !uids(text, &real, &effective))
+        unsigned real, effective, saved;
+        if (read_file(AT_FDCWD, path, text, sizeof text) <= 0 || !uids(text, &real, &effective, &saved))
             continue;
         passed++;
         if (real >= first && real <= last)
