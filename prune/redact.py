@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Span = tuple[int, int]
 
 NAME = re.compile(
-    r"""(?<![\w.-]) (?P<name>-{0,2}[\w.-]++) (?P<quote>\\*+["']?+) \]?+
-    (?: (?P<assigned>[\s\0]*+(?:=>|:=|==?|:(?!//)|%3[ADad])[\s\0]*+) | (?P<followed>[\s\0]++) | \Z)""",
+    r"""(?<![\w.-]) (?P<name>-{0,2}[\w.-]++) (?P<quote>%22|\\*+["']?+) \]?+
+    (?: (?P<assigned>[\s\0]*+(?:=>|:=|==?|:|%3[ADad])[\s\0]*+ | >) | (?P<followed>[\s\0]++) | \Z)""",
     re.ASCII | re.VERBOSE,
 )
 SHELL_WORD = re.compile(r"""(?: "(?:[^"\\\0]|\\[^\0])*+"?+ | '[^'\0]*+'?+ | \\[^\0] | [^\s\0"'] )++""", re.VERBOSE)
@@ -32,17 +32,19 @@ QUOTED = re.compile(
 ENDS_OF_VALUES = " \t\r\n\0,;:)]}&|"  # behind a quote; a shell goes on with the same word at others
 REST_OF_QUOTE = {'"': re.compile(r'(?:[^"\\\0]|\\[^\0])*+'), "'": re.compile(r"[^'\0]*+")}
 QUERY_VALUE = re.compile(r"[^&#\s\0\"'<>]*+")
+ELEMENT_VALUE = re.compile(r"[^<\0]*+")
 HEADER_VALUE = re.compile(r"[^\"'\r\n\0]*+")
 BLANK = re.compile(r"[\s\0]*+")
 WORD = re.compile(r"[^\s\0]++")
 COMMAND_OPTION = re.compile(r"-\w*c", re.ASCII)
 PATH = re.compile(r"(?:~|\.{1,2})?(?:/[\w.@+-]++)++/?", re.ASCII)
 
-USER_OPTION = re.compile(r"(?<![\w-])--(?:proxy-)?user(?:name)?[=\s\0]++(?P<value>[^\s\0:]*+:[^\s\0]++)")
+USER_OPTION = re.compile(r"(?<![\w-])(?:-u|--(?:proxy-)?user(?:name)?)[=\s\0]++(?P<value>[^\s\0:]*+:[^\s\0]++)")
 USER_AT_HOST = re.compile(r"(?<![\w.+-])[\w.+-]++:(?P<value>[^\s\0@/:\"']++)@(?=[\w\[])", re.ASCII)
 URL = re.compile(r"(?<![\w.+-])[a-z][\w.+-]*+://(?P<rest>[^\s\0\"'<>`]++)", re.ASCII | re.IGNORECASE)
 
 PEM = re.compile(r"-----BEGIN(?:(?!-----END).)*+(?:-----END[^-]*+-*+)?", re.DOTALL)
+IDENTIFIED = re.compile(r"\bidentified\s++by\s++(?P<value>\"[^\"\0]*+|'[^'\0]*+|[^\s\0;]++)", re.IGNORECASE)
 BASIC = re.compile(r"\bBasic\s++(?P<value>[A-Za-z0-9+/]{8,}+=*+)")
 ISSUED = re.compile(
     r"""(?<![A-Za-z])eyJ[\w.+/=%~-]*+  # a JSON Web Token, or other JSON in base64
@@ -118,12 +120,16 @@ def _end_of_assigned(text: str, match: re.Match[str]) -> int:
         end = quoted.end()
         return end if text[end : end + 1] in ENDS_OF_VALUES else _end_of_word(text, end)
     if secret_names.is_of_a_header(match["name"]) and text[start - 1] != "\0":
-        return _end(HEADER_VALUE, text, start)
-    if before in "?&" or "%" in match["assigned"]:
-        return _end(QUERY_VALUE, text, start)
-    if before in REST_OF_QUOTE and not match["quote"]:
-        return _end(REST_OF_QUOTE[before], text, start)
-    return _end_of_word(text, start)
+        pattern = HEADER_VALUE
+    elif match["assigned"] == ">" and before == "<":
+        pattern = ELEMENT_VALUE
+    elif before in "?&" or "%" in match["assigned"]:
+        pattern = QUERY_VALUE
+    elif before in REST_OF_QUOTE and not match["quote"]:
+        pattern = REST_OF_QUOTE[before]
+    else:
+        return _end_of_word(text, start)
+    return _end(pattern, text, start)
 
 
 def _end_of_word(text: str, start: int) -> int:
@@ -205,7 +211,8 @@ def _by_shape(text: str) -> Iterator[Span]:
     """Keys and tokens that are known by their form, and long random words."""
     for pattern in (PEM, ISSUED):
         yield from (match.span() for match in pattern.finditer(text))
-    yield from (match.span("value") for match in BASIC.finditer(text))
+    for pattern in (BASIC, IDENTIFIED):
+        yield from (match.span("value") for match in pattern.finditer(text))
     for match in LONG.finditer(text):
         in_path = "/" in match[0] or text[match.start() - 1 : match.start()] == "." or text[match.end() :][:1] == "."
         if len(match[0]) >= SHORTEST_BASE64 and _is_random(match[0], RANDOM_CHANGES) and not _is_path(match[0]):

@@ -80,6 +80,14 @@ FORMS = {
     ("xrdcp", "root://e//x?authz=Bearer%20hunter2&p=unix", "/tmp"): "xrdcp root://e//x?authz=[hidden]&p=unix /tmp",
     ("curl", "https://a/?next=b%3Ftoken%3Dhunter2"): "curl https://a/?next=b%3Ftoken%3D[hidden]",
     ("celery", "amqp:anna:hunter2@host"): "celery amqp:anna:[hidden]@host",
+    ("curl", "https://a/?j=%7B%22token%22%3A%22hunter2%22%7D&b=1"): "curl https://a/?j=%7B%22token%22%3A[hidden]&b=1",
+    ("curl", "-d", "grant_type=password&client_secret=hunter2&b=1"): "curl -d grant_type=password&client_secret=[hidden]&b=1",
+    ("x", "redis://:hunter2@host/0", "password://hunter2"): "x redis://[hidden]@host/0 password:[hidden]",
+    ("x", "<user>a</user><password>hunter2 hunter2</password>"): "x <user>a</user><password>[hidden]</password>",
+    ("mysql", "-e", "CREATE USER a IDENTIFIED BY 'hunter2 x'; SELECT 1"): (
+        "mysql -e CREATE USER a IDENTIFIED BY [hidden]'; SELECT 1"
+    ),
+    ("http", "-u", "anna:hunter2", "--header=Authorization: hunter2", "u"): "http -u [hidden] --header=Authorization: [hidden] u",
     # what is known by its form
     ("echo", JWT): "echo [hidden]",
     ("x", f"--header={JWT}"): "x --header=[hidden]",
