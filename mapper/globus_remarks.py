@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from gridwarden import pools
 from gridwarden.mapper.globus import Expressions, Property
 from gridwarden.mapper.globus_documents import EXPRESSIONS, parse, values_of
-from gridwarden.mapper.globus_search import LONGEST_TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gridwarden.mapper.globus import Row
     from gridwarden.mapper.globus_documents import Value
@@ -83,8 +82,6 @@ def of_text(match: str, *, literal: bool) -> Iterator[str]:
         yield f"{' '.join(found)} in its match stands for itself: it is not part of the pattern language"
     if _DOT_IN_NAME.search(match):
         yield "'.' in its match is any character, so example.com is exampleXcom too; write \\\\. in JSON"
-    if len(match) > LONGEST_TEXT // 2:
-        yield "its match is long; a mapping a person is easier to keep"
 
 
 def of_templates(row: Row) -> Iterator[str]:
@@ -95,8 +92,3 @@ def of_templates(row: Row) -> Iterator[str]:
     longest_name = fixed if all(isinstance(piece, str) for piece in row.output) else "a" + fixed
     if not pools.is_account_name(longest_name) or longest_name == "root":
         yield "its output is never the name of an account, so whomever it matches is refused"
-
-
-def of_files(files: Sequence[tuple[str, bytes]]) -> list[str]:
-    """The remarks on several files; raises ConfigurationError."""
-    return [remark for name, data in files for remark in remarks(data, name)]
