@@ -127,6 +127,69 @@ def test_explain_shows_how_far_a_refused_request_came(cell, people):
     assert "banned: " in done.stderr.splitlines()[1]
 
 
+def test_explain_says_of_each_rule_above_why_it_did_not_match(cell, people):
+    done = gridwarden(cell, "map", "--proxy", people.anna.proxy, "--explain")
+    subject = people.anna.subject
+    assert done.stderr.splitlines()[2:5] == [
+        f"rule 1 does not match: dn /DC=org/DC=example/OU=Robots/* does not match {subject}",
+        f"rule 2 does not match: fqan /cms/Role=production does not match {' '.join(people.anna.fqans)}",
+        f"rule 3 says pool cms for {subject}",
+    ]
+
+
+ABSENT = ("--dn", "/DC=org/DC=example/CN=Not Here", "--fqan", "/cms/Role=NULL")
+
+
+def test_it_can_be_asked_about_somebody_who_is_not_there_who_is_then_lent_nothing(cell):
+    before = sorted(os.listdir(cell.gridmapdir))
+    done = gridwarden(cell, "map", *ABSENT, "--explain", "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert (done.returncode, row["account"], row["pool"], row["rule"], row["reason"]) == (0, None, "cms", 3, None)
+    assert row["steps"][1].startswith("rule 1 does not match: dn ")
+    assert gridwarden(cell, "map", *ABSENT).stdout == ""
+    assert sorted(os.listdir(cell.gridmapdir)) == before
+    assert os.listdir(cell.ledger) == os.listdir(cell.holders) == []
+
+
+def test_a_refusal_is_in_the_answer_that_a_program_reads(cell):
+    cell.bans.write_text('"/cms"\n')
+    done = gridwarden(cell, "map", *ABSENT, "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert (done.returncode, row["reason"], row["account"]) == (77, "banned", None)
+    assert "/DC=org/DC=example/CN=Not Here matches /cms " in row["detail"]
+
+
+def test_it_can_be_asked_about_the_claims_of_a_token(cell, tmp_path):
+    issuer = "https://wlcg.example.org/"
+    believed = {"issuer": issuer, "kind": "wlcg", "keys": "/etc/keys.json", "audiences": ["ce"]}
+    values = yaml.safe_load(cell.config.read_text())
+    values["tokens"] = {"issuers": [believed]}
+    values["policy"] = [{"issuer": issuer, "subject": "ann?", "group": "/cms", "pool": "cms"}]
+    cell.config.write_text(yaml.safe_dump(values))
+    claims = {
+        "iss": issuer, "sub": "anna", "aud": "ce", "exp": 4102444800, "wlcg.ver": "1.0", "wlcg.groups": ["/cms"],
+    }  # fmt: skip
+    (tmp_path / "claims").write_text(json.dumps(claims))
+    done = gridwarden(cell, "map", "--claims", tmp_path / "claims", "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert (done.returncode, row["pool"], row["subject"]) == (0, "cms", f"{issuer},anna")
+    (tmp_path / "claims").write_text(json.dumps({**claims, "wlcg.groups": ["/atlas"]}))
+    done = gridwarden(cell, "map", "--claims", tmp_path / "claims", "--explain")
+    assert done.returncode == 77
+    assert "rule 1 does not match: group /cms does not match /atlas" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--fqan", "/cms"], ["--proxy", "x", *ABSENT], ["--dn", "Anna"], ["--dn", "/CN=A", "--fqan", "cms"]],
+)
+def test_a_question_about_nobody_or_about_two_is_not_answered(cell, words):
+    done = gridwarden(cell, "map", *words)
+    assert done.returncode in (2, 77)
+    assert done.stdout == ""
+    assert os.listdir(cell.ledger) == []
+
+
 def test_a_dry_run_maps_nobody(cell, people):
     before = sorted(os.listdir(cell.gridmapdir))
     done = gridwarden(cell, "map", "--proxy", people.anna.proxy, "--dry-run")
