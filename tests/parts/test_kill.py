@@ -306,6 +306,23 @@ def test_who_only_forks_and_ends_is_dead_and_on_record(beside, kept, job, start)
             os.kill(other, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_who_only_forks_and_ends_stands_still_when_its_account_is_on_hold(beside, job, start) -> None:
+    leader = leader_of(job)
+    if not beside:
+        kill.empty_account(Uids(UID), UID, SECONDS)
+    start(HOP)
+    if beside:
+        outcome = strays.freeze_strays(Uids(UID), UID, judge_beside(leader), SECONDS)
+    else:
+        outcome = kill.freeze_account(Uids(UID), UID, SECONDS)
+    still = [process for process in proc.owned_by(UID) if process.pid not in job]
+    assert still
+    assert {process.state for process in still} == {"T"}
+    assert {pid for pid, _ in outcome.killed} >= {process.pid for process in still}
+    assert (outcome.left, outcome.unseen) == ([], False)
+
+
 WITHOUT_PRIORITY = f"""
 import sys
 from gridwarden.prune import kill
