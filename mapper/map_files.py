@@ -10,6 +10,7 @@ nobody knows whom it was meant to stop.
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from gridwarden.errors import ConfigurationError
 
 BLANKS = " \t"
 SPECIAL = frozenset("*?[")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
+BLANK = re.compile(r"[ \t]")
+QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 
 
 class Line(NamedTuple):
@@ -69,8 +73,10 @@ def parse_line(text: str, number: int) -> Line | None:
     text = text.lstrip(BLANKS)
     if text.startswith("#"):
         return None
-    if control := next((character for character in text if character < " " and character != "\t"), ""):
-        raise ValueError(f"it holds the control byte 0x{ord(control):02x}" + " (a DOS line end?)" * (control == "\r"))
+    if control := CONTROL.search(text):
+        raise ValueError(
+            f"it holds the control byte 0x{ord(control[0]):02x}" + " (a DOS line end?)" * (control[0] == "\r")
+        )
     if text.endswith("\\"):
         raise ValueError("it ends with a backslash, and lines cannot be continued")
     if not text:
@@ -102,23 +108,21 @@ def mappings(rest: str) -> list[str]:
 
 def quoted_key(text: str) -> tuple[str, str]:
     """Split a line that begins with a quote into its key and the rest."""
-    end = 1
-    while end < len(text) and text[end] != '"':
-        end += 2 if text[end] == "\\" else 1
-    if end >= len(text):
+    found = QUOTED.match(text)
+    if not found:
         raise ValueError("the quote before the key is not closed")
-    return text[1:end], text[end + 1 :]
+    return found[1], text[found.end() :]
 
 
 def bare_key(text: str) -> tuple[str, str]:
     """Split a line at its first blank."""
-    end = next((place for place, character in enumerate(text) if character in BLANKS), len(text))
-    return text[:end], text[end:]
+    end = BLANK.search(text)
+    return (text[: end.start()], text[end.start() :]) if end else (text, "")
 
 
 def check_pattern(pattern: str) -> None:
     """Raise ValueError for a pattern that LCMAPS and Python would read differently."""
-    for token in ("[^", "[[:", "[[.", "[[="):
+    for token in ("[^", "[[:", "[[.", "[[=") if "[" in pattern else ():
         if token in pattern:
             raise ValueError(f"the pattern holds {token!r}, which is not supported")
 

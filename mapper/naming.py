@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from gridwarden import reasons, trusted
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import map_files
+from gridwarden.mapper import lcmaps_plugins, map_files
 from gridwarden.mapper.encoding import lease_name
+from gridwarden.mapper.map_files import MapFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,18 +76,14 @@ def suffix_groups(fqans: Sequence[str], lines: Sequence[Line], groups: Groups) -
 
 def gid_of(fqan: str, lines: Sequence[Line], groups: Groups) -> int | None:
     """The gid that the map gives to one FQAN, or None; raises ValueError for a group that does not exist."""
-    for line in lines:
-        if not map_files.matches(line.key, fqan):
-            continue
-        for name in map_files.mappings(line.rest):
-            if name.startswith("."):  # a pool of groups, which voms_localgroup passes over
-                continue
-            try:
-                gid = groups.getgrnam(name).gr_gid
-                written = groups.getgrgid(gid).gr_name
-            except KeyError:
-                raise ValueError(f"{line.number}: there is no group {name!r} on this machine") from None
-            if "/" in written:
-                raise ValueError(f"{line.number}: the group {written!r} cannot stand in a file name")
-            return gid
-    return None
+    found = lcmaps_plugins.first_value(MapFile("", tuple(lines)), fqan, lcmaps_plugins.GROUPS)
+    if not found:
+        return None
+    try:
+        gid = groups.getgrnam(found.value).gr_gid
+        written = groups.getgrgid(gid).gr_name
+    except KeyError:
+        raise ValueError(f"{found.line}: there is no group {found.value!r} on this machine") from None
+    if "/" in written:
+        raise ValueError(f"{found.line}: the group {written!r} cannot stand in a file name")
+    return gid
