@@ -80,6 +80,7 @@ def pages() -> dict[Path, str]:
         DOCS / "files.md": files_page(),
         DOCS / "globus-speed.md": speed_page("globus"),
         DOCS / "gridmapdir-speed.md": speed_page("gridmapdir"),
+        DOCS / "plugin-speed.md": speed_page("plugin"),
         DOCS / "prune-bombs.md": speed_page("bombs"),
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),

@@ -7,6 +7,7 @@ site's own.
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gridwarden import reasons, tab_file, trusted
@@ -51,7 +52,8 @@ def request(token: bytes, site: SiteValues) -> bytes:
         raise Refused(
             reasons.CREDENTIAL_UNTRUSTED, "this site believes no tokens", "name their issuers under tokens in site.yaml"
         )
-    return token_request.encode(token, site.tokens.skew, believed)
+    signed = token.rpartition(b".")[0]
+    return token_request.encode(token, f"sha256={sha256(signed).hexdigest()}", site.tokens.skew, believed)
 
 
 def identity_of(verifier: Verifier, site: SiteValues, shown: str) -> Identity:

@@ -23,16 +23,17 @@ class Trusted(NamedTuple):
 
 
 class Request(NamedTuple):
-    """``skew`` is in seconds."""
+    """``reference`` names the token where it has no ``jti``; ``skew`` is in seconds."""
 
     token: bytes
+    reference: str
     skew: int
     issuers: dict[str, Trusted]
 
 
-def encode(token: bytes, skew: int, issuers: list[Trusted]) -> bytes:
+def encode(token: bytes, reference: str, skew: int, issuers: list[Trusted]) -> bytes:
     """The request's bytes."""
-    pairs = [("token", token.decode("latin-1")), ("skew", str(skew))]
+    pairs = [("token", token.decode("latin-1")), ("reference", reference), ("skew", str(skew))]
     for one in issuers:
         pairs += [
             ("issuer", one.issuer),
@@ -48,10 +49,10 @@ def encode(token: bytes, skew: int, issuers: list[Trusted]) -> bytes:
 def decode(data: bytes) -> Request:
     """The inverse of ``encode``; raises ValueError or KeyError."""
     values = tab_file.decode(data)
-    (token,), (skew,) = values["token"], values["skew"]
+    (token,), (reference,), (skew,) = values["token"], values["reference"], values["skew"]
     rows = zip(*(values.get(name, []) for name in Trusted._fields), strict=True)
     trusted = [
         Trusted(issuer, kind, tuple(words.split()), tuple(audiences.split()), keys.encode("latin-1"), endless == "yes")
         for issuer, kind, words, audiences, keys, endless in rows
     ]
-    return Request(token.encode("latin-1"), int(skew), {one.issuer: one for one in trusted})
+    return Request(token.encode("latin-1"), reference, int(skew), {one.issuer: one for one in trusted})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from hashlib import sha256
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
@@ -30,6 +29,7 @@ def main() -> None:
     except Refused as refusal:
         answer = [("refused", refusal.reason), ("detail", refusal.detail)]
     os.write(1, encode(answer))
+    os._exit(0)  # taking the interpreter apart would cost a tenth of the time
 
 
 def who_is(request: token_request.Request, now: int) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ def who_is(request: token_request.Request, now: int) -> list[tuple[str, str]]:
         audiences=issuer.audiences,
         now=now,
         skew=request.skew,
-        reference=f"sha256={sha256(token.signed).hexdigest()}",
+        reference=request.reference,
         endless=issuer.endless,
     )
 

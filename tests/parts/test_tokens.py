@@ -405,6 +405,10 @@ def test_a_signature_has_one_spelling(cell):
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     other = alphabet[(alphabet.index(token[-1]) ^ 1)]
     cell.refusal(token[:-1] + bytes([other]), reasons.CREDENTIAL_MALFORMED)
+    head, _, signature = token.rpartition(b".")
+    r, s = decode(signature)[:32], decode(signature)[32:]
+    assert cell.verify(head + b"." + encoded(r + s)).issuer == CMS
+    cell.refusal(head + b"." + encoded(r + b"\0" + s), reasons.CREDENTIAL_UNTRUSTED)
 
 
 # The site's own files

@@ -113,8 +113,8 @@ def test_what_a_verifier_is_told_is_what_it_reads(token: bytes, keys: bytes, wor
     issuer, audiences = words
     trusted = token_request.Trusted(issuer, "wlcg", ("ES256",), tuple(audiences), keys)
     other = trusted._replace(issuer=f"{issuer}/2", keys=b"", endless=True)
-    request = token_request.decode(token_request.encode(token, 7, [trusted, other]))
-    assert request == token_request.Request(token, 7, {trusted.issuer: trusted, other.issuer: other})
+    request = token_request.decode(token_request.encode(token, "sha256=0", 7, [trusted, other]))
+    assert request == token_request.Request(token, "sha256=0", 7, {trusted.issuer: trusted, other.issuer: other})
 
 
 @given(st.binary(max_size=100))
