@@ -127,7 +127,7 @@ def hooks_group() -> None:
     type=click.Path(path_type=Path),
     default=Path("/usr/libexec/gridwarden"),
     show_default=True,
-    help="Where the prolog and the epilog go.",
+    help="Where the prolog, the epilog and the mapping plugins go.",
 )
 @click.option(
     "--slurm-directory",
@@ -137,7 +137,9 @@ def hooks_group() -> None:
     help="Where slurm.conf is, and job_submit.lua goes; only the controller reads it.",
 )
 def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> None:
-    """Write Slurm's prolog, epilog and job_submit.lua; print the lines that slurm.conf needs.
+    """Write Slurm's prolog, epilog and job_submit.lua, and the mapping plugins; print what slurm.conf needs.
+
+    docs/credentials.md says how HTCondor-CE and ARC call token-map and condor-token-map.
 
     Run it on every node and controller after each upgrade of gridwarden.
 
