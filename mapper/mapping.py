@@ -61,8 +61,8 @@ def map_credentials(
 ) -> Lease:
     """The account that whoever presents these credentials may use now.
 
-    ``say`` is given a sentence for each step, ``explain`` collects one for each rule.  Raises Refused with the reason, and ConfigurationError,
-    EvidenceError or Unavailable where nothing could be decided; nobody is given anything then.
+    ``say`` is given a sentence for each step, ``explain`` collects one for each rule.  Raises Refused with the reason,
+    and ConfigurationError, EvidenceError or Unavailable where nothing could be decided; nobody is given anything then.
     """
     identities: tuple[Identity, ...] = presented.identities
     try:
@@ -71,7 +71,8 @@ def map_credentials(
     except GridwardenError as error:
         note_failure(error, identities[0] if identities else None, site, wanted.command)
         raise
-    identity = next((one for one in identities if one.subject == found.subject), identities[0])
+    leased = (found.scheme, found.subject)
+    identity = next(one for one in identities if (one.scheme, one.subject) == leased)
     outcome = "leased" if found.created else "adopted" if found.adopted else "followed" if found.name else "mapped"
     syslog_line.decision(
         "map",

@@ -137,6 +137,21 @@ def test_explain_says_of_each_rule_above_why_it_did_not_match(cell, people):
     ]
 
 
+def test_a_limited_proxy_is_mapped_by_the_rule_that_allows_it_alone(cell, people):
+    values = yaml.safe_load(cell.config.read_text())
+    values["policy"] = [{"fqan": "/lhcb", "pool": "cms"}, {"fqan": "/cms", "pool": "cms"}]
+    cell.config.write_text(yaml.safe_dump(values))
+    assert refused(cell, people.anna.limited).startswith("gridwarden: credential-limited: ")
+    values["policy"][0] = {"fqan": "/lhcb", "pool": "cms", "limited": True}
+    cell.config.write_text(yaml.safe_dump(values))
+    assert refused(cell, people.anna.limited).startswith("gridwarden: credential-limited: ")
+    values["policy"].append({"fqan": "/cms", "pool": "cms", "limited": True})
+    cell.config.write_text(yaml.safe_dump(values))
+    done = gridwarden(cell, "map", "--proxy", people.anna.limited, "--explain")
+    assert done.returncode == 0, done.stderr
+    assert "shows a limited proxy, which the rule does not allow" in done.stderr
+
+
 ABSENT = ("--dn", "/DC=org/DC=example/CN=Not Here", "--fqan", "/cms/Role=NULL")
 
 
