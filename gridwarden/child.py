@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from gridwarden.trusted import write_all
+
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,12 @@ def run(
     # A child that hangs in the kernel is left behind: it keeps the account's lock for as long as it could act.
     pid, status = os.waitpid(child, os.WNOHANG)
     return bytes(report), ended and pid == child and status == 0
+
+
+def ask(question: Callable[[], str], seconds: float) -> str | None:
+    """The answer of ``question``, asked in a child; None where it did not come within ``seconds``, or not whole."""
+    report, well = run(lambda writing: write_all(writing, os.fsencode(question())), seconds)
+    return os.fsdecode(bytes(report)) if well else None
 
 
 def _work(work: Callable[[int], None], writing: int) -> None:

@@ -11,7 +11,7 @@ import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridwarden import holders, holds, ledger, proc, reasons, register, syslog_line
+from gridwarden import child, holders, holds, ledger, proc, reasons, register, syslog_line
 from gridwarden.batch import slurm, slurm_queue, slurm_spool
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_RECORDS = 1000  # of one kind for one account
 MOST_NAMED = 3
+HOME_SECONDS = 5.0  # in which a home's file system must answer
 
 
 def release(
@@ -120,7 +121,10 @@ def answer_for(
         return f"its uid is {account.uid} here, not {known.uid}"
     with register.AccountLock(terms.locks, name, protocol.LOCK_SECONDS):
         home = users.getpwnam(name).pw_dir
-        is_local = file_system(Path(home)) in LOCAL_FILE_SYSTEMS  # else whoever frees the account rebuilds it
+        kind = child.ask(lambda: file_system(Path(home)), HOME_SECONDS)
+        if kind is None:
+            return f"its home {home} does not answer"
+        is_local = kind in LOCAL_FILE_SYSTEMS  # else whoever frees the account rebuilds it
         settling.unpublish(known, site)
         return (
             why_running(account, site, terms)
@@ -181,8 +185,10 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
         done = hand_over.empty(
             account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton
         )
-    if terms.quota and home and (why := quota.why_left(home, account.uid)):
-        done.left.append((home, why))
+    if terms.quota and home:
+        why = child.ask(lambda: quota.why_left(home, account.uid), HOME_SECONDS)
+        if why is None or why:
+            done.left.append((home, "does not answer" if why is None else why))
     about: dict[str, Value] = {
         "account": account.name, "uid": account.uid, "lease": lease, "batch": None, "job": None
     }  # fmt: skip

@@ -21,11 +21,13 @@ from gridwarden.mapper.site import SiteValues
 class Users:
     """What the system would say of users; accounts get uids of their own from 20001 on."""
 
+    home = "/nowhere"
+
     def __init__(self, *names: str) -> None:
         self.uids = {name: 20001 + place for place, name in enumerate(names)}
 
     def getpwnam(self, name: str) -> pwd.struct_passwd:
-        return pwd.struct_passwd((name, "x", self.uids[name], 20000, "", "/nowhere", "/bin/sh"))
+        return pwd.struct_passwd((name, "x", self.uids[name], 20000, "", self.home, "/bin/sh"))
 
     def getpwuid(self, uid: int) -> pwd.struct_passwd:
         return self.getpwnam(next(name for name, known in self.uids.items() if known == uid))

@@ -32,6 +32,7 @@ from tests.gridmap import (
     state,
 )
 from tests.parts.test_lease import in_child
+from tests.proof.silent import dead_mount
 
 START = 1_700_000_000_000_000  # a clock of the tests' own, in µs
 
@@ -344,6 +345,17 @@ def test_every_node_must_say_that_nothing_is_left(nodes_asked):
     assert states(world.free()) == ["freed"]
     assert len(bodies(world.site, "node_answer")) == 2, "the same answer is no news"
     assert {record["answer"] for record in bodies(world.site, "node_answer")} == {"none"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
+def test_a_home_on_a_dead_mount_keeps_its_account_busy_and_the_node_answers_for_the_others(
+    nodes_asked, scratch, monkeypatch
+):
+    world = nodes_asked
+    monkeypatch.setattr(handing_over, "HOME_SECONDS", 0.5)
+    monkeypatch.setattr(type(world.users), "home", str(scratch / "anna"))
+    with dead_mount(scratch):
+        assert [answer.why for answer in world.answer("n1")] == [f"its home {scratch}/anna does not answer"]
 
 
 def test_an_answer_from_before_the_cooling_was_over_does_not_count(nodes_asked):
