@@ -60,10 +60,12 @@ def are_all(uids: Uids, gid: int, known: Container[Key]) -> bool:
     if any(process.real_uid != uids.own for process in scan.alive):
         return False  # one with a lent uid may be counted as the account's, or not
     # Those that are there before and after were there meanwhile, and left no room for another in the count.
-    return _has_no_more(uids.own, gid, sum(scan.tasks.values())) and scan.tasks.items() <= Scan(uids).tasks.items()
+    return has_no_more(uids.own, gid, sum(scan.tasks.values())) and scan.tasks.items() <= Scan(uids).tasks.items()
 
 
-def _has_no_more(uid: int, gid: int, others: int) -> bool:
+def has_no_more(uid: int, gid: int, others: int) -> bool:
+    """Whether it is certain that a user has no more processes and threads than ``others``."""
+
     def tell(report: int) -> None:
         os.write(report, b"more" if has_company(others) else b"no more")
 

@@ -16,7 +16,6 @@ import time
 from gridwarden.become import as_account
 from gridwarden.prune import count
 from gridwarden.prune.count import CHILD_SECONDS, Scan
-from gridwarden.prune.halt import Halt
 from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.signals import SIGKILL, SIGSTOP, SIGTERM, STOPPED, Urgent, key, send
 
@@ -83,6 +82,9 @@ class Clearance:
         """Signal everybody until it is certain that nobody is left, or nobody that a signal would end."""
         while True:
             before, missed = self._signal_seen(signal)
+            if not (missed or before.alive):
+                certain, left = True, []
+                break
             certain = not missed or self._signal_rest(signal, before)
             after = Scan(self._uids)
             left = [process for process in after.alive if signal == SIGKILL or process.state not in STOPPED]
@@ -102,6 +104,8 @@ class Clearance:
         """
         while True:
             if GENTLE_PASSES <= self._misses < GENTLE_PASSES + MOST_HALTS:
+                from gridwarden.prune.halt import Halt  # noqa: PLC0415 - hardly any epilog needs it
+
                 with Halt():
                     scan = Scan(self._uids)
                     missed = not self._send(scan, signal)
@@ -110,11 +114,16 @@ class Clearance:
                 scan = Scan(self._uids)
                 self.outcome.remember(scan.alive)
                 missed = not self._send(scan, signal)
-            if not missed or count.are_all(self._uids, self._gid, set(map(key, scan.alive))):
+            if not missed or self._is_all(scan):
                 return scan, False
             self._misses += 1
             if self._misses > GENTLE_PASSES or time.monotonic() > self._deadline:
                 return scan, True
+
+    def _is_all(self, scan: Scan) -> bool:
+        if not (scan.alive or scan.tasks):
+            return count.has_no_more(self._uids.own, self._gid, 0)
+        return count.are_all(self._uids, self._gid, set(map(key, scan.alive)))
 
     def _send(self, scan: Scan, signal: int) -> bool:
         """Whether the signal reached all of the scan, and nobody was born before it did."""

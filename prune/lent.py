@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from bisect import bisect_right
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
@@ -48,6 +47,8 @@ class Lent:
         return self._known[uid]
 
     def _look_up(self, uid: int) -> str:
+        from bisect import bisect_right  # noqa: PLC0415 - hardly any epilog needs it
+
         if self._lent is None:
             self._lent, self._refused = self._read()
         place = bisect_right(self._lent, (uid, NO_UIDS, "")) - 1
