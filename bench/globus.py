@@ -8,7 +8,6 @@ The identity is a set of one, and the last row is the one that matches::
 
 from __future__ import annotations
 
-import argparse
 import gc
 import importlib.metadata
 import json
@@ -23,6 +22,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from globus_identity_mapping.loader import load_mappers
 from globus_page import page
+from interleaved import in_turn, parser
 
 from gridwarden.mapper import globus, globus_documents, globus_people
 
@@ -40,11 +40,9 @@ KINDS: dict[str, tuple[Callable[[int], str], Callable[[int], str]]] = {
 
 def main() -> None:
     """Measure and print, or print the table of what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    options = parser(__doc__, ROUNDS)
+    options.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    arguments = options.parse_args()
     result = {
         "python": sys.version.split()[0],
         "reference": importlib.metadata.version("globus-identity-mapping"),
@@ -55,7 +53,7 @@ def main() -> None:
 
 
 def measure(kind: str, size: int, rounds: int) -> dict[str, object]:
-    """The median µs of a decision in both, and the median of their ratios; a first round is left out."""
+    """The median µs of a decision in both, and the median of their ratios."""
     match, name = KINDS[kind]
     output = "{0}" if "(" in match(0) else "user"
     rows = [{"source": "{username}", "match": match(row), "output": output} for row in range(size)]
@@ -74,13 +72,7 @@ def measure(kind: str, size: int, rounds: int) -> dict[str, object]:
 
     if ours() != theirs():
         sys.exit(f"{ours()} and {theirs()} are not the same")
-    ways = {"theirs": theirs, "ours": ours}
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        for way, work in ways.items():
-            microseconds = timed(work)
-            if turn:
-                taken[way].append(microseconds)
+    taken = in_turn({"theirs": lambda: timed(theirs), "ours": lambda: timed(ours)}, rounds)
     ratio = statistics.median(a / b for a, b in zip(taken["theirs"], taken["ours"], strict=True))
     medians = {way: round(statistics.median(times), 2) for way, times in taken.items()}
     return {"kind": kind, "rows": size, **medians, "ratio": round(ratio, 1)}

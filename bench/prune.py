@@ -10,11 +10,8 @@ Run as root.  A quiet run is measured in the test site, the rest in a pid namesp
 
 from __future__ import annotations
 
-import argparse
-import gc
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +25,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
 import psutil
+from interleaved import cpu_milliseconds, in_turn, parser
 from prune_page import page
 
 from gridwarden.batch.evidence import Answer
@@ -44,11 +42,9 @@ APART = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
 
 def main() -> None:
     """Measure and print, or print the table of what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    options = parser(__doc__, ROUNDS)
+    options.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    arguments = options.parse_args()
     if IN_NAMESPACE not in os.environ:
         words = [*APART, sys.executable, *sys.argv]
         sys.exit(subprocess.run(words, env=os.environ | {IN_NAMESPACE: quiet_run()}, check=False).returncode)
@@ -70,7 +66,7 @@ def quiet_run() -> str:
 
 
 def measure(scan: str, size: int, uid: int, rounds: int) -> dict[str, object]:
-    """The median CPU milliseconds of each way to look at ``size`` idle processes of ``uid``, a first round left out."""
+    """The median CPU milliseconds of each way to look at ``size`` idle processes of ``uid``."""
     with idle(scan, size, uid), running([scan, str(POOL_UID), str(POOL_UID)]) as floor:
         counted: list[str] = []
 
@@ -80,13 +76,8 @@ def measure(scan: str, size: int, uid: int, rounds: int) -> dict[str, object]:
             nanoseconds, *counted[:] = floor.stdout.readline().split()
             return int(nanoseconds) / 1e6
 
-        ways = {"c": in_c, "ours": timed(look), "judge": judging(), "ps": timed(ps), "psutil": timed(with_psutil)}
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(rounds + 1):
-            for name, way in ways.items():
-                milliseconds = way()
-                if turn:
-                    taken[name].append(milliseconds)
+        works = {"ours": look, "judge": judging(), "ps": ps, "psutil": with_psutil}
+        taken = in_turn({"c": in_c, **{name: cpu_milliseconds(work) for name, work in works.items()}}, rounds)
         passed, read = map(int, counted)
     ratio = statistics.median(ours / c for ours, c in zip(taken["ours"], taken["c"], strict=True))
     medians = {name: round(statistics.median(times), 2) for name, times in taken.items()}
@@ -103,11 +94,11 @@ def look() -> object:
     return snapshot.take(account_of)
 
 
-def judging() -> Callable[[], float]:
+def judging() -> Callable[[], object]:
     """What judging costs on top, with nobody's job here."""
     answers = [Answer("slurm", [])]
     seen = snapshot.take(account_of)
-    return timed(lambda: judge(seen, answers, Rules()))
+    return lambda: judge(seen, answers, Rules())
 
 
 def ps() -> object:
@@ -119,26 +110,6 @@ def with_psutil() -> object:
     """The same of every process through psutil, as in a program that has just started."""
     psutil.process_iter.cache_clear()
     return [process.info for process in psutil.process_iter(["pid", "ppid", "uids", "create_time"])]
-
-
-def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """``work``, returning its CPU milliseconds instead, without collecting the garbage of the other ways."""
-
-    def run() -> float:
-        gc.collect()
-        start = cpu_seconds()
-        result = work()
-        took = (cpu_seconds() - start) * 1000
-        del result
-        return took
-
-    return run
-
-
-def cpu_seconds() -> float:
-    """What this process and the programs that it has waited for have used."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 @contextmanager

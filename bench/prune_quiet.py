@@ -12,6 +12,8 @@ import statistics
 import subprocess
 from collections.abc import Callable
 
+from interleaved import in_turn
+
 ROUNDS = 20
 ASK = """
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -37,12 +39,7 @@ def main() -> None:
         "answer": lambda: float(subprocess.run([python, "-c", ASK], check=True, capture_output=True).stdout),
         "interpreter": lambda: milliseconds([python, "-I", "-S", "-c", "pass"]),
     }
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(ROUNDS + 1):
-        for name, way in ways.items():
-            took = way()
-            if turn:
-                taken[name].append(took)
+    taken = in_turn(ways, ROUNDS)
     print(json.dumps({name: round(statistics.median(times), 1) for name, times in taken.items()}))
 
 

@@ -9,9 +9,7 @@ interpreter.  Needs voms-proxy-fake (Debian package voms-clients); the whole nee
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from interleaved import cpu_milliseconds, in_turn, parser
+
 from gridwarden.mapper import pem, verifier
 from gridwarden.mapper.accepted import Accepted
 from gridwarden.mapper.verify import verify_proxy
@@ -28,14 +29,8 @@ from tests.site.credentials import PEOPLE, Grid
 BUDGET_MS = 3.0
 
 
-def processor_seconds() -> float:
-    """What this process and those that it waited for have used: nothing here waits for anything else."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
-
-
 def measure(directory: Path, rounds: int) -> dict[str, list[float]]:
-    """The milliseconds of processor time of each, taken in turn, the first round left out."""
+    """The milliseconds of processor time of each, taken in turn: nothing here waits for anything else."""
     grid = Grid(directory)
     grid.make()
     proxy = grid.proxy(PEOPLE[1], directory / "proxy.pem")
@@ -51,28 +46,18 @@ def measure(directory: Path, rounds: int) -> dict[str, list[float]]:
     def whole() -> None:
         verify_proxy(proxy, certificates=certificates, vomsdir=vomsdir, limited_allowed=False, seconds=10)
 
-    timed: dict[str, Callable[[], object]] = {
+    works: dict[str, Callable[[], object]] = {
         "in_process": lambda: verifier.who_is(presented, certificates, vomsdir, Accepted()),
         "whole": whole,
         "openssl": lambda: subprocess.run([*openssl, person, leaf], check=True, capture_output=True),
         "interpreter": lambda: subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True),
     }
-    taken: dict[str, list[float]] = {name: [] for name in timed}
-    for number in range(rounds + 1):
-        for name, work in timed.items():
-            start = processor_seconds()
-            work()
-            if number:
-                taken[name].append((processor_seconds() - start) * 1000)
-    return taken
+    return in_turn({name: cpu_milliseconds(work) for name, work in works.items()}, rounds)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, rounds=200).parse_args()
     with TemporaryDirectory(prefix="gridwarden-bench-") as name:
         Path(name).chmod(0o755)  # the verifier is nobody
         taken = measure(Path(name), arguments.rounds)
