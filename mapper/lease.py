@@ -73,11 +73,17 @@ class Taken(NamedTuple):
 
 
 def lease_from_pool(
-    identity: Identity, pool: str, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
+    identity: Identity,
+    pool: str,
+    site: SiteValues,
+    say: Callable[[str], None],
+    users: Users = pwd,
+    slot: int = 0,
+    shown: Sequence[Identity] = (),
 ) -> Lease:
     """The account of ``pool`` that ``identity`` holds, or is lent now; one for each job ``slot`` that the site allows.
 
-    Raises Refused with the reason, EvidenceError when the lease cannot be recorded, Unavailable or
+    ``shown`` are whatever identities the same person presents: a ban of any of them stops it.  Raises Refused with the reason, EvidenceError when the lease cannot be recorded, Unavailable or
     ConfigurationError when a directory cannot be used; nothing is handed out then.
     """
     name = naming.name_of(identity, site.leases, slot)
@@ -89,7 +95,7 @@ def lease_from_pool(
         if not publishing.is_published(taken.holder, site):  # else it is recorded too
             head = publishing.record([taken[:3]], site)
             publishing.publish(taken.holder, site)
-        return hand_out(directory, taken, head, bans.in_force(site), site)
+        return hand_out(directory, taken, head, bans.in_force(site), site, shown)
 
 
 def claimed(
@@ -138,28 +144,40 @@ def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
 
 
 def hand_out(
-    directory: Gridmapdir, taken: Taken, head: tuple[int, str] | None, banned: Sequence[Ban], site: SiteValues
+    directory: Gridmapdir,
+    taken: Taken,
+    head: tuple[int, str] | None,
+    banned: Sequence[Ban],
+    site: SiteValues,
+    shown: Sequence[Identity] = (),
 ) -> Lease:
     """The lease, recorded and published, if it still stands and ``banned`` since then has not its holder.
 
     Raises Refused; a ban is then published to the hooks as well.  ``ban add`` writes the file before it marks the
-    holders, so one of the two sees the other.
+    holders, so one of the two sees the other.  A ban of something else that is ``shown`` beside it stops the hand-out
+    only: it is no verdict on the holder's jobs.
     """
     identity, holder, adopted, link = taken
     if not linking.is_still(directory, holder.name, link):
         raise linking.corrupt(directory, holder.name, "was changed by another program while it was handed out")
     try:
-        refuse_banned(identity, banned, holder.account)
+        refuse_banned([identity], banned, holder.account)
     except Refused as refusal:
         holder.verdict, holder.because = holders.BANNED, refusal.detail
         publishing.publish(holder, site)
         raise
+    refuse_banned(shown, banned, holder.account)
     account = (holder.account, holder.uid, holder.gid)
     return Lease(*account, holder.lease, holder.name, identity.scheme, identity.subject, link.created, adopted, head)
 
 
-def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users = pwd) -> Lease:
-    """The fixed account ``name`` for ``identity``, beside anybody else who is mapped to it; raises Refused."""
+def fixed_account(
+    identity: Identity, name: str, site: SiteValues, users: Users = pwd, shown: Sequence[Identity] = ()
+) -> Lease:
+    """The fixed account ``name`` for ``identity``, beside anybody else who is mapped to it; ``shown`` as above.
+
+    Raises Refused.
+    """
     publishing.refuse_unready(site)
     account = accounts.usable(name, users)
     holder = Holder(
@@ -178,7 +196,7 @@ def fixed_account(identity: Identity, name: str, site: SiteValues, users: Users 
     head = publishing.record([(identity, holder, False)], site)
     if not publishing.is_published(holder, site):
         publishing.publish(holder, site)
-    refuse_banned(identity, bans.in_force(site), account.name)
+    refuse_banned([identity, *shown], bans.in_force(site), account.name)
     return Lease(*account, holder.lease, "", identity.scheme, identity.subject, False, False, head)  # noqa: FBT003 - fields
 
 
@@ -224,7 +242,8 @@ def lease_file(
     return new, True
 
 
-def refuse_banned(identity: Identity, banned: Sequence[Ban], account: str = "") -> None:
-    """Raise Refused (banned) if a line of the ban files matches them, or the account that they would use."""
-    if ban := bans.banned(identity, banned, account):
-        raise Refused(reasons.BANNED, f"{identity.subject} matches {ban.pattern} ({ban})")
+def refuse_banned(identities: Iterable[Identity], banned: Sequence[Ban], account: str = "") -> None:
+    """Raise Refused (banned) if a line of the ban files matches one of them, or the account that they would use."""
+    for identity in identities:
+        if ban := bans.banned(identity, banned, account):
+            raise Refused(reasons.BANNED, f"{identity.subject} matches {ban.pattern} ({ban})")

@@ -109,10 +109,11 @@ def map_identities(
     """The account for verified identities: bans, then policy, then lease; raises as ``map_credentials``."""
     decision = allowed(identities, site, say, explain, brought)
     groups = job_groups.of(decision)
+    shown = everyone(identities, brought)
     if decision.kind == "account":
-        found = lease.fixed_account(decision.identity, decision.target, site, users)
+        found = lease.fixed_account(decision.identity, decision.target, site, users, shown)
     else:
-        found = lease.lease_from_pool(decision.identity, decision.target, site, say, users, slot)
+        found = lease.lease_from_pool(decision.identity, decision.target, site, say, users, slot, shown)
     return job_groups.given(found, groups)
 
 
@@ -146,6 +147,11 @@ def verified(presented: Presented, site: SiteValues, say: Callable[[str], None])
     return tuple(found)
 
 
+def everyone(identities: Sequence[Identity], brought: Brought) -> list[Identity]:
+    """Whom a ban may name: every identity that is presented, and those of Globus that do not count, too."""
+    return [*identities, *(person.identity for person in brought.people if person.identity not in identities)]
+
+
 def allowed(
     identities: Sequence[Identity],
     site: SiteValues,
@@ -154,9 +160,7 @@ def allowed(
     brought: Brought = NOTHING,
 ) -> Decision:
     """What the policy decides for somebody none of whose identities is banned, counting or not; raises Refused."""
-    banned = bans.in_force(site)
-    for identity in (*identities, *(person.identity for person in brought.people)):
-        lease.refuse_banned(identity, banned)
+    lease.refuse_banned(everyone(identities, brought), bans.in_force(site))
     say(f"no line of {', '.join(map(str, (*site.bans, *site.ban_lists))) or 'a ban file'} bans them")
     decision = policy.decide(identities, site.rules, surroundings.of(site, brought), explain)
     if explain is None:  # else each rule has said it

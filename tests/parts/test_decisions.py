@@ -10,13 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gridwarden import reasons
+from gridwarden import holders, reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import job_groups, policy
+from gridwarden.mapper import ban_changes, job_groups, policy
 from gridwarden.mapper.foresee import foresee_identities
+from gridwarden.mapper.globus_values import Brought
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.mapping import map_identities, silent
 from gridwarden.mapper.rules import Rule
+from tests.globus import one, people
 from tests.gridmap import holders_of_accounts, person, state
 
 ISSUER = "https://wlcg.example.org/"
@@ -104,3 +106,25 @@ def test_nobody_is_lent_an_account_whose_group_they_cannot_have(site, users, gro
 def test_groups_of_a_decision_without_any_are_the_accounts_own():
     decision = policy.decide([person()], [Rule(fqan="/cms", pool="cms")])
     assert job_groups.of(decision) == (None, ())
+
+
+@pytest.mark.parametrize("rule", [Rule(fqan="/cms", pool="cms"), Rule(fqan="/cms", account="cmsprod")])
+@pytest.mark.parametrize("whose", ["jti", "globus"])
+def test_a_ban_of_a_credential_shown_beside_that_comes_after_the_decision_still_stops_it(site, users, rule, whose):
+    users.uids["cmsprod"] = 30001
+    (brought,) = people(one(status="unused"))  # does not count, and a ban of it does
+    whom = {"jti": "1"} if whose == "jti" else {"subject": brought.identity.subject}
+    site = site._replace(rules=(rule,), ban_lists=(Path(site.gridmapdir).parent / "ban-list",))
+    site.ban_lists[0].touch(mode=0o644)
+
+    def ban(sentence):
+        if "of the policy says" in sentence:
+            ban_changes.add(whom, "stolen", site, dry_run=False)
+
+    with pytest.raises(Refused) as refusal:
+        map_identities([person(), TOKEN], site, ban, users, brought=Brought((brought,)))
+    assert refusal.value.reason == reasons.BANNED
+    assert {holder.verdict for holder in holders.everyone(site.holders)} <= {"ok"}, (
+        "who holds the account is not banned"
+    )
+    assert map_identities([person()], site, silent, users).account in users.uids
