@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pages
+
 INTRODUCTION = (
     "Four kinds of fork bomb, bounded by RLIMIT_NPROC in a pid namespace of their own, against the pruner. Each of "
     "their processes adds to a counter in shared memory: a bomb is dead when that stands still after the pruner has "
@@ -16,15 +18,11 @@ INTRODUCTION = (
 
 def page(result: dict[str, Any]) -> str:
     """The page, in Markdown."""
-    return "\n".join(lines(result)) + "\n"
+    return pages.page("bombs", "What becomes of fork bombs", lines(result))
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """Its lines."""
-    yield "# What becomes of fork bombs"
-    yield ""
-    yield "<!-- Written by docs/generate.py from bench/bombs.json; do not edit. -->"
-    yield ""
     yield INTRODUCTION
     for way in result.values():
         yield ""

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pages
+
 
 def page(result: dict[str, Any]) -> str:
     """The page, in Markdown."""
-    return "\n".join(lines(result)) + "\n"
+    return pages.page("globus", "What a decision over Globus mappings costs", lines(result))
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """Its lines."""
-    yield "# What a decision over Globus mappings costs"
-    yield ""
-    yield "<!-- Written by docs/generate.py from bench/globus.json; do not edit. -->"
-    yield ""
     yield (
         f"globus-identity-mapping {result['reference']} and gridwarden in turn in one process, Python "
         f"{result['python']}, {result['rounds']} rounds, medians in µs of CPU time. One identity; the last row is the "

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pages
+
 
 def page(result: dict[str, Any]) -> str:
     """The page, in Markdown."""
-    return "\n".join(lines(result)) + "\n"
+    return pages.page("gridmapdir", "What a lease costs", lines(result))
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """Its lines."""
-    yield "# What a lease costs"
-    yield ""
-    yield "<!-- Written by docs/generate.py from bench/gridmapdir.json; do not edit. -->"
-    yield ""
     yield (
         "LCMAPS 1.6.7 and gridwarden in turn in one process, each in a directory of its own that is equally full, in the directory's order as LCMAPS itself fills one; users "
         f"in a flat `/etc/passwd`; Python {result['python']}, {result['file_system']}; medians in µs. `own part` is "

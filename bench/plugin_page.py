@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pages
+
 WORDS = {
     "floor": "`python3 -I -S -c pass`",
     "claims": "claims on standard input, as HTCondor gives them",
@@ -18,14 +20,10 @@ def page(result: dict[str, Any]) -> str:
         f"| {WORDS[row['what']]} | {row['median_ms']:.1f} | {row['ratio']:.1f} | {row['budget'] or ''} |"
         for row in result["rows"]
     )
-    return f"""# What the mapping plugin costs
-
-<!-- Written by docs/generate.py from bench/plugin.json; do not edit. -->
-
-Whole processes of `token-map`, in turn, {result["rounds"]} rounds, Python {result["python"]}, on two cores shared with other
+    text = f"""Whole processes of `token-map`, in turn, {result["rounds"]} rounds, Python {result["python"]}, on two cores shared with other
 work: each decides anew by bans and policy and finds the lease of whoever it is.
 
 | what | median ms | times the floor | budget |
 |---|---|---|---|
-{rows}
-"""
+{rows}"""
+    return pages.page("plugin", "What the mapping plugin costs", text.splitlines())

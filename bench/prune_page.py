@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pages
+
 
 def page(result: dict[str, Any]) -> str:
     """The page, in Markdown."""
-    return "\n".join(lines(result)) + "\n"
+    return pages.page("prune", "What a look at all processes costs", lines(result))
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """Its lines."""
-    yield "# What a look at all processes costs"
-    yield ""
-    yield "<!-- Written by docs/generate.py from bench/prune.json; do not edit. -->"
-    yield ""
     yield (
         "The pruner reads `/proc/PID/status` of every process, for its true real and effective uids, and `stat`, "
         "`status`, `exe` and `cgroup` of those of pool accounts and their ancestors. Beside it a C program "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
-import runpy
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCS = Path(__file__).resolve().parent
+BENCH = DOCS.parent / "bench"
+sys.path.insert(0, str(BENCH))
 WIDTH = 100
 NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 RECORDS, RECORDS_END = "<!-- records, written by docs/generate.py -->", "<!-- end of records -->"
@@ -91,10 +94,8 @@ def pages() -> dict[Path, str]:
 
 def speed_page(name: str) -> str:
     """Return the page of what was measured into bench/NAME.json."""
-    bench = DOCS.parent / "bench"
-    page: str = runpy.run_path(str(bench / f"{name}_page.py"))["page"](
-        json.loads((bench / f"{name}.json").read_text(encoding="utf-8"))
-    )
+    result = json.loads((BENCH / f"{name}.json").read_text(encoding="utf-8"))
+    page: str = importlib.import_module(f"{name}_page").page(result)
     return page
 
 
