@@ -21,6 +21,7 @@ from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.terms import HOUR, Terms
+from tests.apart import in_child
 from tests.gridmap import (
     bodies,
     holders_of_accounts,
@@ -31,7 +32,6 @@ from tests.gridmap import (
     put_on_hold,
     state,
 )
-from tests.parts.test_lease import in_child
 from tests.proof.silent import dead_mount
 
 START = 1_700_000_000_000_000  # a clock of the tests' own, in µs

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-import traceback
 from collections.abc import Callable
 
 from gridwarden.errors import GridwardenError
-from tests.proof.stepper import (
-    KILL_WITH_TRACER,
-    MARK_SYSCALL_STOPS,
-    SETOPTIONS,
-    SYSCALL,
-    SYSCALL_STOP,
-    TRACEME,
-    libc,
-    trace,
-)
+from tests.proof.stepper import SYSCALL, SYSCALL_STOP, libc, trace, traced_child
 
 NUMBER, ANSWER, FLAGS = 15 * 8, 10 * 8, 12 * 8  # orig_rax, rax and rdx in struct user of x86_64, sys/user.h
 PEEK, POKE = 3, 6
@@ -30,8 +19,7 @@ WRITING = {
 LOOKING = {
     "read": 0, "pread64": 17, "fstat": 5, "flock": 73, "fstatfs": 138, "getdents64": 217, "openat": 257, "newfstatat": 262,
 }  # fmt: skip
-
-DONE, REFUSED, BROKEN = 0, 3, 1
+DONE, BROKEN, REFUSED = 0, 1, 3
 
 
 def ends(work: Callable[[], object], error: int, first: int, *, lasting: bool, writing_only: bool) -> tuple[int, int]:
@@ -40,12 +28,14 @@ def ends(work: Callable[[], object], error: int, first: int, *, lasting: bool, w
     Returns how it ended (DONE, REFUSED by an error of gridwarden's, BROKEN), and how many calls failed.
     """
     assert platform.machine() == "x86_64", "the numbers of system calls here are those of x86_64"
-    child = os.fork()
-    if not child:
-        _be_traced(work)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSTOPPED(status), f"cannot be traced: {status:#x}"
-    trace(SETOPTIONS, child, 0, MARK_SYSCALL_STOPS | KILL_WITH_TRACER)
+
+    def refused_or_not() -> None:
+        try:
+            work()
+        except GridwardenError:
+            os._exit(REFUSED)
+
+    child = traced_child(refused_or_not)
     calls, failed, entering, failing, passed_on = 0, 0, True, False, 0
     failing_numbers = set(WRITING.values()) | (set() if writing_only else set(LOOKING.values()))
     while True:
@@ -70,17 +60,3 @@ def ends(work: Callable[[], object], error: int, first: int, *, lasting: bool, w
             failing = False
             trace(POKE, child, ANSWER, 2**64 - error)
         entering = not entering
-
-
-def _be_traced(work: Callable[[], object]) -> None:
-    ending = BROKEN
-    try:
-        trace(TRACEME, 0, 0, 0)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        work()
-        ending = DONE
-    except GridwardenError:
-        ending = REFUSED
-    except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
-        traceback.print_exc()
-    os._exit(ending)

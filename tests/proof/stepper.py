@@ -23,12 +23,7 @@ def killed_at(call: int, work: Callable[[], object]) -> bool:
     A system call at whose beginning a process is killed does nothing, so this is also the kill right after the
     call before.  Raises AssertionError when `work` fails of itself, or when it cannot be traced.
     """
-    child = os.fork()
-    if not child:
-        _be_traced(work)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSTOPPED(status), f"cannot be traced: {status:#x}"
-    trace(SETOPTIONS, child, 0, MARK_SYSCALL_STOPS | KILL_WITH_TRACER)
+    child = traced_child(work)
     stops, passed_on = 0, 0
     while True:
         trace(SYSCALL, child, 0, passed_on)
@@ -45,6 +40,17 @@ def killed_at(call: int, work: Callable[[], object]) -> bool:
             os.waitpid(child, 0)
             return True
         stops += 1
+
+
+def traced_child(work: Callable[[], object]) -> int:
+    """Start a process that does `work` and ends with 0, or 1 when that failed; it stands still until its tracer lets it go on."""
+    child = os.fork()
+    if not child:
+        _be_traced(work)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSTOPPED(status), f"cannot be traced: {status:#x}"
+    trace(SETOPTIONS, child, 0, MARK_SYSCALL_STOPS | KILL_WITH_TRACER)
+    return child
 
 
 def _be_traced(work: Callable[[], object]) -> None:
