@@ -38,7 +38,7 @@ PACKAGES = (
     "sudo",
     "voms-clients",
 )
-TEST_REQUIREMENTS = ("click-man", "globus-identity-mapping", "hypothesis", "PyJWT", "pytest")
+TEST_REQUIREMENTS = ("click-man", "cryptography", "globus-identity-mapping", "hypothesis", "PyJWT", "pytest")
 
 POOLS = {"cms": 2100, "atlas": 2200}
 POOL_SIZE = 20
