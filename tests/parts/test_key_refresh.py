@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from gridwarden.mapper.key_refresh import FETCHED, KEPT, MISSING, UNCHANGED, ref
 from gridwarden.mapper.token import verify_token
 from gridwarden.mapper.token_values import Issuer, TokenValues
 from tests.gridmap import make_site
-from tests.tokens import HERE, Key, claims, key_set
+from tests.tokens import HERE, Key, claims, key_set, server_certificate
 
 OLD, NEW = Key.new("ES256", "k1"), Key.new("ES256", "k2")
 
@@ -35,21 +34,7 @@ class Web:
         self.pages: dict[str, object] = {}
         self.certificate = directory / "web.pem"
         key = directory / "web.key"
-        alternative = ",".join(f"DNS:{name}" for name in names)
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ]
-        command += ["-subj", "/CN=web", "-addext", f"subjectAltName={alternative}"]
-        subprocess.run([*command, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)
+        server_certificate(self.certificate, key, *names)
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -104,13 +89,19 @@ class Cell:
         return outcome
 
 
-@pytest.fixture(scope="module")
-def web():
-    with TemporaryDirectory(prefix="gridwarden-test-") as name:
-        web = Web(Path(name), "localhost")
+@contextmanager
+def serving(*names):
+    with TemporaryDirectory(prefix="gridwarden-test-") as directory:
+        web = Web(Path(directory), *names)
         yield web
         web.server.shutdown()
         web.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def web():
+    with serving("localhost") as served:
+        yield served
 
 
 @pytest.fixture
@@ -211,7 +202,7 @@ def test_the_old_keys_stay_where_the_new_ones_are_bad(cell, fault):
 
 
 def test_a_server_that_proves_nothing_is_not_believed(cell):
-    with other_web() as stranger_web:
+    with serving("elsewhere.example.org") as stranger_web:
         stranger = Cell(stranger_web, cell.file.parent.parent / "other")
         stranger.tokens = stranger.tokens._replace(authorities=cell.web.certificate)
         assert stranger.refresh().outcome == MISSING
@@ -219,15 +210,6 @@ def test_a_server_that_proves_nothing_is_not_believed(cell):
         named_wrong = stranger.tokens._replace(authorities=stranger_web.certificate)
         (outcome,) = refresh(named_wrong, dry_run=False)
         assert (outcome.outcome, "ostname" in outcome.detail) == (MISSING, True)
-
-
-@contextmanager
-def other_web():
-    with TemporaryDirectory(prefix="gridwarden-test-") as name:
-        web = Web(Path(name), "elsewhere.example.org")
-        yield web
-        web.server.shutdown()
-        web.server.server_close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives rights up")

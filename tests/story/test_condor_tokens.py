@@ -22,7 +22,7 @@ from gridwarden.mapper.token import verify_token
 from tests import tokens
 from tests.site import condor as site_condor
 from tests.site.slurm import run_as, until
-from tests.tokens import CMS, HERE, Key, claims, key_set
+from tests.tokens import CMS, HERE, Key, claims, key_set, server_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,21 +68,8 @@ COMPLETED = 4  # JobStatus
 @pytest.fixture(scope="module")
 def pool() -> Iterator[SimpleNamespace]:
     """The pool, with a schedd that takes tokens of the CMS issuer and asks the plugin whose account they get."""
-    (TLS).mkdir()
-    openssl = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    names = ["-subj", "/CN=site", "-keyout", TLS / "host.key", "-out", TLS / "host.pem"]
-    subprocess.run([*openssl, *names], check=True, capture_output=True)
+    TLS.mkdir()
+    server_certificate(TLS / "host.pem", TLS / "host.key", "localhost")
     written = {
         Path("/etc/condor/config.d/90-tokens.config"): CONDOR,
         Path("/etc/condor/mapfile"): MAPFILE,
