@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gridwarden.setting_types import AbsolutePath, Seconds, Section
+from gridwarden.setting_types import AbsolutePath, Account, Seconds, Section
 
 MissingFile = Literal["accept", "refuse"]
 Hours = Annotated[int, Field(strict=True, ge=1)]
@@ -57,6 +57,12 @@ class Credentials(Section):
         description="For how long VOMS attributes may be valid. LCMAPS's `--max-voms-ttl`.",
         examples=[24],
         json_schema_extra={"unit": "hours"},
+    )
+    callers: tuple[Account, ...] = Field(
+        (),
+        description="Users who may say by sudo whom they have verified: Globus identity sets, and `gridwarden map "
+        "--verified-by`. They are believed whoever they name. root always is.",
+        examples=[["gcsweb"]],
     )
     verify_seconds: Seconds = Field(
         2,

@@ -1,4 +1,4 @@
-"""The declaration of the section ``globus``: identity mapping files, and who may bring Globus identities."""
+"""The declaration of the section ``globus``: identity mapping files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from gridwarden.setting_types import AbsolutePath, Account, FaultsError, NodeName, Seconds, Section
+from gridwarden.setting_types import AbsolutePath, FaultsError, NodeName, Seconds, Section
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -52,12 +52,6 @@ class Globus(Section):
     """How Globus identities come to accounts, for rules with `globus: NAME`."""
 
     sets: tuple[GlobusSet, ...] = Field((), description="Sets of identity mapping files.")
-    callers: tuple[Account, ...] = Field(
-        (),
-        description="Users who may bring identity sets by sudo: an identity set proves nothing, so they are believed. "
-        "root always may.",
-        examples=[["gcsweb"]],
-    )
 
     @field_validator("sets")
     @classmethod

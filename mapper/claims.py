@@ -59,8 +59,8 @@ def from_claims(
     return person._replace(vo=site.tokens.vo_of(person.issuer))
 
 
-def from_dn(dn: str, fqans: Iterable[str] = ()) -> Identity:
-    """Whom a trusted caller names by DN and FQANs; raises Refused."""
+def from_dn(dn: str, fqans: Iterable[str] = (), credential: str = "") -> Identity:
+    """Whom a trusted caller names by DN and FQANs; ``credential`` says on whose word.  Raises Refused."""
     written = list(fqans)
     if not identity.is_subject(dn):
         raise _malformed(f"{tab_file.escape(dn[:200])} is not a DN in slash form, such as /DC=org/CN=Anna Example")
@@ -69,14 +69,14 @@ def from_dn(dn: str, fqans: Iterable[str] = ()) -> Identity:
             raise _malformed(f"{tab_file.escape(fqan[:200])} is not an FQAN, such as /cms/Role=pilot")
     names = tuple(map(identity.without_null, written))
     vo = names[0].split("/")[1] if names else ""
-    return Identity("x509", dn, names, vo, "", 0, limited=False)
+    return Identity("x509", dn, names, vo, credential, 0, limited=False)
 
 
-def from_user_name(name: str) -> Identity:
-    """Whom a trusted caller names as a user of its own; raises Refused."""
+def from_user_name(name: str, credential: str = "") -> Identity:
+    """Whom a trusted caller names as a user of its own; ``credential`` as above.  Raises Refused."""
     if not identity.is_user_name(name):
         raise _malformed(f"{tab_file.escape(name[:200])} is not a user name")
-    return Identity("local", name, (), "", "", 0, limited=False)
+    return Identity("local", name, (), "", credential, 0, limited=False)
 
 
 def _malformed(what: str) -> Refused:

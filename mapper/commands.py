@@ -36,11 +36,18 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 @click.option(
     "--globus",
     type=click.File("rb"),
-    help="JSON file with one person's linked Globus identities, from root or a user of `globus.callers` who has asked "
-    "Globus; - for standard input.",
+    help="JSON file with one person's linked Globus identities, from root or a user of `credentials.callers` who has "
+    "asked Globus; - for standard input.",
 )
 @click.option("--dn", metavar="DN", help="Ask about somebody who is not there, by a certificate's subject.")
 @click.option("--fqan", "fqans", multiple=True, metavar="FQAN", help="A VOMS attribute of whom --dn names; repeatable.")
+@click.option("--user", metavar="NAME", help="Ask about somebody who is not there, by a user name of the caller's own.")
+@click.option(
+    "--verified-by",
+    metavar="WHO",
+    help="Map whom --dn or --user names, as WHO has verified them: for root and users of `credentials.callers`; "
+    "recorded with the lease.",
+)
 @click.option("--explain", is_flag=True, help="Say each step of the decision, rule by rule, on standard error.")
 @click.option(
     "--slot",
@@ -59,6 +66,8 @@ def map_command(
     globus: BinaryIO | None,
     dn: str | None,
     fqans: tuple[str, ...],
+    user: str | None,
+    verified_by: str | None,
     explain: bool,
     slot: int | None,
     dry_run: bool,
@@ -66,9 +75,9 @@ def map_command(
 ) -> None:
     """Print the account of whose credential this is, and lend them one if they have none.
 
-    Somebody who is not there is never lent anything: the answer is what would be decided now. Exit code 77 when they
-    are refused, with the reason; nothing is mapped then. --format json has the reason, and the steps of --explain, in
-    its answer.
+    Somebody who is not there is never lent anything: the answer is what would be decided now; but --verified-by says
+    that they are. Exit code 77 when they are refused, with the reason; nothing is mapped then. --format json has the
+    reason, and the steps of --explain, in its answer.
 
     \b
     Examples:
@@ -80,18 +89,23 @@ def map_command(
       gridwarden map --claims claims.json --explain
       gridwarden map --globus identities.json
       gridwarden map --dn '/DC=org/DC=example/CN=Anna' --fqan /cms/Role=production --fqan /cms --explain
+      gridwarden map --user anna --verified-by 'gateway gw1'
     """
     from gridwarden.mapper.mapping import Presented
 
-    site = site_values(path)
-    absent = somebody(dn, fqans, claims, site)
-    if bool(absent) is bool(proxy or token or globus):
+    named = not (dn is None and user is None and claims is None)
+    if named is bool(proxy or token or globus):
         raise BadQuestion(
-            "give --proxy, --token or --globus, or --dn or --claims for somebody who is not there",
+            "give --proxy, --token or --globus, or --dn, --user or --claims for somebody who is not there",
             "gridwarden map --help",
         )
+    if verified_by is not None and (claims is not None or (dn is None and user is None)):
+        raise BadQuestion("--verified-by goes with --dn and --user", "token-map maps claims: docs/credentials.md")
+    site = site_values(path)
+    only_told = dry_run or (named and verified_by is None)
+    word = word_of(verified_by, site) if verified_by is not None and not only_told else ""
+    absent = somebody(dn, fqans, user, claims, site, word)
     steps: list[str] = []
-    only_told = dry_run or bool(absent)
     presented = Presented(proxy, token, absent)
     if globus:
         presented = presented._replace(globus=brought_set(globus, site, believed=only_told))
@@ -112,18 +126,26 @@ def map_command(
 
 
 LONGEST_CLAIMS = 256 * 1024
+LONGEST_WHO = 100
 ANSWER = ["account", "uid", "gid", "groups", "lease", "scheme", "subject", "reason", "detail"]
 FORESEEN = ["account", "pool", "rule", "scheme", "subject", "reason", "detail"]
 
 
-def somebody(dn: str | None, fqans: tuple[str, ...], claims: BinaryIO | None, site: SiteValues) -> tuple[Identity, ...]:
-    """Who is asked about without being there: a certificate's holder, a token's, or one person with both."""
+def somebody(
+    dn: str | None, fqans: tuple[str, ...], user: str | None, claims: BinaryIO | None, site: SiteValues, word: str
+) -> tuple[Identity, ...]:
+    """Who is named without a credential: a certificate's holder, a user, a token's, or one person who is several.
+
+    ``word`` says who has verified them, if anybody has.
+    """
     from gridwarden.mapper import claims as claimed
     from gridwarden.mapper.strict_json import parse_object
 
     if fqans and dn is None:
         raise BadQuestion("--fqan goes with --dn: a proxy says its own", "gridwarden map --help")
-    found = [claimed.from_dn(dn, fqans)] if dn is not None else []
+    found = [claimed.from_dn(dn, fqans, word)] if dn is not None else []
+    if user is not None:
+        found.append(claimed.from_user_name(user, word))
     if claims is not None:
         try:
             values = parse_object(claims.read(LONGEST_CLAIMS + 1), LONGEST_CLAIMS)
@@ -133,14 +155,27 @@ def somebody(dn: str | None, fqans: tuple[str, ...], claims: BinaryIO | None, si
     return tuple(found)
 
 
+def word_of(who: str, site: SiteValues) -> str:
+    """On whose word somebody without a credential is mapped, for the records; raises BadQuestion.
+
+    Raises Refused where the caller is not to be believed.
+    """
+    from gridwarden.mapper import callers
+
+    if not 0 < len(who) <= LONGEST_WHO or not (who.isascii() and who.isprintable()) or "/" in who:
+        raise BadQuestion(
+            f"--verified-by: needs 1 to {LONGEST_WHO} printable characters of ASCII, no /", "gridwarden map --help"
+        )
+    return f"caller={callers.believed(f'somebody whom {who} has verified', site, 'map')} verified-by={who}"
+
+
 def brought_set(globus: BinaryIO, site: SiteValues, *, believed: bool) -> Brought:
     """The Globus identity set of a file; raises Refused when it is none, or its bringer is not to be ``believed``."""
-    from gridwarden.mapper import globus_people
-    from gridwarden.mapper.globus_commands import refuse_untrusted
+    from gridwarden.mapper import callers, globus_people
     from gridwarden.mapper.globus_values import Brought
 
     if not believed:
-        refuse_untrusted(site.globus)
+        callers.believed("a Globus identity set", site, "map")
     return Brought(globus_people.parse(globus.read(globus_people.LONGEST_SET + 1)))
 
 

@@ -13,8 +13,6 @@ from gridwarden.errors import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gridwarden.mapper.globus_values import GlobusValues
-
 
 @click.command("globus-map")
 @click.option(
@@ -35,12 +33,12 @@ def globus_map_command(path: Path, connector: str | None, gateway: str | None, e
       gridwarden globus-map -a < identities.json
     """
     from gridwarden import reasons
-    from gridwarden.mapper import globus_people, site_cache
+    from gridwarden.mapper import callers, globus_people, site_cache
     from gridwarden.mapper.globus_values import Brought
     from gridwarden.mapper.mapping import Presented, Wanted, map_credentials
 
     site = site_cache.load(path)
-    refuse_untrusted(site.globus)
+    callers.believed("a Globus identity set", site, "globus-map")
     data = sys.stdin.buffer.read(globus_people.LONGEST_SET + 1)
     brought = Brought(globus_people.parse(data, status_required=False))
     result = []
@@ -52,25 +50,3 @@ def globus_map_command(path: Path, connector: str | None, gateway: str | None, e
         if refusal.reason != reasons.POLICY_NO_MATCH:
             raise
     click.echo(json.dumps({"DATA_TYPE": "identity_mapping_output#1.0.0", "result": result}))
-
-
-def refuse_untrusted(values: GlobusValues) -> None:
-    """Refuse an identity set that somebody brings by sudo, unless the site believes them; raises Refused."""
-    import pwd
-
-    from gridwarden import reasons
-    from gridwarden.mapper.credential_file import caller_uid
-
-    uid = caller_uid()
-    if not uid:
-        return
-    try:
-        caller = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        caller = f"uid {uid}"
-    if caller not in values.callers:
-        raise Refused(
-            reasons.CREDENTIAL_UNTRUSTED,
-            f"{caller} brings a Globus identity set, which proves nothing",
-            "globus.callers in site.yaml says who else than root is believed",
-        )

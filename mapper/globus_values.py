@@ -25,7 +25,6 @@ class GlobusValues(NamedTuple):
     """The section ``globus`` of site.yaml."""
 
     sets: tuple[GlobusSet, ...] = ()
-    callers: tuple[str, ...] = ()
 
 
 class Brought(NamedTuple):
@@ -41,4 +40,4 @@ NOTHING = Brought()
 def from_globus(settings: Globus, kept: Path) -> GlobusValues:
     """The values of site.yaml; ``kept`` is the directory of last good sets."""
     sets = (GlobusSet(one.name, one.files, kept / one.name, one.seconds, one.gateway) for one in settings.sets)
-    return GlobusValues(tuple(sets), settings.callers)
+    return GlobusValues(tuple(sets))

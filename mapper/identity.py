@@ -33,7 +33,7 @@ class Identity(NamedTuple):
 
     ``credential`` refers to the credential without holding any of it: for X.509 the certificate's serial number in
     hexadecimal and its issuer's DN, for a token ``jti=…``, or ``sha256=…`` of its signed part where it has no jti;
-    for a Globus identity ``username=…``.
+    for a Globus identity ``username=…``; for whom a trusted caller names ``caller=USER verified-by=WHO``.
     ``not_after`` is in seconds since the epoch; 0 where nobody said.
     """
 

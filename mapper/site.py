@@ -59,6 +59,7 @@ class SiteValues(NamedTuple):
     accepted: Accepted = Accepted()
     pools: tuple[str, ...] = ()
     globus: GlobusValues = GlobusValues()
+    callers: tuple[str, ...] = ()
 
 
 def accepted_of(credentials: Credentials) -> Accepted:
@@ -97,4 +98,5 @@ def from_settings(settings: Settings) -> SiteValues:
         accepted=accepted_of(settings.credentials),
         pools=settings.pools,
         globus=from_globus(settings.globus, settings.globus_directory),
+        callers=settings.credentials.callers,
     )
