@@ -26,7 +26,7 @@ PROSE_WIDTH = 100
 def sample() -> str:
     """Return a site.yaml that can be used once its examples are replaced.
 
-    Keys with a default are commented out, without a blank behind the ``#``; prose has one.
+    Keys with a default are commented out, without a blank behind the ``#``; prose and further examples have some.
     """
     head = prose(
         "Configuration of gridwarden. What is commented out shows the default. Files in site.d beside this one "
@@ -46,7 +46,13 @@ def sample_keys(model: type[BaseModel], indent: str) -> list[str]:
             mark = "" if any(below.is_required() for below in inner.model_fields.values()) else "#"
             lines += [f"{indent}{mark}{name}:", *sample_keys(inner, indent + "  ")]
         elif field.is_required():
-            lines += [f"{indent}{line}" for line in as_yaml({name: field.examples[0] if field.examples else None})]
+            example, *others = field.examples or [None]
+            lines += [f"{indent}{line}" for line in as_yaml({name: example})]
+            for other in others:
+                lines += [
+                    f"{indent}  # Or, such as:",
+                    *(f"{indent}  # {line.strip()}" for line in as_yaml({name: other})[1:]),
+                ]
         else:
             lines += [f"{indent}#{line}" for line in as_yaml({name: default_of(field)})]
         if not indent:
@@ -143,6 +149,6 @@ def prose(text: str) -> list[str]:
 def as_yaml(value: dict[str, Any]) -> list[str]:
     """Return one key and its value as YAML: plain lists on one line, rules one a line."""
     ((key, content),) = value.items()
-    if isinstance(content, list) and content and isinstance(content[0], dict):
+    if isinstance(content, list | tuple) and content and isinstance(content[0], dict):
         return [f"{key}:", *(f"  - {code(item)[1:-1]}" for item in content)]
     return [f"{key}: {code(content)[1:-1]}"]

@@ -16,6 +16,18 @@ CONDITIONS = (
 )  # fmt: skip
 OUTCOMES = ("pool", "account", "refuse", "map_file", "globus")
 GROUPS = ("primary_group", "secondary_groups", "groupmapfile")
+# Rules that show, between them, every key.
+EXAMPLES = (
+    {"fqan": ["/cms", "/cms/Role=pilot"], "limited": True, "pool": "cms"},
+    {"vo": "cms", "pool": "cms", "primary_group": "cmsusers", "secondary_groups": ["cmsdata"]},
+    {"dn": "/DC=org/*", "issuer": "https://wlcg.example.org/", "group": "/cms/pilots", "pool": "cms"},
+    {"issuer": "https://wlcg.example.org/", "subject": "7f3c1a9e", "scope": "compute.create", "account": "cmstest"},
+    {"issuer": "https://wlcg.example.org/", "audience": "https://old.example.org", "refuse": "ask for a new token"},
+    {"map_file": "/etc/grid-security/grid-mapfile", "plugin": "localaccount"},
+    {"fqan": "/cms", "pool": "cms", "groupmapfile": "/etc/grid-security/groupmapfile"},
+    {"globus": "endpoint", "identity_provider": "example.edu", "authenticated_within_minutes": 60},
+    {"subject": "anna", "account": "cmstest"},
+)
 
 
 def as_list(value: object) -> object:

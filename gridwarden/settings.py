@@ -17,7 +17,7 @@ from gridwarden.errors import ConfigurationError
 from gridwarden.follow_settings import Followed
 from gridwarden.globus_settings import Globus
 from gridwarden.lease_settings import Leases
-from gridwarden.policy_settings import Rule
+from gridwarden.policy_settings import EXAMPLES, Rule
 from gridwarden.prune_settings import Prune
 from gridwarden.setting_types import (
     AbsolutePath,
@@ -91,14 +91,16 @@ class Settings(Section):
         examples=[["cms", "atlas"]],
     )
     policy: tuple[Rule, ...] = Field(
-        description="Rules, in order; the first that matches decides. An identity that none matches is refused.",
+        description="Rules, in order; the first that matches decides. An identity that none matches is refused. "
+        "docs/policy.md says more.",
         examples=[
             [
                 {"dn": "/DC=org/DC=example/CN=Robot*", "refuse": "robots may not run here"},
                 {"fqan": "/cms/Role=production", "account": "cmsprod"},
                 {"fqan": "/cms", "pool": "cms"},
                 {"fqan": "/atlas", "pool": "atlas"},
-            ]
+            ],
+            EXAMPLES,
         ],
     )
     bans: tuple[AbsolutePath, ...] = Field(

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from gridwarden.describe_settings import reference, sample
+from gridwarden.policy_settings import Rule
 from gridwarden.setting_types import FaultsError
 from gridwarden.settings import Settings
 
@@ -150,6 +151,16 @@ def test_the_sample_with_everything_uncommented_says_the_same() -> None:
     )
 
     assert Settings.of(yaml.safe_load(uncommented)) == Settings.of(yaml.safe_load(sample()))
+
+
+def test_the_sample_shows_every_key_of_a_rule_in_rules_that_load() -> None:
+    settings = Settings.of(
+        {
+            **yaml.safe_load(sample().replace("  # - {", "  - {")),
+            "globus": {"sets": [{"name": "endpoint", "files": ["/etc/gridwarden/globus.json"]}]},
+        }
+    )
+    assert {key for rule in settings.policy for key in rule.model_fields_set} == set(Rule.model_fields)
 
 
 def test_every_key_has_a_description() -> None:
