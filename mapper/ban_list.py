@@ -7,7 +7,8 @@ A ban is a line of ``key=value`` fields with tabs between them, the values escap
 - ``because``, ``author``, ``made``, ``start``, ``end``: for people, and from when until before when it holds
   (``2026-11-22T04:00:00Z``), which may be left out.
 
-Lines that begin with ``#`` are comments.  Any other line that cannot be read is a fault of the whole file.
+Lines that begin with ``#`` are comments.  Any other line that cannot be read is a fault of the whole file: so is one
+with blanks where tabs belong, whose first value would swallow the fields behind it and be nobody's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 BEGINNINGS = ("/", "*", "?", "[")  # of a pattern that can match a DN or FQAN
 REMARKS = ("because", "author", "made", "start", "end")
 SERIAL = re.compile(r"[0-9a-f]{1,64}")
+SWALLOWED = re.compile(rf" (?=({'|'.join((*CONDITIONS, *REMARKS))})=)")
 MOMENT = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3])(:[0-5]\d){2}Z", re.ASCII)
 
 
@@ -59,6 +61,10 @@ def parse_line(text: str, name: str, number: int) -> Ban:
             raise ValueError(f"{key} stands twice")
         if not value.isprintable() or not value.strip():
             raise ValueError(f"{key} is empty, or holds control characters; fields are parted by one tab")
+        if key in CONDITIONS and (swallowed := SWALLOWED.search(value)):
+            raise ValueError(
+                f"in {key} stands ' {swallowed[1]}=': part fields by one tab, or write the blank of a value as \\x20"
+            )
         fields[key] = tab_file.unescape(value)
     return checked({key: fields[key] for key in fields if key in CONDITIONS}, fields, name, number)
 
@@ -89,7 +95,7 @@ def line(ban: Ban) -> str:
     """The line, without its end, that ``parse_line`` reads as ``ban``."""
     remarks = [(key, str(getattr(ban, key))) for key in REMARKS]
     fields = [*ban.conditions, *((key, value) for key, value in remarks if value)]
-    return "\t".join(f"{key}={tab_file.escape(value)}" for key, value in fields)
+    return "\t".join(f"{key}=" + SWALLOWED.sub(r"\\x20", tab_file.escape(value)) for key, value in fields)
 
 
 def serial(text: str) -> str:
