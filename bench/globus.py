@@ -1,6 +1,6 @@
-"""What one decision over Globus mappings costs: gridwarden and Globus's own mapper, in turn, in one process.
+"""What a decision costs over Globus mappings and over rules of a policy: beside Globus's own mapper, in one process.
 
-The identity is a set of one, and the last row is the one that matches::
+The identity is a set of one, and the last row or rule is the one that matches::
 
     .venv/bin/python bench/globus.py --json > bench/globus.json
     make docs
@@ -24,7 +24,10 @@ from globus_identity_mapping.loader import load_mappers
 from globus_page import page
 from interleaved import in_turn, parser
 
-from gridwarden.mapper import globus, globus_documents, globus_people
+from gridwarden.mapper import globus, globus_documents, globus_people, policy
+from gridwarden.mapper.identity import Identity
+from gridwarden.mapper.rule_index import IndexedRules
+from gridwarden.mapper.rules import Rule
 
 SIZES = (1, 10, 100, 1000)
 ROUNDS = 15
@@ -35,6 +38,12 @@ KINDS: dict[str, tuple[Callable[[int], str], Callable[[int], str]]] = {
     "a domain a row": (lambda row: rf"(.*)@site{row}\.example\.edu", lambda row: f"{NAME}@site{row}.example.edu"),
     "a name a row": (lambda row: rf"user{row}@example\.edu", lambda row: f"user{row}@example.edu"),
     "any end": (lambda row: rf"(.*)@site{row}\..*", lambda row: f"{NAME}@site{row}.example.edu"),
+}
+# A rule for each row of one of the kinds above, which is what Globus's mapper has beside it.
+RULES: dict[str, tuple[str, Callable[[int], Rule]]] = {
+    "a DN a rule": ("a name a row", lambda number: Rule(dn=person(number).subject, account="user")),
+    "an FQAN a rule": ("a domain a row", lambda number: Rule(fqan=person(number).fqans[0], account="user")),
+    "any start and end": ("any end", lambda number: Rule(dn=f"*/OU=site{number}/*", account="user")),
 }
 
 
@@ -48,34 +57,78 @@ def main() -> None:
         "reference": importlib.metadata.version("globus-identity-mapping"),
         "rounds": arguments.rounds,
         "rows": [measure(kind, size, arguments.rounds) for kind in KINDS for size in arguments.sizes],
+        "rules": [measure_rules(kind, size, arguments.rounds) for kind in RULES for size in arguments.sizes],
     }
     print(json.dumps(result, indent=1) if arguments.json else page(result))
 
 
 def measure(kind: str, size: int, rounds: int) -> dict[str, object]:
-    """The median µs of a decision in both, and the median of their ratios."""
-    match, name = KINDS[kind]
-    output = "{0}" if "(" in match(0) else "user"
-    rows = [{"source": "{username}", "match": match(row), "output": output} for row in range(size)]
-    document = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": rows}
-    identity = {"id": "1c6dbe57-4a3e-44e5-826e-0280003585ae", "status": "used", "username": name(size - 1)}
+    """What a decision over Globus mappings costs in both."""
+    document, identity = documents_of(kind, size)
     people = globus_people.parse(json.dumps([identity]).encode())
     documents = globus_documents.parse(json.dumps([document]).encode(), "map.json")
-    (mapper,) = load_mappers([document])
+    theirs = reference(document, identity)
 
     def ours() -> str:
         mapped = globus.map_identities(documents, people, no_program)
         return mapped.account if mapped else ""
 
+    if ours() != theirs():
+        sys.exit(f"{ours()} and {theirs()} are not the same")
+    return {"kind": kind, "rows": size, **compared(theirs, ours, rounds)}
+
+
+def measure_rules(kind: str, size: int, rounds: int) -> dict[str, object]:
+    """What a decision costs over as many rules as Globus's mapper has rows."""
+    beside, rule = RULES[kind]
+    rules = IndexedRules(rule(number) for number in range(size))
+    identities = (person(size - 1),)
+
+    def ours() -> str:
+        return policy.decide(identities, rules).target
+
+    if policy.decide(identities, rules).rule != size:
+        sys.exit("another rule than the last one decides")
+    return {
+        "kind": kind,
+        "beside": beside,
+        "rows": size,
+        **compared(reference(*documents_of(beside, size)), ours, rounds),
+    }
+
+
+def person(number: int) -> Identity:
+    """Somebody with a proxy of three FQANs, whom the rule of that number is for."""
+    vo = f"vo{number}"
+    fqans = (f"/{vo}/Role=production", f"/{vo}", f"/{vo}/group")
+    return Identity("x509", f"/DC=org/DC=example/OU=site{number}/CN={NAME}", fqans, vo, "", 0, limited=False)
+
+
+def documents_of(kind: str, size: int) -> tuple[dict[str, object], dict[str, str]]:
+    """A document of so many rows, and the identity that the last one matches."""
+    match, name = KINDS[kind]
+    output = "{0}" if "(" in match(0) else "user"
+    rows = [{"source": "{username}", "match": match(row), "output": output} for row in range(size)]
+    document = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": rows}
+    return document, {"id": "1c6dbe57-4a3e-44e5-826e-0280003585ae", "status": "used", "username": name(size - 1)}
+
+
+def reference(document: dict[str, object], identity: dict[str, str]) -> Callable[[], str]:
+    """A decision of Globus's mapper."""
+    (mapper,) = load_mappers([document])
+
     def theirs() -> str:
         return next(found for found in mapper.map_identities([identity]) if found)[identity["id"]][0]
 
-    if ours() != theirs():
-        sys.exit(f"{ours()} and {theirs()} are not the same")
+    return theirs
+
+
+def compared(theirs: Callable[[], str], ours: Callable[[], str], rounds: int) -> dict[str, float]:
+    """The median µs of a decision in both, and the median of their ratios."""
     taken = in_turn({"theirs": lambda: timed(theirs), "ours": lambda: timed(ours)}, rounds)
     ratio = statistics.median(a / b for a, b in zip(taken["theirs"], taken["ours"], strict=True))
     medians = {way: round(statistics.median(times), 2) for way, times in taken.items()}
-    return {"kind": kind, "rows": size, **medians, "ratio": round(ratio, 1)}
+    return {**medians, "ratio": round(ratio, 1)}
 
 
 def no_program(*_: object) -> None:

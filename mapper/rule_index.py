@@ -26,7 +26,8 @@ class IndexedRules(Sequence[Rule]):
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
         self._literal: dict[tuple[str, str], list[int]] = {}
-        self._starts: dict[str, dict[str, list[tuple[str, int]]]] = {}  # condition -> start -> (end, rule)
+        # condition -> start -> (end, inside, rule)
+        self._starts: dict[str, dict[str, list[tuple[str, str, int]]]] = {}
         self._others: list[int] = []
         for number, rule in enumerate(self._rules, 1):
             condition, pattern = anchor_of(rule)
@@ -35,8 +36,8 @@ class IndexedRules(Sequence[Rule]):
             else:
                 self._literal.setdefault((condition, pattern), []).append(number)
                 if not SPECIAL.isdisjoint(pattern):
-                    start, end = affixes(pattern)
-                    self._starts.setdefault(condition, {}).setdefault(start, []).append((end, number))
+                    start, inside, end = literals(pattern)
+                    self._starts.setdefault(condition, {}).setdefault(start, []).append((end, inside, number))
         self._lengths = {name: sorted({len(start) for start in starts}) for name, starts in self._starts.items()}
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ class IndexedRules(Sequence[Rule]):
             found.update(self._literal.get((condition, value), ()))
             for length in self._lengths.get(condition, ()):
                 ends = self._starts[condition].get(value[:length], ())
-                found.update([number for end, number in ends if value.endswith(end)])
+                found.update([number for end, inside, number in ends if inside in value and value.endswith(end)])
         return sorted(found)
 
 
@@ -68,7 +69,8 @@ def anchor_of(rule: Rule) -> tuple[str, str]:
     return next((one for one in given if SPECIAL.isdisjoint(one[1])), given[0] if given else ("", ""))
 
 
-def affixes(pattern: str) -> tuple[str, str]:
-    """What stands before the first wildcard of a pattern and behind its last: so begins and ends what it matches."""
+def literals(pattern: str) -> tuple[str, str, str]:
+    """How whatever a pattern matches begins, what else is in it (the longest such text), and how it ends."""
     places = [place for place, character in enumerate(pattern) if character in WILDCARDS]
-    return pattern[: places[0]], pattern[places[-1] + 1 :]
+    inside = "" if "[" in pattern else max(pattern.replace("?", "*").split("*"), key=len)
+    return pattern[: places[0]], inside, pattern[places[-1] + 1 :]

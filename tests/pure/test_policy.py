@@ -302,6 +302,28 @@ def test_looking_rules_up_decides_as_trying_each_of_them(identities, rules):
     assert outcome(identities, IndexedRules(rules)) == outcome(identities, rules)
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*/OU=[IT]T/*",
+        "*/OU=?T/*",
+        "*[!x]CN=*",
+        "/DC=*/OU=IT/*Ann?",
+        "*",
+        "*Anna*",
+        "*OU=IT*CN=Anna*",
+        "*[",
+        "*[]x]*",
+        "[/]*",
+    ],
+)
+def test_a_rule_is_looked_up_by_no_text_that_its_pattern_does_not_ask_for(pattern):
+    for dn in ("/DC=org/OU=IT/CN=Anna", "/DC=org/OU=TT/CN=Eve", "/DC=org/CN=[", "/CN=x]", "/CN=OU=IT"):
+        rules = [Rule(dn=pattern, account="x"), Rule(dn="*", account="y")]
+        who = [person()._replace(subject=dn)]
+        assert outcome(who, IndexedRules(rules)) == outcome(who, rules)
+
+
 @given(people, rules_of_any_kind, rules_of_any_kind)
 def test_a_rule_added_below_never_changes_what_was_decided(identities, rules, more):
     before = outcome(identities, rules)
