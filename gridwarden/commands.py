@@ -27,15 +27,16 @@ def config_group() -> None:
 def check_command(context: click.Context) -> None:
     """Read site.yaml and site.d; list every fault with its file, line and key.
 
-    Lists the faults of the Globus mapping files that it names too, and where their answer here is another than
-    Globus's own. Exit code 78 when there is a fault.
+    Lists the faults of the ban files, map files and Globus mapping files that it names too, and where the answer of the
+    last here is another than Globus's own. Exit code 78 when there is a fault.
 
     \b
     Examples:
       gridwarden config check
       gridwarden --config ./site.yaml config check
     """
-    from gridwarden.load_settings import files_of, load
+    from gridwarden.load_settings import load
+    from gridwarden.setting_files import files_of
 
     path: Path = context.obj
     settings = load(path)

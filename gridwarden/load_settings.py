@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -16,10 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
+from gridwarden.setting_files import files_of
 from gridwarden.setting_types import FaultsError
 from gridwarden.settings import Settings, section_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic_core import ErrorDetails
 
 Keys = tuple[str | int, ...]
@@ -92,20 +94,6 @@ def load_with_origins(path: Path, candidate: tuple[Path, bytes] | None = None) -
         found.sort(key=lambda fault: origin_of(fault[0], merged.origins))
         lines = [f"{origin_of(keys, merged.origins)}: {dotted(keys)}: {what}" for keys, what in found]
         raise ConfigurationError(lines, "docs/configuration.md describes every key") from None
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return site.yaml and what its site.d adds, in the order in which they merge."""
-    path = Path(os.path.abspath(path))  # Path.resolve would follow links, which are refused
-    directory = path.with_suffix(".d")
-    if not os.path.lexists(directory):
-        return [path]
-    descriptor = trusted.open_directory(directory)
-    try:
-        names = sorted(os.listdir(descriptor))
-    finally:
-        os.close(descriptor)
-    return [path, *(directory / name for name in names if name.endswith(".yaml") and not name.startswith("."))]
 
 
 def parse(file: Path, data: bytes, faults: list[str]) -> Document:

@@ -1,8 +1,8 @@
 """The site's values, read as fast as a hook needs them: from a copy made of the same site.yaml before.
 
 Reading and judging site.yaml takes ten times as long as starting Python.  The copy says of which files it was made, down
-to the time of their last change (ctime, which chmod and rename set too) and gridwarden's version; where anything differs
-it is made anew, so a change of site.yaml counts at once.  It is trusted as site.yaml is.
+to the time of their last change (ctime, which chmod and rename set too), and of which gridwarden; where anything differs
+it is made anew, so a change of site.yaml, or an update, counts at once.  It is trusted as site.yaml is.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper.rule_index import IndexedRules
 from gridwarden.mapper.site import SiteValues, from_settings
+from gridwarden.setting_files import files_of
 
 OURS = "gridwarden.mapper."
 LONGEST = 64 * 1024 * 1024
+CODE = (os.path.dirname(gridwarden.__file__), os.path.dirname(__file__))
 GROUPS = "/etc/group"  # from which holders_group has its number
 SETTLED_NS = 2_000_000_000  # a second change within a clock tick could not be told from the first
 
@@ -50,13 +52,14 @@ def load(path: Path) -> SiteValues:
 
 
 def _sources(path: Path) -> list[Any]:
-    """What the values are made of: gridwarden's version, and name, inode, size and last change of each file."""
-    directory = path.with_suffix(".d")
-    files = [str(path), GROUPS]
-    if os.path.lexists(directory):
-        os.close(trusted.open_directory(directory))
-        files += sorted(str(directory / name) for name in os.listdir(directory))
-    return [gridwarden.__version__, [_source(file) for file in files]]
+    """What the values are made of: gridwarden itself, and name, inode, size and last change of each file."""
+    return [_package(), [_source(str(file)) for file in (GROUPS, *files_of(path))]]
+
+
+def _package() -> list[Any]:
+    """Which gridwarden this is: an update puts other files into the directories of its code."""
+    states = [os.stat(directory) for directory in CODE]
+    return [gridwarden.__version__, *([state.st_ino, state.st_ctime_ns] for state in states)]
 
 
 def _source(file: str) -> list[Any]:

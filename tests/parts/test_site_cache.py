@@ -126,3 +126,27 @@ def test_a_copy_that_others_may_write_is_not_believed(settled):
     assert site_cache.load(settled).site == "STRANGE"  # root's own word counts
     copy.chmod(0o666)
     assert site_cache.load(settled).site == "EXAMPLE"
+
+
+def test_what_editors_leave_in_site_d_stops_nobodys_mapping(settled, only_from_copy):
+    directory = settled.with_suffix(".d")
+    (directory / ".#10-more.yaml").symlink_to("root@host.123:1")
+    (directory / "old").mkdir()
+    (directory / "10-more.yaml~").touch()
+    (directory / "10-more.yaml~").chmod(0o664)
+    assert to_plain(site_cache.load(settled)) == to_plain(read_anew(settled))
+    only_from_copy()
+    assert site_cache.load(settled).site == "EXAMPLE"
+
+
+def test_an_update_does_not_go_on_with_what_the_old_gridwarden_made_of_site_yaml(settled, monkeypatch):
+    with TemporaryDirectory(prefix="gridwarden-test-") as code:
+        monkeypatch.setattr(site_cache, "CODE", (code,))
+        site_cache.load(settled)
+        copy = settled.with_suffix(".compiled")
+        copy.write_bytes(copy.read_bytes().replace(b"EXAMPLE", b"OLD-ONE"))
+        assert site_cache.load(settled).site == "OLD-ONE"
+        new = Path(code, "new")
+        new.touch()
+        new.rename(Path(code, "rules.py"))  # as pip, dpkg and rpm replace a file
+        assert site_cache.load(settled).site == "EXAMPLE"
