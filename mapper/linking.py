@@ -1,9 +1,10 @@
 """Look for the lease of a name, or link a free account to it, beside any number of others who do the same.
 
 The state of an account is its link count: 1 free, 2 leased.  Whoever finds more than two links after making
-one has met another who took the same account at the same moment; both take their link back, wait a little and
-try again.  This is what LCMAPS, Argus and gss-assist do too, so nobody ever keeps an account that two have
-linked.  A link that was good is never taken back here: another program may already have handed it out.
+one has met another who took the same account at the same moment.  LCMAPS, Argus and gss-assist take their link back
+at once and refuse; then ours is good, so it waits a little, and is taken back only when the other's stays, which is
+another gridwarden's.  Nobody ever keeps an account that two have linked.  A link that was good is never taken back
+here: another program that maps the same person may already have handed it out.
 
 Nor is one whose answer was lost.  A mark made before the link (a time on ``names/N``, a hidden link) would not tell
 it from LCMAPS's: that may link the same account under the same name after the mark, and hand it out; and a hidden
@@ -137,13 +138,29 @@ def try_account(directory: Gridmapdir, account: str, name: str) -> Link | None:
     after = directory.look(name)
     if after is None or after.st_ino != before.st_ino:
         return None
-    if after.st_nlink == 2:
+    if after.st_nlink == 2 or outlasts(directory, name, after.st_ino):
         return Link(account, after.st_ino, created=True)
+    return None
+
+
+def outlasts(directory: Gridmapdir, name: str, inode: int) -> bool:
+    """Whether the new link ``name`` is good, since the other one to its account was taken back; else it is, itself.
+
+    Taken back at once, it would be while the other's is: a third program could see it as the only one, hand it out to
+    the same person, and they would lose it.  So two of ours wait for times by chance apart.
+    """
+    for _ in range(random.randint(1, LOOKS // 2)):  # noqa: S311 - as in pause
+        pause()
+        status = directory.look(name)
+        if status is None or status.st_ino != inode:
+            return False  # LCMAPS, mapping the same person, took it for its own
+        if status.st_nlink == 2:
+            return True
     try:
-        directory.unlink(name, after.st_ino)
+        directory.unlink(name, inode)
     except FileNotFoundError:
         pass  # a network file system did it, and asked again
-    return None
+    return False
 
 
 def is_still(directory: Gridmapdir, name: str, link: Link) -> bool:
@@ -170,7 +187,7 @@ def numbers(pool: str, survey: accounts.Survey, unusable: dict[str, str]) -> str
 
 def full(how_full: str) -> Refused:
     """The refusal by a pool that has nothing to lend."""
-    return Refused(reasons.POOL_FULL, how_full, "enlarge the pool, or release leases")
+    return Refused(reasons.POOL_FULL, how_full, "make accounts by gridwarden pool create or grow, or release leases")
 
 
 def corrupt(directory: Gridmapdir, name: str, what: str) -> Refused:

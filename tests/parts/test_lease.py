@@ -12,9 +12,10 @@ import pytest
 
 from gridwarden import holders, reasons
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused, Unavailable
-from gridwarden.mapper import lease, mapping
+from gridwarden.mapper import lease, linking, mapping
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.foresee import foresee_identity
+from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.mapping import map_identity, silent
 from gridwarden.mapper.site import LeaseValues
 from tests.apart import in_child, in_private_mounts
@@ -284,6 +285,38 @@ def test_an_account_taken_by_another_program_at_that_moment_is_passed_over(site,
 
     racing = Racing(*users.uids)
     assert asked(site, person("Anna"), racing).account != racing.taken
+
+
+class Meeting(Gridmapdir):
+    """A gridmapdir in which somebody else links the same account at the same moment, and `leaves` it or not."""
+
+    other = "%2fcn%3dother"
+    leaves = True
+
+    def link(self, account, name):
+        super().link(account, name)
+        os.link(Path(self.path) / account, Path(self.path) / self.other)
+
+    def look(self, name):
+        status = super().look(name)
+        if self.leaves and status and status.st_nlink == 3:
+            (Path(self.path) / self.other).unlink()
+        return status
+
+
+def test_a_link_is_not_taken_back_once_it_is_the_only_one_since_its_holder_may_be_at_work(site, users):
+    with Meeting(site.gridmapdir) as directory:
+        link = linking.try_account(directory, "cms001", "%2fcn%3danna")
+    assert link
+    assert link.created
+    assert holders_of_accounts(site)["cms001"] == ["%2fcn%3danna"]
+
+
+def test_a_link_is_taken_back_where_that_of_another_stays(site, users, monkeypatch):
+    monkeypatch.setattr(Meeting, "leaves", False)
+    with Meeting(site.gridmapdir) as directory:
+        assert linking.try_account(directory, "cms001", "%2fcn%3danna") is None
+    assert holders_of_accounts(site)["cms001"] == [Meeting.other]
 
 
 def test_a_lease_removed_while_it_is_handed_out_is_not_handed_out(site, users):
