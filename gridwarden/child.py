@@ -20,16 +20,19 @@ def run(
     """Run ``work`` in a child for at most ``seconds``: its report, and whether it ended well, by itself and in time.
 
     ``work`` gets a descriptor to write its report to; the child is killed early once that is ``enough``.
-    What a child that was killed had reported by then is returned all the same.
+    What a child that was killed had reported by then is returned all the same.  Standard input, output and error of
+    the child are /dev/null: whoever reads ours to their end does not wait for a child that hangs.
     """
     import select  # noqa: PLC0415 - a prolog has no use for it
 
     deadline = time.monotonic() + seconds
     reading, writing = os.pipe2(os.O_CLOEXEC)
+    failure, failing = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _work(work, writing)
+        _work(work, writing, failing)
     os.close(writing)
+    os.close(failing)
     ending = os.pidfd_open(child)
     report = bytearray()
     told = ended = False
@@ -53,6 +56,7 @@ def run(
         time.sleep(0.01)
     # A child that hangs in the kernel is left behind: it keeps the account's lock for as long as it could act.
     pid, status = os.waitpid(child, os.WNOHANG)
+    _pass_on(failure)
     return bytes(report), ended and pid == child and status == 0
 
 
@@ -62,10 +66,25 @@ def ask(question: Callable[[], str], seconds: float) -> str | None:
     return os.fsdecode(bytes(report)) if well else None
 
 
-def _work(work: Callable[[int], None], writing: int) -> None:
+def _work(work: Callable[[int], None], writing: int, failing: int) -> None:
     try:
+        while min(writing, failing) < 3:  # where we were started without one of the standard three
+            writing, failing = os.dup(writing), os.dup(failing)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(nothing, standard)
         work(writing)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - the parent's code must never run on in the child
-        os.write(2, f"gridwarden: as uid {os.getuid()}: {error!r}\n".encode("ascii", "backslashreplace"))
+        os.write(failing, f"gridwarden: as uid {os.getuid()}: {error!r}\n".encode("ascii", "backslashreplace")[:PIECE])
         os._exit(1)
+
+
+def _pass_on(failure: int) -> None:
+    """Print what a child said of its failure, if it did and somebody listens."""
+    os.set_blocking(failure, False)
+    try:
+        os.write(2, os.read(failure, PIECE))
+    except OSError:
+        pass
+    os.close(failure)

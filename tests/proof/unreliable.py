@@ -5,6 +5,7 @@
 - ``lost``: the share of link, unlink and rename that are done, and answered with ``error`` (EIO, or the answer
   to the same request done twice: EEXIST for a link, ENOENT for an unlink or a rename).
 - ``repeated``: the share that is done, and asked a second time; the second answer is what is given.
+- ``hangs``: requests for attributes are taken and not answered as long as this is true; who asks waits in state D.
 
 What a client remembers, right or not, is the kernel's part: its timeouts for attributes and names.
 """
@@ -16,6 +17,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +71,8 @@ class Unreliable(mfusepy.Operations):
         return 0
 
     def getattr(self, path: str, fh=None):
+        while self._setting("hangs"):
+            time.sleep(0.01)
         status = os.lstat(self._path(path))
         found = {name: getattr(status, name) for name in STATUS}
         times = {"st_atime": status.st_atime_ns, "st_mtime": status.st_mtime_ns, "st_ctime": status.st_ctime_ns}
