@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gridwarden import executables
+from gridwarden.prune.signals import key
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Executables:
         What is in a user namespace of its own can choose what exe shows, so it has none.
         """
         found = [one for one in seen if one.executable in self._paths and not one.apart]
-        new = [one.process for one in found if (one.process.pid, one.process.start) not in self._told]
-        for process, file in zip(new, executables.of_processes(new), strict=True):
-            self._told[process.pid, process.start] = file
+        new = [(one.executable, one.process) for one in found if key(one.process) not in self._told]
+        for (_, process), file in zip(new, executables.of_processes(new), strict=True):
+            self._told[key(process)] = file
         for one in found:
-            one.file = self._told[one.process.pid, one.process.start]
+            one.file = self._told[key(one.process)]

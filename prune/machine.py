@@ -11,10 +11,12 @@ import time
 from gridwarden import tab_file
 from gridwarden.batch import NO_BATCH_SYSTEM, registered
 from gridwarden.errors import ConfigurationError
+from gridwarden.executables import UNTOLD
 from gridwarden.prune import rules, snapshot
 from gridwarden.prune.exempt import Executables
 from gridwarden.prune.judge import judge, unexplained
 from gridwarden.prune.lent import LentTo
+from gridwarden.prune.reasons import UNKNOWN
 from gridwarden.prune.recording import Owner
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
@@ -29,6 +31,7 @@ BATCH_SYSTEMS = ("slurm", "htcondor", "pbs", "torque")
 START_UNDER_LOCK = frozenset(["slurm"])  # whose prolog takes the account's lock; others start a job at any moment
 ASK_SECONDS = 10.0  # for one answer of one batch system
 GENTLE_LOOKS = 3  # that may have missed somebody, before all others are halted for one
+NO_ANSWER = "the file system of the program that it executes, by its name one that is exempt, does not answer"
 ANYBODYS = "nobody is a stray, since it is not known whose the job is and which are its processes:"
 NO_GROUP = 65534  # of a user without a passwd entry
 
@@ -117,12 +120,16 @@ class Sight:
         return {answer.batch: answer.unknown for answer in self.answers if answer.unknown}
 
     def doubts(self) -> list[tuple[str, str, str]]:
-        """(account, batch system, why) where it cannot be told what an account's processes are ("": anybody's)."""
+        """(account, batch system or process, why) where it cannot be told what an account's are ("": anybody's)."""
         accounts = self.snapshot.accounts
         told = [(uid, answer.batch, why) for answer in self.answers for uid, why in answer.doubted.items()]
         doubts = [(accounts[uid], batch, why) for uid, batch, why in told if uid in accounts]
         anybodys = [job for job in unexplained(self.answers) if job.owner is None]
-        return doubts + [("", job.batch, f"{ANYBODYS} {tab_file.escape(job.job)}") for job in anybodys]
+        doubts += [("", job.batch, f"{ANYBODYS} {tab_file.escape(job.job)}") for job in anybodys]
+        seen = self.snapshot.seen
+        processes = [(verdict.account, verdict.process) for verdict in self.verdicts if verdict.reason == UNKNOWN]
+        untold = [(account, each) for account, each in processes if seen[each.pid].file == UNTOLD]
+        return doubts + [(account, f"process {each.pid} ({each.command})", NO_ANSWER) for account, each in untold]
 
     def strays_of(self, uid: int) -> list[Verdict]:
         """The strays of the account whose own uid is ``uid``."""

@@ -65,9 +65,9 @@ class Report:
             self.add(UNKNOWN, "", batch, detail=why)
         self.unknown[batch] = why
 
-    def doubt_about(self, account: str, batch: str, why: str) -> None:
-        """Add that a batch system does not tell yet which processes of one account are a job's."""
-        self.add(UNKNOWN, account, batch, detail=why)
+    def doubt_about(self, account: str, what: str, why: str) -> None:
+        """Add that a batch system, or a process, leaves it open what is to become of some processes of an account."""
+        self.add(UNKNOWN, account, what, detail=why)
 
     def judged(self, verdicts: Iterable[Verdict], action: str, hold: str = "") -> None:
         """Add processes that nothing was done to."""

@@ -110,8 +110,9 @@ def _unknown_children(
 
 def _execute_the_same(pairs: list[tuple[proc.Process, proc.Process]]) -> dict[int, bool | None]:
     """Whether a process executes the file that another does, by the pid of the first; None: it cannot be told."""
-    alike = [pair for pair in pairs if len({question.executable(process.pid) for process in pair}) == 1]
-    files = executables.of_processes([process for pair in alike for process in pair])
+    shown = {process.pid: question.executable(process.pid) for pair in pairs for process in pair}
+    alike = [(one, other) for one, other in pairs if shown[one.pid] == shown[other.pid]]
+    files = executables.of_processes([(shown[process.pid], process) for pair in alike for process in pair])
     same: dict[int, bool | None] = {process.pid: False for process, _ in pairs}
     for (process, _), one, other in zip(alike, files[::2], files[1::2], strict=True):
         same[process.pid] = None if executables.UNTOLD in (one, other) else one == other != executables.NO_FILE
