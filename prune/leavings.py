@@ -19,11 +19,14 @@ from gridwarden.prune.recording import Recorder
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from gridwarden.prune.files import Left
     from gridwarden.prune.machine import Machine, Sight
     from gridwarden.prune.recording import Owner
     from gridwarden.prune.report import Report
 
+    Item = TypeVar("Item")
     Limits = list[tuple[float, Owner]]  # what has not changed since, in seconds since the epoch, is of that owner
     Places = dict[str, list[str]]  # directory -> names in it
 
@@ -43,7 +46,7 @@ def clear_leavings(machine: Machine, sight: Sight, report: Report) -> None:
     found, left = files.find(lambda uid: bool(machine.account_to_clear(uid)), directories, machine.left() / 2)
     report.left("", left)
     makers = {uid for one in ipc.everything() for uid in one.uids if machine.account_to_clear(uid)}
-    uids = _from_anywhere(sorted(makers | found.keys()))
+    uids = from_anywhere(sorted(makers | found.keys()))
     for place, uid in enumerate(uids):
         places = found.get(uid, {})
         account = machine.account_to_clear(uid)
@@ -55,10 +58,10 @@ def clear_leavings(machine: Machine, sight: Sight, report: Report) -> None:
             _clear(machine, owner_of(machine, account, uid), places, until, report)
 
 
-def _from_anywhere(uids: list[int]) -> list[int]:
+def from_anywhere(accounts: list[Item]) -> list[Item]:
     """The same in turn from another one at each run, since the last may not be reached where they are many."""
-    first = int.from_bytes(os.urandom(4)) % max(len(uids), 1)
-    return uids[first:] + uids[:first]
+    first = int.from_bytes(os.urandom(4)) % max(len(accounts), 1)
+    return accounts[first:] + accounts[:first]
 
 
 def _clear(machine: Machine, owner: Owner, places: Places, until: float, report: Report) -> None:

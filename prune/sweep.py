@@ -14,7 +14,7 @@ from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds
 from gridwarden.prune import report as reporting
 from gridwarden.prune.judge import may_be_emptied
-from gridwarden.prune.leavings import clear_leavings
+from gridwarden.prune.leavings import clear_leavings, from_anywhere
 from gridwarden.prune.machine import Machine, owner_of
 from gridwarden.prune.recording import Recorder
 from gridwarden.prune.report import Report
@@ -48,7 +48,7 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
         if not sight.snapshot.is_whole:
             report.left("", [("processes that no look saw", UNSEEN)])
         accounts = {verdict.owner: verdict.account for verdict in sight.verdicts if verdict.stray}
-        for uid, account in sorted(accounts.items()):
+        for uid, account in from_anywhere(sorted(accounts.items())):
             if kill and not machine.left():
                 report.left(account, [(f"{len(sight.strays_of(uid))} processes of uid {uid}", "not reached in time")])
             elif kill:
@@ -59,8 +59,8 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
             _report_escaped(sight, report)
     for batch, why in sight.unknown().items():
         report.doubt(batch, why)
-    for account, batch, why in sight.doubts():
-        report.doubt_about(account, batch, why)
+    for account, what, why in sight.doubts():
+        report.doubt_about(account, what, why)
     if not report.unknown:
         clear_leavings(machine, sight, report)
     report.left("", list(machine.rules.lent.faults.items()))

@@ -27,6 +27,10 @@ from tests.proof.silent import falling_silent
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
+needs_fuse = pytest.mark.skipif(
+    not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it"
+)
+
 STRAYS_UID, HELD_UID = 61022, 61023
 MAIN = "import sys; from gridwarden.prune.main import main; sys.exit(main())"
 PRUNE = ["nice", "-n", "-20", sys.executable, "-c", MAIN]  # as cron runs it
@@ -379,7 +383,7 @@ def test_what_made_itself_the_moms_child_dies_and_until_that_is_certain_only_its
         torque.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
+@needs_fuse
 def test_a_program_on_a_file_system_that_has_died_is_spared_if_it_may_be_exempt_and_holds_nobody_up(node: Node) -> None:
     backing, place = node.base / "backing", node.base / "cvmfs"
     for path in (backing, place):
@@ -390,10 +394,8 @@ def test_a_program_on_a_file_system_that_has_died_is_spared_if_it_may_be_exempt_
         node.configure(prune_exempt_command=str(place / "exempt"), prune_seconds="20")
         exempt, other = (node.run(STRAYS_UID, str(place / name), "600") for name in ("exempt", "other"))
         stray = node.run(HELD_UID)
-        deadline = time.monotonic() + 10
-        while [os.readlink(f"/proc/{one.pid}/exe") for one in (exempt, other)] != [f"{place}/exempt", f"{place}/other"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until_it_executes(exempt, f"{place}/exempt")
+        until_it_executes(other, f"{place}/other")
         server.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         rows = {row["pid"]: row for row in node.rows("--all")}
@@ -405,6 +407,74 @@ def test_a_program_on_a_file_system_that_has_died_is_spared_if_it_may_be_exempt_
         server.send_signal(signal.SIGCONT)
         rows = {row["pid"]: row for row in node.rows("--all")}
         assert rows[exempt.pid]["reason"] == "exempt-command"
+
+
+OVERLAY = "mount -t overlay over -o lowerdir={silent}:{empty} {exempt} && exec setpriv --reuid={uid} --regid={uid} \\\n"
+OVERLAY += "--clear-groups {exempt}/sleep 600"
+
+
+@needs_fuse
+def test_what_a_user_lays_over_an_exempt_command_from_a_file_system_that_answers_no_more_dies(node: Node) -> None:
+    backing, silent, empty, exempt = (node.base / name for name in ("backing", "silent", "empty", "exempt"))
+    for path in (backing, silent, empty, exempt):
+        path.mkdir()
+    for path in (backing, exempt):
+        shutil.copy("/bin/sleep", path / "sleep")
+    node.configure(prune_exempt_command=str(exempt / "sleep"))
+    with falling_silent(backing, silent) as server:
+        words = OVERLAY.format(silent=silent, empty=empty, exempt=exempt, uid=STRAYS_UID)
+        stray = node.run(0, "unshare", "--mount", "sh", "-c", words)
+        until_it_executes(stray, f"{exempt}/sleep")
+        server.send_signal(signal.SIGSTOP)
+        code, output, _ = node.prune()
+        assert (code, f"process {stray.pid} (sleep)" in output) == (0, True)
+        assert ended(stray)
+
+
+@needs_fuse
+def test_a_file_system_that_answers_no_more_keeps_one_child_of_a_run_and_nobody_who_reads_its_output(
+    node: Node,
+) -> None:
+    backing, place = node.base / "backing", node.base / "cvmfs"
+    for path in (backing, place):
+        path.mkdir()
+    shutil.copy("/bin/sleep", backing / "exempt")
+    with falling_silent(backing, place):
+        node.configure(prune_exempt_command=str(place / "exempt"))
+        spared = [node.run(STRAYS_UID, str(place / "exempt"), "600") for _ in range(3)]
+        for each in spared:
+            until_it_executes(each, f"{place}/exempt")
+        backing.with_suffix(".json").write_text('{"hangs": true}')
+        before = {process.pid for process in proc.everyone()}
+        run = node.begin()
+        output, errors = run.communicate(timeout=30)  # to the end of both
+        hanging = [process for process in proc.everyone() if process.pid not in before and process.state == "D"]
+        assert len(hanging) == 1
+        assert run.returncode == 1
+        assert all(f"process {each.pid} (exempt)" in output for each in spared)
+        assert "3 unknown" in errors
+        assert alive([each.pid for each in spared])
+        assert node.prune("--dry-run", "--nagios")[0] == 1
+
+
+def until_it_executes(process: subprocess.Popen[bytes], path: str) -> None:
+    deadline = time.monotonic() + 10
+    while os.readlink(f"/proc/{process.pid}/exe") != path:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_no_account_is_always_the_last_that_a_run_comes_to(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    uids = [STRAYS_UID, HELD_UID, HELD_UID + 1]
+    node.configure(prune_uids=f"{uids[0]}-{uids[-1]}")
+    for uid in uids:
+        node.run(uid)
+    first = []
+    for drawn in range(len(uids)):
+        monkeypatch.setattr(os, "urandom", lambda count, drawn=drawn: drawn.to_bytes(count))
+        report = sweep(node_file.read(node.base / "node"), kill=False, seconds=20)
+        first.append(next(row["account"] for row in report.rows if row["action"] == "would kill"))
+    assert first == [str(uid) for uid in uids]
 
 
 def test_two_runs_at_once_kill_each_stray_once_and_neither_fails(node: Node) -> None:
