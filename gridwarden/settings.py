@@ -159,6 +159,13 @@ class Settings(Section):
             raise FaultsError(faults)
         return self
 
+    @model_validator(mode="after")
+    def bans_apart(self) -> Self:
+        """Refuse one file in both grammars: as either, the lines of the other are faults, and everybody is refused."""
+        if both := [place for place, path in enumerate(self.ban_lists) if path in self.bans]:
+            raise FaultsError([(("ban_lists", place), "is one of bans, too; its lines are others") for place in both])
+        return self
+
     @field_validator("pools")
     @classmethod
     def pools_apart(cls, pools: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.mapper import globus_remarks, policy_remarks
+from gridwarden.mapper import ban_remarks, globus_remarks, policy_remarks
 from gridwarden.mapper.globus_documents import LONGEST_FILE
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 def remarks(settings: Settings) -> list[str]:
     """A sentence for each thing to know; raises ConfigurationError with every fault of the files that are here."""
     said, faults, hint = policy_remarks.remarks(settings)
+    said += [f"{sentence}; {ban_remarks.INSTALL}" for sentence in ban_remarks.remarks(settings)]
+    for error in ban_remarks.faults(settings):
+        faults += error.faults
+        hint = error.hint or hint
     for path in (path for one in settings.globus.sets for path in one.files):
         if not os.path.lexists(path):
             said.append(f"{path}: is not here")

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 @format_option
 @click.pass_context
 def doctor_command(context: click.Context, format: str) -> None:
-    """Look for what sharing the gridmapdir risks, who else can write in it, and for followed files that are too old.
+    """Look for what sharing the gridmapdir risks, who else can write in it, and for files that are broken or too old.
+
+    The files are those of bans, because of which nobody is mapped, and those that are followed.
 
     Changes nothing. Run it on a worker node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a risk.
 
@@ -26,11 +28,12 @@ def doctor_command(context: click.Context, format: str) -> None:
       gridwarden doctor --format json
     """
     from gridwarden.load_settings import load
-    from gridwarden.mapper import follow, sharing
+    from gridwarden.mapper import ban_remarks, follow, sharing
 
     settings = load(context.obj)
     path: Path = settings.gridmapdir
     risks = [risk._asdict() for risk in sharing.find(path)]
+    risks += ban_remarks.risks(settings)
     risks += [follow.risk(state) for state in follow.alarms(settings.followed)]
     if risks or format != "table":
         write(risks, ["kind", "detail", "remedy"], format)

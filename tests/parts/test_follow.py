@@ -267,6 +267,15 @@ def test_a_copy_that_grows_old_gives_alarm_even_while_its_source_can_be_read(cel
     assert code == 1 and text.count("followed-file-old") == 4
 
 
+def test_doctor_finds_the_ban_files_because_of_which_nobody_is_mapped(cell):
+    assert "ban-file" not in cell.run("doctor")[1]
+    cell.copies["bans"].write_text('"/CN=Eve\n')
+    (cell.base / "own-list").unlink()
+    code, text = cell.run("doctor", "--format", "json")
+    found = [row["detail"] for row in json.loads(text) if row["kind"] == "ban-file-unusable"]
+    assert code == 1 and f"{cell.copies['bans']}:1" in found[0] and f"{cell.base}/own-list: is not here" in found[1]
+
+
 def test_a_dry_run_says_what_would_be_taken_and_takes_nothing(cell):
     before = cell.copies["bans"].read_bytes()
     cell.ngi.publish("bans", f'"{ANNA}"\n')

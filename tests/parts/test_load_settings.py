@@ -223,6 +223,7 @@ def test_check_lists_every_fault_and_exits_as_documented(site: Path) -> None:
 
 
 def test_check_names_the_files_it_read(site: Path) -> None:
+    site.write_text(f"{LEAST}bans: []\nban_lists: []\n")
     done = gridwarden(site, "check")
 
     assert (done.returncode, done.stdout) == (0, f"no fault in {site}\n")

@@ -15,7 +15,7 @@ from gridwarden.mapper.config_remarks import remarks
 @pytest.fixture
 def check(tmp_path):
     """`config check` of a site with these rules and this map file."""
-    for name in ("gridmapdir/cms001", "gridmapdir/cms002", "map", "groups"):
+    for name in ("gridmapdir/cms001", "gridmapdir/cms002", "map", "bans", "ban-list"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch(mode=0o644)
 
@@ -23,7 +23,7 @@ def check(tmp_path):
         (tmp_path / "map").write_text(text)
         values = {
             "site": "TEST", "pools": ["cms", "atlas"], "slurm": {"cluster": "x"}, "policy": list(rules),
-            "gridmapdir": str(tmp_path / "gridmapdir"),
+            "gridmapdir": str(tmp_path / "gridmapdir"), "bans": ["DIR/bans"], "ban_lists": ["DIR/ban-list"],
         }  # fmt: skip
         (tmp_path / "site.yaml").write_text(yaml.safe_dump(values).replace("DIR", str(tmp_path)))
         return [sentence.replace(str(tmp_path), "DIR") for sentence in remarks(load(Path(tmp_path / "site.yaml")))]
@@ -73,6 +73,15 @@ def test_a_groupmapfile_that_names_a_group_that_is_not_there_is_named(check):
 def test_a_line_that_refuses_everybody_below_it_is_a_fault(check, line, why):
     with pytest.raises(ConfigurationError, match=rf"map:2: .*{why}.*; whoever no line above it maps is refused$"):
         check(f'"/atlas" .atlas\n{line}\n"/cms" .cms\n', FILE)
+
+
+@pytest.mark.parametrize(("name", "text"), [("bans", '"/CN=Eve\n'), ("ban-list", "vo=cms subject=4f2c\n")])
+def test_a_ban_file_because_of_which_nobody_is_mapped_is_a_fault(check, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match=f"{name}:1: "):
+        check("", FILE)
+    (tmp_path / name).unlink()
+    assert f"DIR/{name}: is not here, so everybody is refused; gridwarden config install makes it" in check("", FILE)
 
 
 def test_a_map_file_that_others_could_write_is_a_fault(check, tmp_path):

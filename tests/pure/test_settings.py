@@ -59,6 +59,10 @@ def test_no_account_can_belong_to_two_pools(pools: list[str]) -> None:
     assert "accounts would belong to both" in faults(pools=pools)
 
 
+def test_no_file_is_both_a_ban_file_and_a_ban_list() -> None:
+    assert "is one of bans, too" in faults(bans=["/etc/bans"], ban_lists=["/etc/list", "/etc/bans"])
+
+
 @pytest.mark.parametrize("pool", ["cms1", "1cms", "", ".cms", "c/ms", "cms ", "cms\n", "a" * 40])
 def test_a_pool_is_a_prefix_that_account_names_can_have(pool: str) -> None:
     assert "cannot be a pool" in faults(pools=["cms", pool] if pool else [pool], policy=[{"dn": "*", "refuse": "x"}])
