@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper import map_files
-from gridwarden.mapper.identity import without_null
+from gridwarden.mapper.identity import remembered, without_null
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gridwarden.holders import Holder
     from gridwarden.mapper.identity import Identity
 
 PATTERN = "pattern"
@@ -57,6 +58,18 @@ def moment(seconds: float | None = None) -> str:
 def banned(identity: Identity, bans: Sequence[Ban], account: str = "") -> Ban | None:
     """The first of the ``bans``, all in force, that matches the identity, or who uses ``account``."""
     return next((ban for ban in bans if is_met(ban, identity, account)), None)
+
+
+def banned_holder(holder: Holder, bans: Sequence[Ban]) -> Ban | None:
+    """The first of the ``bans``, all in force, that matches whoever holds an account."""
+    return banned(identity_of(holder), bans, holder.account)
+
+
+def identity_of(holder: Holder) -> Identity:
+    """Who holds an account, as far as its holder file says."""
+    person = remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
+    provider = "" if person.issuer else holder.issuer
+    return person._replace(credential=holder.credential, identity_provider=provider, username=holder.username)
 
 
 def is_met(ban: Ban, identity: Identity, account: str = "") -> bool:

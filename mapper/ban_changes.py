@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import holders, ledger, register, syslog_line, trusted
 from gridwarden.errors import BadQuestion, Refused, Unavailable
 from gridwarden.mapper import ban_files, ban_list, bans
-from gridwarden.mapper.ban import IN_FORCE, Ban, banned, moment
-from gridwarden.mapper.identity import remembered
+from gridwarden.mapper.ban import IN_FORCE, Ban, banned_holder, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gridwarden.holders import Holder
-    from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.site import SiteValues
 
 
@@ -120,7 +118,7 @@ def listing(site: SiteValues) -> list[dict[str, object]]:
             "start": ban.start or ban.made or None,
             "end": ban.end or None,
             "state": ban.state(now),
-            "accounts": " ".join(holder.account for holder in held if matches(holder, [ban])),
+            "accounts": " ".join(holder.account for holder in held if banned_holder(holder, [ban])),
             "file": ban.file,
             "line": ban.line,
         }
@@ -136,7 +134,7 @@ def mark(known: Sequence[Ban], site: SiteValues, *, dry_run: bool) -> tuple[list
     current = [ban for ban in known if ban.state(now) == IN_FORCE]
     held, unreadable = readable_holders(site)
     for holder in held:
-        ban = matches(holder, current)
+        ban = banned_holder(holder, current)
         verdict = holders.BANNED if ban else holders.OK
         if holder.verdict == verdict:
             continue
@@ -184,18 +182,6 @@ def readable_holders(site: SiteValues) -> tuple[list[Holder], list[str]]:
     finally:
         os.close(descriptor)
     return held, unreadable
-
-
-def matches(holder: Holder, known: Sequence[Ban]) -> Ban | None:
-    """The first of the bans that matches whoever holds an account."""
-    return banned(identity_of(holder), known, holder.account)
-
-
-def identity_of(holder: Holder) -> Identity:
-    """Who holds an account, as far as its holder file says."""
-    person = remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
-    provider = "" if person.issuer else holder.issuer
-    return person._replace(credential=holder.credential, identity_provider=provider, username=holder.username)
 
 
 def who() -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from gridwarden import holders
 from gridwarden.errors import BadQuestion
 from gridwarden.mapper import ban_list, bans
-from gridwarden.mapper.ban import EXPIRED, IN_FORCE, NOT_YET, PATTERN, is_met, moment
-from gridwarden.mapper.ban_changes import identity_of
+from gridwarden.mapper.ban import EXPIRED, IN_FORCE, NOT_YET, PATTERN, identity_of, is_met, moment
 from gridwarden.mapper.identity import Identity, without_null
 
 if TYPE_CHECKING:

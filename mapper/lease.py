@@ -10,28 +10,23 @@ identity finishes, or refuses; the account is never another's:
   record of the same lease may then stand twice in the ledger, never not at all.
 - between two links to one account and the taking back of the second: both are refused as corrupt until an
   administrator removes the one that nobody uses.
-
-A fixed account has no link.  Several people may be mapped to it, and nobody can tell apart what runs under one
-uid; so its holder file names the account itself (scheme ``local``), its lease id is the same on every host, and
-each mapping is recorded: the ledger says who could have been behind it.
 """
 
 from __future__ import annotations
 
 import pwd
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import holders, pools, reasons
+from gridwarden import pools, reasons
 from gridwarden.errors import Refused
-from gridwarden.holders import Holder
-from gridwarden.mapper import accounts, bans, lending, linking, names, naming, publishing, rules
+from gridwarden.mapper import accounts, bans, lending, linking, names, naming, publishing
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from gridwarden.holders import Holder
     from gridwarden.mapper.accounts import Account, Users
     from gridwarden.mapper.bans import Ban
     from gridwarden.mapper.identity import Identity
@@ -93,6 +88,7 @@ def lease_from_pool(
         taken = take(directory, name, known, identity, pool, site, say, users)
         head = None
         if not publishing.is_published(taken.holder, site):  # else it is recorded too
+            refuse_and_mark([identity, *shown], taken.holder.account, bans.in_force(site), site)
             head = publishing.record([taken[:3]], site)
             publishing.publish(taken.holder, site)
         return hand_out(directory, taken, head, bans.in_force(site), site, shown)
@@ -151,53 +147,17 @@ def hand_out(
     site: SiteValues,
     shown: Sequence[Identity] = (),
 ) -> Lease:
-    """The lease, recorded and published, if it still stands and ``banned`` since then has not its holder.
+    """The lease, recorded and published, if it still stands and ``banned`` since then has neither its holder nor ``shown``.
 
-    Raises Refused; a ban is then published to the hooks as well.  ``ban add`` writes the file before it marks the
-    holders, so one of the two sees the other.  A ban of something else that is ``shown`` beside it stops the hand-out
-    only: it is no verdict on the holder's jobs.
+    Raises Refused; a ban of the holder is then published to the hooks as well.  ``ban add`` writes the file before it
+    marks the holders, so one of the two sees the other.
     """
     identity, holder, adopted, link = taken
     if not linking.is_still(directory, holder.name, link):
         raise linking.corrupt(directory, holder.name, "was changed by another program while it was handed out")
-    try:
-        refuse_banned([identity], banned, holder.account)
-    except Refused as refusal:
-        holder.verdict, holder.because = holders.BANNED, refusal.detail
-        publishing.publish(holder, site)
-        raise
-    refuse_banned(shown, banned, holder.account)
+    refuse_and_mark([identity, *shown], holder.account, banned, site)
     account = (holder.account, holder.uid, holder.gid)
     return Lease(*account, holder.lease, holder.name, identity.scheme, identity.subject, link.created, adopted, head)
-
-
-def fixed_account(
-    identity: Identity, name: str, site: SiteValues, users: Users = pwd, shown: Sequence[Identity] = ()
-) -> Lease:
-    """The fixed account ``name`` for ``identity``, beside anybody else who is mapped to it; ``shown`` as above.
-
-    Raises Refused.
-    """
-    publishing.refuse_unready(site)
-    account = accounts.usable(name, users)
-    holder = Holder(
-        account=account.name,
-        uid=account.uid,
-        gid=account.gid,
-        lease=sha256(f"{site.site}\n{account.name}".encode()).hexdigest()[:32],
-        name="",
-        scheme="local",
-        subject=account.name,
-        vo=rules.vo_of_account(name, site.rules),
-        fqans=(),
-        since=0,
-        inode=0,
-    )
-    head = publishing.record([(identity, holder, False)], site)
-    if not publishing.is_published(holder, site):
-        publishing.publish(holder, site)
-    refuse_banned([identity, *shown], bans.in_force(site), account.name)
-    return Lease(*account, holder.lease, "", identity.scheme, identity.subject, False, False, head)  # noqa: FBT003 - fields
 
 
 def checked(account: str, pool: str, identity: Identity, users: Users, *, known: bool = False) -> Account:
@@ -247,3 +207,15 @@ def refuse_banned(identities: Iterable[Identity], banned: Sequence[Ban], account
     for identity in identities:
         if ban := bans.banned(identity, banned, account):
             raise Refused(reasons.BANNED, f"{identity.subject} matches {ban.pattern} ({ban})")
+
+
+def refuse_and_mark(identities: Iterable[Identity], account: str, banned: Sequence[Ban], site: SiteValues) -> None:
+    """``refuse_banned`` of who would use an account; a holder whom hooks see there is told of a ban of their own.
+
+    Nobody is published first who is banned: hooks would let jobs of the account start until it is taken back.
+    """
+    try:
+        refuse_banned(identities, banned, account)
+    except Refused:
+        publishing.mark_banned(account, banned, site)
+        raise

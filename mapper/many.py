@@ -75,12 +75,22 @@ def lease_some(
                     taken[name] = lease.take(directory, name, known, identity, pool, site, say, users, free[pool])
                 except Refused as refusal:
                     found[name] = refusal
-        new = {name: one for name, one in taken.items() if not publishing.is_published(one.holder, site)}
+        new: dict[str, Taken] = {}
+        banned = bans.in_force(site)
+        for name, one in taken.items():
+            if not publishing.is_published(one.holder, site):
+                try:
+                    lease.refuse_and_mark([one.identity], one.holder.account, banned, site)
+                    new[name] = one
+                except Refused as refusal:
+                    found[name] = refusal
         head = publishing.record([one[:3] for one in new.values()], site) if new else None
         for one in new.values():
             publishing.publish(one.holder, site)
         banned = bans.in_force(site)
         for name, one in taken.items():
+            if name in found:
+                continue
             try:
                 found[name] = lease.hand_out(directory, one, head if name in new else None, banned, site)
             except Refused as refusal:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line
 from gridwarden.errors import GridwardenError, Refused
-from gridwarden.mapper import bans, job_groups, lease, policy, surroundings
+from gridwarden.mapper import bans, fixed, job_groups, lease, policy, surroundings
 from gridwarden.mapper.globus_values import NOTHING
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def map_identities(
     groups = job_groups.of(decision)
     shown = everyone(identities, brought)
     if decision.kind == "account":
-        found = lease.fixed_account(decision.identity, decision.target, site, users, shown)
+        found = fixed.fixed_account(decision.identity, decision.target, site, users, shown)
     else:
         found = lease.lease_from_pool(decision.identity, decision.target, site, say, users, slot, shown)
     return job_groups.given(found, groups)

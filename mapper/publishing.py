@@ -9,11 +9,13 @@ from gridwarden import holders, ledger, reasons, trusted
 from gridwarden.errors import EvidenceError, Refused, Unavailable
 from gridwarden.holders import Holder
 from gridwarden.mapper import accounts, names
+from gridwarden.mapper.ban import banned_holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gridwarden.mapper.accounts import Account
+    from gridwarden.mapper.ban import Ban
     from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.linking import Link
@@ -70,6 +72,14 @@ def publish(holder: Holder, site: SiteValues) -> None:
         raise Unavailable(
             f"{site.holders}/{holder.account}: cannot be written: {error.strerror}", "nothing was handed out"
         ) from error
+
+
+def mark_banned(account: str, banned: Sequence[Ban], site: SiteValues) -> None:
+    """Tell the hooks, if they see a holder of the account, which of the bans in force matches that one."""
+    holder = published(account, site)
+    if holder and holder.verdict == holders.OK and (ban := banned_holder(holder, banned)):
+        holder.verdict, holder.because = holders.BANNED, f"{holder.subject} matches {ban.pattern}"
+        publish(holder, site)
 
 
 def published(account: str, site: SiteValues) -> Holder | None:

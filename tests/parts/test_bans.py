@@ -81,8 +81,8 @@ def test_nobody_is_mapped_while_a_ban_file_cannot_be_relied_on(site, users, spoi
     assert not any(holders_of_accounts(site).values())
 
 
-@pytest.mark.parametrize("moment", ["lent under", "held under"])
-def test_a_ban_that_comes_while_a_lease_is_handed_out_still_stops_it(site, users, moment):
+@pytest.mark.parametrize(("moment", "hooks_see"), [("lent under", {}), ("held under", {ANNA: "banned"})])
+def test_a_ban_that_comes_while_a_lease_is_handed_out_still_stops_it(site, users, moment, hooks_see):
     if moment == "held under":
         asked(site, person("Anna"), users)
 
@@ -93,7 +93,7 @@ def test_a_ban_that_comes_while_a_lease_is_handed_out_still_stops_it(site, users
     with pytest.raises(Refused) as caught:
         map_identity(person("Anna"), site, ban, users)
     assert caught.value.reason == reasons.BANNED
-    assert verdicts(site) == {ANNA: "banned"}
+    assert verdicts(site) == hooks_see
 
 
 def test_a_ban_reaches_the_hooks_of_those_it_matches_and_nobody_else(site, users):
@@ -355,7 +355,7 @@ def test_a_ban_ends_and_begins_by_itself_at_the_next_mapping(listed, users):
 def test_a_ban_holds_at_once_where_the_clock_is_behind_that_of_who_made_it(listed, users, whom):
     ban(listed, **whom)
     for path in (*listed.bans, *listed.ban_lists):
-        path.write_text(path.read_text().replace("20", "90"))
+        path.write_text(path.read_text().replace("20", "90", 1))
     with pytest.raises(Refused):
         asked(listed, person("Anna"), users)
 
