@@ -33,6 +33,7 @@ ASK_SECONDS = 10.0  # for one answer of one batch system
 GENTLE_LOOKS = 3  # that may have missed somebody, before all others are halted for one
 NO_ANSWER = "the file system of the program that it executes, by its name one that is exempt, does not answer"
 ANYBODYS = "nobody is a stray, since it is not known whose the job is and which are its processes:"
+ITS_OWN = "none of its processes is a stray, since no batch system of prune.batch tells which are those of its job"
 NO_GROUP = 65534  # of a user without a passwd entry
 
 
@@ -124,12 +125,21 @@ class Sight:
         accounts = self.snapshot.accounts
         told = [(uid, answer.batch, why) for answer in self.answers for uid, why in answer.doubted.items()]
         doubts = [(accounts[uid], batch, why) for uid, batch, why in told if uid in accounts]
-        anybodys = [job for job in unexplained(self.answers) if job.owner is None]
-        doubts += [("", job.batch, f"{ANYBODYS} {tab_file.escape(job.job)}") for job in anybodys]
-        seen = self.snapshot.seen
-        processes = [(verdict.account, verdict.process) for verdict in self.verdicts if verdict.reason == UNKNOWN]
-        untold = [(account, each) for account, each in processes if seen[each.pid].file == UNTOLD]
-        return doubts + [(account, f"process {each.pid} ({each.command})", NO_ANSWER) for account, each in untold]
+        unknown = [verdict for verdict in self.verdicts if verdict.reason == UNKNOWN]
+        spared = {verdict.owner: verdict.account for verdict in unknown}
+        for job in unexplained(self.answers) if self.asks_a_batch_system() else []:
+            if job.owner is None:
+                doubts.append(("", job.batch, f"{ANYBODYS} {tab_file.escape(job.job)}"))
+            elif job.owner in spared:
+                doubts.append((spared[job.owner], job.batch, f"{ITS_OWN} {tab_file.escape(job.job)}"))
+        processes = [
+            (one.account, one.process) for one in unknown if self.snapshot.seen[one.process.pid].file == UNTOLD
+        ]
+        return doubts + [(account, f"process {each.pid} ({each.command})", NO_ANSWER) for account, each in processes]
+
+    def asks_a_batch_system(self) -> bool:
+        """Whether the site has one; where there is none, it is the register that accounts for processes."""
+        return any(answer.batch != registered.NAME for answer in self.answers)
 
     def strays_of(self, uid: int) -> list[Verdict]:
         """The strays of the account whose own uid is ``uid``."""

@@ -11,10 +11,12 @@ from gridwarden import ledger, register
 from gridwarden.batch import question
 from gridwarden.batch.evidence import Answer, LiveJob
 
+NAME = "register"
+
 
 def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     """The jobs that hooks have started here and not ended."""
-    return question.answer("register", lambda _: Answer("register", _look(site["register"][0])), seconds)
+    return question.answer(NAME, lambda _: Answer(NAME, _look(site["register"][0])), seconds)
 
 
 def _look(directory: str) -> list[LiveJob]:

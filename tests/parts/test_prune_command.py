@@ -287,6 +287,24 @@ def test_a_job_that_only_the_register_knows_keeps_its_account_alive(node: Node) 
     assert file.exists()
 
 
+def test_an_account_that_is_spared_for_a_job_of_which_no_batch_system_here_tells_is_named(node: Node) -> None:
+    entry = register.Entry(
+        batch="pbs", cluster="site", node="n1", job="77", restart=0, account=str(STRAYS_UID), uid=STRAYS_UID,
+        lease="", start=0, boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )  # fmt: skip
+    register.enter(node.base / "jobs", entry)
+    assert node.prune() == (0, "", ""), "as long as nothing of it is here, there is nothing to say"
+    spared, stray = node.run(STRAYS_UID), node.run(HELD_UID)
+    code, output, _ = node.prune()
+    assert code == 1
+    assert [line.split()[:3] for line in output.splitlines() if "unknown" in line] == [
+        ["unknown", str(STRAYS_UID), "pbs"]
+    ]
+    assert "no batch system of prune.batch tells which are those of its job 77" in output
+    assert ended(stray)
+    assert alive([spared.pid])
+
+
 def test_a_job_that_may_be_anybodys_is_named_where_it_spares_everybody(node: Node) -> None:
     (node.base / "mom_priv" / "jobs").mkdir(parents=True)
     homes = {"prune_torque_home": str(node.base), "prune_torque_programs": str(node.programs)}
