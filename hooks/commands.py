@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gridwarden import reasons
-from gridwarden.errors import GridwardenError, Refused
+from gridwarden.errors import BadQuestion, GridwardenError, Refused
 from gridwarden.hooks.slurm.submit import OPTIONS, check_options, command_line, read_script, submit_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gridwarden.mapper.mapping import Presented
     from gridwarden.mapper.site import SiteValues
     from gridwarden.settings import Settings
 
@@ -37,7 +38,8 @@ def allowed_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @submit_group.command("slurm", context_settings={"ignore_unknown_options": True})
-@click.option("--proxy", type=click.Path(path_type=Path), required=True, help="The owner's proxy.")
+@click.option("--proxy", type=click.Path(path_type=Path), help="The owner's proxy.")
+@click.option("--token", type=click.Path(path_type=Path), help="File with a token of the owner's.")
 @click.option("--dry-run", is_flag=True, help="Verify and decide as usual, but lease and submit nothing.")
 @allowed_options
 @click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="")
@@ -45,12 +47,13 @@ def allowed_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def slurm_command(
     config: Path,
     /,
-    proxy: Path,
+    proxy: Path | None,
+    token: Path | None,
     dry_run: bool,
     others: tuple[str, ...],
     **options: str | None,
 ) -> None:
-    """Submit the job script on standard input to Slurm; print the job's id.
+    """Submit the job script on standard input to Slurm, for whoever owns the proxy, the token or both; print the job's id.
 
     The script's own #SBATCH lines count, with the rights of the account.
 
@@ -58,12 +61,15 @@ def slurm_command(
     Examples:
       gridwarden submit slurm --proxy proxy.pem < job.sh
       gridwarden submit slurm --proxy proxy.pem --time 12:00:00 --mem 2G --partition grid < job.sh
+      gridwarden submit slurm --token token.jwt < job.sh
       gridwarden submit slurm --proxy proxy.pem --dry-run < job.sh
     """
     from gridwarden.load_settings import load
-    from gridwarden.mapper.mapping import note_failure
+    from gridwarden.mapper.mapping import Presented, note_failure
     from gridwarden.mapper.site import from_settings
 
+    if not (proxy or token):
+        raise BadQuestion("give --proxy or --token, or both", "gridwarden submit slurm --help")
     settings = load(config)
     site = from_settings(settings)
     try:
@@ -77,22 +83,23 @@ def slurm_command(
     except GridwardenError as error:
         note_failure(error, None, site, "submit slurm")
         raise
+    presented = Presented(proxy, token)
     if dry_run:
-        foresee_slurm(proxy, site, command_line(settings.slurm.programs, words, "HOME"))
+        foresee_slurm(presented, site, command_line(settings.slurm.programs, words, "HOME"))
     else:
-        click.echo(submit_slurm(proxy, settings, site, script, words))
+        click.echo(submit_slurm(presented, settings, site, script, words))
 
 
-def submit_slurm(proxy: Path, settings: Settings, site: SiteValues, script: bytes, words: list[str]) -> str:
+def submit_slurm(presented: Presented, settings: Settings, site: SiteValues, script: bytes, words: list[str]) -> str:
     """Map, then submit; returns the job's id.
 
     Under the account's lock: where the CE is a node as well, an epilog would kill sbatch as a stray.
     """
     from gridwarden.hooks.job import LOCK_SECONDS
-    from gridwarden.mapper.mapping import Presented, Wanted, map_credentials, note_failure
+    from gridwarden.mapper.mapping import Wanted, map_credentials, note_failure
     from gridwarden.register import AccountLock
 
-    lease = map_credentials(Presented(proxy), site, Wanted("submit slurm"))
+    lease = map_credentials(presented, site, Wanted("submit slurm"))
     try:
         with AccountLock(settings.locks_directory, lease.account, LOCK_SECONDS):
             return submit_as(lease, script, words, settings.slurm.programs)
@@ -101,12 +108,11 @@ def submit_slurm(proxy: Path, settings: Settings, site: SiteValues, script: byte
         raise
 
 
-def foresee_slurm(proxy: Path, site: SiteValues, command: list[str]) -> None:
+def foresee_slurm(presented: Presented, site: SiteValues, command: list[str]) -> None:
     """Say what would be decided and run."""
     from gridwarden.mapper.foresee import foresee
-    from gridwarden.mapper.mapping import Presented
 
-    foresee(Presented(proxy), site, click.echo)
+    foresee(presented, site, click.echo)
     click.echo(f"would run, as that account: {' '.join(command)}")
 
 
