@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from gridwarden import __version__
+from gridwarden.options import Group
 from gridwarden.run import run
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def load(target: str) -> Any:  # noqa: ANN401 - whatever has that name
     return getattr(importlib.import_module(module), name)
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose sub-commands are imported when they are looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from gridwarden.options import node_file_option
+from gridwarden.options import Group, node_file_option
 from gridwarden.output import escape, format_option, write
 
 
-@click.group()
+@click.group(cls=Group)
 def config_group() -> None:
     """Check, show and install the site's configuration.
 

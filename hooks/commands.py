@@ -11,6 +11,7 @@ import click
 from gridwarden import reasons
 from gridwarden.errors import BadQuestion, GridwardenError, Refused
 from gridwarden.hooks.slurm.submit import OPTIONS, check_options, command_line, read_script, submit_as
+from gridwarden.options import Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gridwarden.settings import Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def submit_group() -> None:
     """Submit a job as the account of a credential's owner.
 
@@ -116,7 +117,7 @@ def foresee_slurm(presented: Presented, site: SiteValues, command: list[str]) ->
     click.echo(f"would run, as that account: {' '.join(command)}")
 
 
-@click.group()
+@click.group(cls=Group)
 def hooks_group() -> None:
     """Install what batch systems call.
 

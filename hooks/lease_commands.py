@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridwarden.options import Group
 from gridwarden.output import as_blocks, format_option, write
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ COLUMNS = ["account", "pool", "state", "subject", "lease", "since", "last_use"]
 OUTCOMES = ["account", "state", "lease", "why"]
 
 
-@click.group("lease")
+@click.group("lease", cls=Group)
 def lease_group() -> None:
     """See, check, end and recycle the leases of pool accounts.
 

@@ -44,12 +44,14 @@ def matching(  # noqa: PLR0913 - one argument an attribute that a ban can ask fo
 
 
 def somebody(subject: str, fqans: tuple[str, ...], *, issuer: str, vo: str, jti: str, serial: str, ca: str) -> Identity:
-    """The identity that a question describes; raises BadQuestion when it describes two kinds of it."""
+    """The identity that a question describes, a token's also by ``ISSUER,SUB``; raises BadQuestion for two kinds of it."""
     is_token = bool(issuer or jti)
     if is_token and (serial or ca or fqans):
         raise BadQuestion("--issuer and --jti are a token's, --serial, --ca and --fqan a certificate's", "ask twice")
     if is_token or not (subject.startswith("/") or serial or ca or fqans):
         whole = f"{issuer},{subject}" if issuer else subject
+        named, comma, _ = whole.partition(",")
+        issuer = named if comma else ""
         return Identity("token", whole, (), vo, f"jti={jti}" if jti else "", 0, limited=False, issuer=issuer)
     try:
         credential = f"{ban_list.serial(serial) if serial else ''}{ca}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gridwarden.mapper.commands import dry_run_option, site_values
+from gridwarden.options import Group
 from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def conditions(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group("ban")
+@click.group("ban", cls=Group)
 def ban_group() -> None:
     """Keep people out: by DN, FQAN, VO, issuer, subject, token, certificate or account.
 
@@ -80,13 +81,20 @@ def add_command(
       gridwarden ban add --account cms017 --because 'strange processes'
     """
     from gridwarden.mapper import ban_changes
+    from gridwarden.mapper.ban import moment
     from gridwarden.mapper.ban_times import when
 
     site = site_values(path)
     given = {kind: value for kind, value in {"pattern": pattern, **whom}.items() if value is not None}
-    change = ban_changes.add(given, because, site, start=when(start), end=when(until), dry_run=dry_run)
+    begins = when(start)
+    change = ban_changes.add(given, because, site, start=begins, end=when(until), dry_run=dry_run)
     done = ("would be banned" if dry_run else "banned") if change.changed else "is banned already"
-    tell(f"{shown(given)} {done}", change, "banned")
+    since = f" from {begins}" if begins > moment() else ""
+    tell(f"{shown(given)} {done}{since}", change, "banned")
+    issuer, known = given.get("issuer", ""), [one.issuer for one in site.tokens.issuers]
+    if issuer.startswith("https://") and issuer not in known:
+        said = f"the site believes those of {', '.join(known)}" if known else "the site believes none"
+        click.echo(f"this is no issuer of tokens here, every / counts: {said}", err=True)
     if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
         click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
 
@@ -132,7 +140,7 @@ def list_command(path: Path, format: str) -> None:
 @click.option(
     "--fqan", "fqans", multiple=True, metavar="FQAN", help="An FQAN that they would present; may be repeated."
 )
-@click.option("--issuer", default="", metavar="ISSUER", help="A token's issuer; SUBJECT is then its sub.")
+@click.option("--issuer", default="", metavar="ISSUER", help="A token's issuer, where SUBJECT is its sub alone.")
 @click.option("--vo", default="", metavar="VO", help="The VO that the issuer speaks for.")
 @click.option("--jti", default="", metavar="ID", help="The token's id.")
 @click.option("--serial", default="", metavar="HEX", help="Their certificate's serial number.")
@@ -151,7 +159,7 @@ def check_command(context: click.Context, /, subject: str | None, format: str, *
     Examples:
       gridwarden ban check
       gridwarden ban check '/DC=org/DC=example/CN=Eve Example' --fqan /cms --fqan /cms/Role=pilot
-      gridwarden ban check 4f2c --issuer https://iam.example.org/
+      gridwarden ban check https://iam.example.org/,4f2c
       gridwarden ban check --account cms017
     """
     from gridwarden.errors import Refused
@@ -165,6 +173,9 @@ def check_command(context: click.Context, /, subject: str | None, format: str, *
     write(rows, [column for column in COLUMNS if column != "accounts"], format)
     if any(row["state"] == "in force" for row in rows):
         context.exit(Refused.exit_code)
+    click.echo("no ban in force is met", err=True)
+    if subject and not any((subject.startswith("/"), "," in subject, asked["issuer"], asked["jti"])):
+        click.echo(f"asked of a user or Globus identity {escape(subject)}: a token's owner is ISSUER,SUB", err=True)
 
 
 def shown(given: dict[str, str]) -> str:

@@ -85,7 +85,7 @@ def refuse_faulty(declared: Declaration, system: System) -> None:
         user, owner = system.user(account.name), system.owner(account.uid)
         if user and (user.pw_uid, user.pw_gid) != (account.uid, account.gid):
             faults.append(
-                f"{account.name} has uid {user.pw_uid} and gid {user.pw_gid} here, not {account.uid}, {account.gid}"
+                f"{account.name} has uid {user.pw_uid} and gid {user.pw_gid} here, not {account.uid} and {account.gid}"
             )
         elif owner and owner.pw_name != account.name:
             faults.append(f"uid {account.uid}, for {account.name}, is {owner.pw_name}'s")

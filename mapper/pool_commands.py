@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from gridwarden.options import Group
 from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def making_options(function: Function) -> Function:
     return function
 
 
-@click.group("pool")
+@click.group("pool", cls=Group)
 def pool_group() -> None:
     """Make pools of accounts, make them larger, and find what they lack.
 
@@ -95,6 +96,7 @@ def create_command(
     \b
     Examples:
       gridwarden pool create cms --size 200 --first-uid 50001 --gid 50000 --print ldif
+      mkdir -p /etc/sysusers.d
       gridwarden pool create cms --size 200 --first-uid 50001 --gid 50000 --sysusers /etc/sysusers.d/cms.conf
       systemd-sysusers /etc/sysusers.d/cms.conf
       gridwarden pool create cms --size 200 --first-uid 50001 --gid 50000
@@ -187,7 +189,10 @@ def carry_out(declared: Declaration, settings: Settings, how: How) -> None:
     for sentence in not_made[:MOST_SHOWN]:
         click.echo(escape(sentence), err=True)
     if not_made:
-        click.echo(f"accounts that are not whole yet: {len(not_made)}; give them users, and run this again", err=True)
+        click.echo(
+            f"accounts that are not whole yet: {len(not_made)}; make their users (--sysusers, --ldif), then again",
+            err=True,
+        )
         click.get_current_context().exit(1)
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from gridwarden.errors import BadQuestion, Unavailable
+from gridwarden.options import Group
 from gridwarden.output import format_option, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group("token")
+@click.group("token", cls=Group)
 def token_group() -> None:
     """Keep what is needed to verify tokens.
 

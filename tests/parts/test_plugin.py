@@ -127,12 +127,25 @@ def test_who_is_refused_is_left_to_nobody(cell, changed, reason):
     assert (record["kind"], record["reason"], record["command"]) == ("refused", reason, "plugin")
 
 
-def test_a_ban_is_left_to_nobody(cell):
-    words = ["--config", str(cell.config), "ban", "add", "--issuer", CMS, "--subject", SUB, "--because", "stolen"]
+def ban(cell, *words):
     program = "import sys; from gridwarden.cli import main; sys.exit(main())"
-    subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
+    command = [sys.executable, "-c", program, "--config", str(cell.config), "ban", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_a_ban_is_left_to_nobody(cell):
+    assert ban(cell, "add", "--issuer", CMS, "--subject", SUB, "--because", "stolen").stderr == ""
     assert htcondor(cell, wlcg__groups=["/other"]).returncode == REJECTED
     assert last_record(cell)["reason"] == "banned"
+
+
+def test_whoever_bans_or_asks_about_nobody_by_a_slip_is_told(cell):
+    assert CMS in ban(cell, "add", "--issuer", CMS.rstrip("/"), "--because", "stolen").stderr
+    ban(cell, "add", "--issuer", CMS, "--subject", SUB, "--because", "stolen")
+    assert ban(cell, "check", f"{CMS},{SUB}").returncode == REJECTED
+    without_issuer = ban(cell, "check", SUB)
+    assert without_issuer.returncode == 0
+    assert "ISSUER,SUB" in without_issuer.stderr
 
 
 @pytest.mark.parametrize(
