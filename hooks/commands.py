@@ -146,7 +146,7 @@ def hooks_group() -> None:
 def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> None:
     """Write Slurm's prolog, epilog and job_submit.lua, and the mapping plugins; print what slurm.conf needs.
 
-    docs/credentials.md says how HTCondor-CE and ARC call token-map and condor-token-map.
+    docs/credentials.md says how HTCondor-CE calls condor-token-map, and ARC arc-token-map.
 
     Run it on every node and controller after each upgrade of gridwarden.
 

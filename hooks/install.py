@@ -48,14 +48,19 @@ except BaseException as error:
 finally:
     os._exit(code)
 """
-# sudo itself ends with 1 when it may not do what it is asked to.
-CONDOR_PLUGIN = """\
+# So what they call is a shell.  sudo, too, ends with 1 when it may not do what it is asked to.
+WRAPPER = """\
 #!/bin/sh
 # Written by `gridwarden hooks install`; the next one overwrites it.
-/usr/bin/sudo -n '{directory}/token-map' --declined 100
+{command}
 code=$?
 case $code in 1) exit 77 ;; 100) exit 1 ;; *) exit $code ;; esac
 """
+WRAPPED = {
+    "condor-token-map": "/usr/bin/sudo -n '{directory}/token-map' --declined 100",
+    # The shell itself may drop variables with a dot in their names; ARC has them.
+    "arc-token-map": '\'{directory}/token-map\' --declined 100 --environment "/proc/$$/environ" "$@"',
+}
 PLUGIN_LIBRARIES = ("gridwarden", "pydantic", "yaml")
 SLURM_CONF = """\
 Prolog={directory}/slurm-prolog
@@ -105,7 +110,10 @@ def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
     return [
         *files,
         HookFile(directory / "token-map", PLUGIN.format(interpreter=interpreter, libraries=libraries()), 0o755),
-        HookFile(directory / "condor-token-map", CONDOR_PLUGIN.format(directory=directory), 0o755),
+        *(
+            HookFile(directory / name, WRAPPER.format(command=command.format(directory=directory)), 0o755)
+            for name, command in WRAPPED.items()
+        ),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
     ]
 

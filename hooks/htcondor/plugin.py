@@ -8,7 +8,8 @@ time limit but that of the whole authentication.
 
 ARC 7.0.0 (src/hed/shc/legacy/unixmap.cpp, auth_plugin.cpp): ``map_with_plugin`` in arc.conf, with the same meaning of
 exit codes and its own time limit.  The claims that are text stand in the environment only; standard input is a pipe that
-stays open and empty.  ARC checks the times itself and does not hand them on.
+stays open and empty.  ARC checks the times itself and does not hand them on.  A shell between ARC and this program may drop
+variables with a dot in their names (dash does), so they are read where the kernel keeps the shell's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ACCEPTED, DECLINED, FAULT = 0, 1, 70
 LONGEST_CLAIMS = 64 * 1024
+LONGEST_ENVIRONMENT = 8 * 1024 * 1024
+LARGEST_CODE = 255
 READ_SECONDS = 5.0
 COMMAND = "plugin"
 VARIABLE = "BEARER_TOKEN_0_"
@@ -42,8 +45,9 @@ OPTIONS = ("--config", "--token", "--environment", "--declined")
 def main(words: list[str], environment: Mapping[str, str] = os.environ) -> int:
     """Answer on descriptors 1 and 2; the exit code.
 
-    ``--config PATH`` is site.yaml; ``--environment`` reads the claims from the environment and not from descriptor 0;
-    ``--token FILE`` verifies a token instead of believing claims; ``--declined CODE`` is the exit code that declines.
+    ``--config PATH`` is site.yaml; ``--environment FILE`` reads the claims from an environment (``/proc/PID/environ``)
+    and not from descriptor 0; ``--token FILE`` verifies a token instead of believing claims; ``--declined CODE`` is the
+    exit code that declines, from 1 to 255.
     """
     os.umask(0o022)
     try:
@@ -51,17 +55,17 @@ def main(words: list[str], environment: Mapping[str, str] = os.environ) -> int:
         site = site_cache.load(Path(options.get("--config", "/etc/gridwarden/site.yaml")))
         account = map_presented(options, environment, site)
     except Refused as refusal:
-        complain(str(refusal))
+        complain(refusal)
         if site.tokens.unmatched == "decline" and refusal.reason in (
             NOT_OURS if "--token" in options else NOT_BELIEVED
         ):
             return int(options.get("--declined", DECLINED))
         return refusal.exit_code
     except GridwardenError as error:
-        complain(str(error))
+        complain(error)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be 1, and somebody else would map them
-        complain(f"unexpected {type(error).__name__}: {error}")
+        complain(GridwardenError(f"unexpected {type(error).__name__}: {error}"))
         return FAULT
     os.write(1, f"{account}\n".encode())
     return ACCEPTED
@@ -73,11 +77,12 @@ def parse(words: list[str]) -> dict[str, str]:
     rest = list(words)
     while rest:
         name = rest.pop(0)
-        if name not in OPTIONS or (name != "--environment" and not rest):
-            raise BadQuestion(f"{name}: the options are {', '.join(OPTIONS)}, all but --environment with a value")
-        options[name] = "" if name == "--environment" else rest.pop(0)
-    if not options.get("--declined", "1").isdigit():
-        raise BadQuestion("--declined: must be an exit code")
+        if name not in OPTIONS or not rest:
+            raise BadQuestion(f"{name}: the options are {', '.join(OPTIONS)}, each with a value")
+        options[name] = rest.pop(0)
+    declined = options.get("--declined", "1")
+    if not (declined.isascii() and declined.isdigit() and 0 < int(declined) <= LARGEST_CODE):
+        raise BadQuestion(f"--declined: must be an exit code from 1 to {LARGEST_CODE}")
     return options
 
 
@@ -92,7 +97,7 @@ def map_presented(options: dict[str, str], environment: Mapping[str, str], site:
         if verifier:
             person = token.identity_of(verifier, site, escape(options["--token"]))
         elif "--environment" in options:
-            person = from_environment(environment, site)
+            person = from_environment(environment_of(options["--environment"]), site)
         else:
             person = from_standard_input(environment, site)
     except GridwardenError as error:
@@ -122,13 +127,22 @@ def from_standard_input(environment: Mapping[str, str], site: SiteValues) -> Ide
     except ValueError as error:
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"the claims on standard input: {error}") from error
     except TimeoutError as error:
-        raise Unavailable(
-            f"standard input did not end within {READ_SECONDS} s", "ARC hands over its environment: --environment"
-        ) from error
+        raise Unavailable(f"standard input did not end within {READ_SECONDS} s", "ARC calls arc-token-map") from error
     for name, claim in (("ISSUER", "iss"), ("SUBJECT", "sub")):
         if environment.get(VARIABLE + name, claims.get(claim)) != claims.get(claim):
             raise Refused(reasons.CREDENTIAL_MALFORMED, f"{VARIABLE}{name} is not {claim} of the claims")
     return from_claims(claims, site)
+
+
+def environment_of(path: str) -> dict[str, str]:
+    """The variables of a process as the kernel shows them; raises Unavailable."""
+    try:
+        with open(path, "rb") as file:
+            variables = os.fsdecode(file.read(LONGEST_ENVIRONMENT)).split("\0")
+    except OSError as error:
+        raise Unavailable(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    pairs = [variable.partition("=") for variable in reversed(variables)]  # of two the first counts, as for getenv
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def from_environment(environment: Mapping[str, str], site: SiteValues) -> Identity:
@@ -158,6 +172,7 @@ def listed(environment: Mapping[str, str], prefix: str) -> list[str]:
     return values
 
 
-def complain(sentence: str) -> None:
-    """Tell the caller's log why nobody was mapped."""
-    os.write(2, f"gridwarden: {escape(sentence)}\n".encode())
+def complain(error: GridwardenError) -> None:
+    """Tell the caller's log why nobody was mapped, and what to do next."""
+    for sentence in filter(None, (str(error), error.hint)):
+        os.write(2, f"gridwarden: {escape(sentence)}\n".encode())

@@ -164,7 +164,8 @@ def test_claims_and_variables_that_disagree_are_refused(cell):
 
 
 def test_a_fault_of_the_site_or_of_ours_is_no_reason_to_ask_others(cell):
-    for words in (["--nonsense"], ["--token"], ["--declined", "x"]):
+    codes = [["--declined", code] for code in ("x", "0", "256", "-1", "²")]
+    for words in (["--nonsense"], ["--token"], *codes):
         command = [cell.base / "libexec" / "token-map", *words]
         assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 2
     (cell.base / "bans").unlink()
@@ -191,13 +192,35 @@ def test_sudo_that_may_not_is_no_reason_to_ask_others(cell):
         assert subprocess.run(["sh", script], check=False).returncode == code
 
 
+def test_the_documented_sudo_rule_allows_what_the_plugin_asks_for_and_no_other_arguments(cell):
+    """With others condor could name another site.yaml of root's."""
+    page = (Path(__file__).parents[2] / "docs" / "credentials.md").read_text()
+    (allowed,) = [line.partition("NOPASSWD: ")[2] for line in page.splitlines() if "NOPASSWD: " in line]
+    text = (cell.base / "libexec" / "condor-token-map").read_text()
+    (asked,) = [line.partition("sudo -n ")[2] for line in text.splitlines() if "sudo -n " in line]
+    assert allowed == asked.replace("'", "").replace(str(cell.base / "libexec"), "/usr/libexec/gridwarden")
+    assert " " in allowed  # sudoers(5): a command without arguments stands for any
+
+
+def test_a_python_that_cannot_begin_is_no_reason_for_arc_to_ask_others(cell):
+    """It ends with 1, which to ARC would mean: somebody else may map them."""
+    program = cell.base / "libexec" / "token-map"
+    first, rest = program.read_text().split("\n", 1)
+    program.write_text(f"{first.removesuffix(' -ISB')} -SB\n{rest}")  # without -I Python looks where it is told to
+    started = {
+        name: run(cell, b"", program=name, PYTHONHOME="/none").returncode for name in ("token-map", "arc-token-map")
+    }
+    assert started == {"token-map": DECLINED, "arc-token-map": REJECTED}
+
+
 def test_arcs_variables_say_the_same_as_the_payload(cell):
     started = time.monotonic()
-    done = run(cell, None, "--environment", **arc())
+    done = run(cell, None, program="arc-token-map", **arc())
     assert (done.returncode, time.monotonic() - started < 20) == (DECLINED, True)
     record = last_record(cell)
     assert (record["scheme"], record["subject"], record["vo"]) == ("token", f"{CMS},{SUB}", "cms")
-    assert run(cell, None, "--environment", **{**arc(), "BEARER_TOKEN_0_GROUP_1": "/cms/banana"}).returncode == REJECTED
+    banana = {**arc(), "BEARER_TOKEN_0_GROUP_1": "/cms/banana"}
+    assert run(cell, None, program="arc-token-map", **banana).returncode == REJECTED
     assert last_record(cell)["reason"] == "policy-refused"
 
 
@@ -212,13 +235,14 @@ def test_arcs_variables_say_the_same_as_the_payload(cell):
     ],
 )
 def test_arcs_variables_that_are_no_clear_claims_are_refused(cell, changed):
-    assert run(cell, None, "--environment", **arc(**changed)).returncode == REJECTED
+    assert run(cell, None, program="arc-token-map", **arc(**changed)).returncode == REJECTED
 
 
 def test_a_caller_that_never_ends_its_input_waits_for_a_stated_time_only(cell):
     done = run(cell, None)
     assert done.returncode == 75
-    assert "--environment" in done.stderr or "within 5.0 s" in done.stderr
+    assert "within 5.0 s" in done.stderr
+    assert "gridwarden: ARC calls arc-token-map" in done.stderr
 
 
 def test_a_token_is_verified_before_it_is_mapped(cell):

@@ -75,7 +75,7 @@ def pool() -> Iterator[SimpleNamespace]:
         Path("/etc/condor/mapfile"): MAPFILE,
         Path("/etc/gridwarden/cms.jwks"): key_set(ES).decode(),
         Path("/etc/gridwarden/site.d/50-tokens.yaml"): json.dumps(SITE),
-        Path("/etc/sudoers.d/condor"): f"condor ALL=(root) NOPASSWD: {LIBEXEC}/token-map\n",
+        Path("/etc/sudoers.d/condor"): f"condor ALL=(root) NOPASSWD: {LIBEXEC}/token-map --declined 100\n",
     }
     for path, text in written.items():
         path.parent.mkdir(exist_ok=True)
@@ -235,7 +235,7 @@ def test_arc_gets_the_account_of_whom_it_has_verified(pool: SimpleNamespace) -> 
         "BEARER_TOKEN_0_GROUP_0": "/cms",
         "BEARER_TOKEN_0_CLAIM_wlcg.ver_0": "1.0",
     }
-    command = [LIBEXEC / "token-map", "--environment"]
+    command = [LIBEXEC / "arc-token-map"]
     done = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     assert f"{done.stdout.strip()}@site.example" == ask(honest(sub="arc", wlcg__groups=["/cms"]))
 
