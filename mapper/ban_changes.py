@@ -14,6 +14,7 @@ from gridwarden import holders, ledger, register, syslog_line, trusted
 from gridwarden.errors import BadQuestion, Refused, Unavailable
 from gridwarden.mapper import ban_files, ban_list, bans
 from gridwarden.mapper.ban import IN_FORCE, Ban, banned_holder, moment
+from gridwarden.mapper.identity import as_in_a_dn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,19 +47,26 @@ def add(
 ) -> Change:
     """Ban who meets every condition of ``whom`` (``ban.CONDITIONS``) from ``start`` (empty: at once) until before ``end``.
 
-    A ban with the same conditions in the same file is replaced.  Raises BadQuestion for what the file could not hold,
-    EvidenceError if the ban could not be recorded, Unavailable if it could not be published to the hooks: it stands
-    all the same.
+    A ban with the same conditions in the same file is replaced.  Raises BadQuestion for what the file could not hold
+    and for what would ban nobody, EvidenceError if the ban could not be recorded, Unavailable if it could not be
+    published to the hooks: it stands all the same.
     """
     if not because.strip() or not because.isprintable():
         raise BadQuestion("--because needs one line of text", "say why: it is what an administrator reads later")
+    if end and end <= moment():
+        raise BadQuestion(
+            f"it would end at {end}, which is past: nobody would be banned", "gridwarden ban remove ends one"
+        )
+    for value in whom.values():
+        if value.startswith(ban_list.BEGINNINGS) and not value.isascii():
+            raise BadQuestion(f"{value} matches nobody: no DN holds such a letter", f"write {as_in_a_dn(value)}")
     path = ban_files.file_for(whom, start, end, site)
     ban = new_ban(whom, {"because": because, "author": who(), "made": moment(), "start": start, "end": end}, str(path))
     ban_files.lines(ban, lcmaps=path in site.bans)
     with ban_files.locked(site):
         known = bans.everywhere(site)
         same = [other for other in known if (other.file, other.conditions) == (ban.file, ban.conditions)]
-        changed = not any(other.end == end and other.state(moment()) == ban.state(moment()) for other in same)
+        changed = not any((other.start, other.end) == (start, end) for other in same)
         if changed:
             known = [other for other in known if other not in same] + [ban]
         if changed and not dry_run:

@@ -54,6 +54,11 @@ class Identity(NamedTuple):
     attributes: tuple[str, ...] = ()
 
 
+def as_in_a_dn(text: str) -> str:
+    """``text`` as X509_NAME_oneline(3) would write it: each byte that is not ASCII as ``\\xHH``."""
+    return "".join(chr(byte) if byte < 0x80 else f"\\x{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+
+
 def from_answer(values: dict[str, list[str]], scheme: str = "x509") -> Identity:
     """The identity in a verifier's answer, every field checked; raises ValueError naming what is not right.
 

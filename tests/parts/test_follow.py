@@ -267,6 +267,12 @@ def test_a_copy_that_grows_old_gives_alarm_even_while_its_source_can_be_read(cel
     assert code == 1 and text.count("followed-file-old") == 4
 
 
+def test_who_is_not_banned_yet_is_not_said_to_be_banned(cell):
+    for hours in ("+3h", "+2h"):
+        code, text = cell.run("ban", "add", "--vo", "cms", "--because", "incident 17", "--from", hours)
+        assert code == 0 and text.startswith(f"vo=cms banned from {moment(time.time())[:2]}"), text
+
+
 def test_doctor_finds_the_ban_files_because_of_which_nobody_is_mapped(cell):
     assert "ban-file" not in cell.run("doctor")[1]
     cell.copies["bans"].write_text('"/CN=Eve\n')
