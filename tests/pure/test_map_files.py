@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import ctypes
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import bans
 from gridwarden.mapper.identity import Identity
-from gridwarden.mapper.map_files import matches, parse
+from gridwarden.mapper.map_files import check_pattern, matches, matches_as_in_lcmaps, parse
 
 
 def keys(text: str) -> list[str]:
@@ -31,6 +33,9 @@ def test_every_way_to_write_a_line_is_read_as_lcmaps_reads_it():
         ('""', "no key"),
         ('"/CN=[^a]"', "not supported"),
         ('"/CN=[[:alpha:]]"', "not supported"),
+        ('"/CN=svc[x[:digit:]]"', "'\\[:', which is not supported"),
+        ('"/CN=svc[!x[.a.]]"', "not supported"),
+        ('"/CN=svc[]a[=b=]]"', "not supported"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_a_fault_of_the_file_and_is_named(line, what):
@@ -70,6 +75,22 @@ def test_a_ban_that_could_never_match_is_not_taken_for_a_ban(line):
 )
 def test_patterns_match_as_in_lcmaps(pattern, text, expected):
     assert matches(pattern, text) is expected
+
+
+TOKENS = [*"[]!^-abz*?/\\:.=A", "[:alpha:]", "[:", ":]", "[.a.]", "[=b=]", "[!", "[a"]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=8), st.text("abz-!][/\\:^.A=", max_size=4))
+@settings(max_examples=500)
+def test_no_pattern_that_is_taken_bans_somebody_else_than_with_the_system_that_lcmaps_asks(tokens, text):
+    pattern = "".join(tokens)
+    try:
+        check_pattern(pattern)
+    except ValueError:
+        return
+    no_escape = 2  # FNM_NOESCAPE of glibc's <fnmatch.h>
+    in_glibc = ctypes.CDLL(None).fnmatch(pattern.encode(), text.encode(), no_escape) == 0
+    assert matches_as_in_lcmaps(pattern, text) is (pattern == text if not set(pattern) & set("*?[") else in_glibc)
 
 
 @given(st.text())
