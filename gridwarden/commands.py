@@ -27,8 +27,8 @@ def config_group() -> None:
 def check_command(context: click.Context) -> None:
     """Read site.yaml and site.d; list every fault with its file, line and key.
 
-    Lists the faults of the ban files, map files and Globus mapping files that it names too, and where the answer of the
-    last here is another than Globus's own. Exit code 78 when there is a fault.
+    Lists the faults of the ban files, map files, Globus mapping files and tokens' keys that it names too, and where the
+    answer of the Globus files here is another than Globus's own. Exit code 78 when there is a fault.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gridwarden import reasons, tab_file, trusted
-from gridwarden.errors import Refused
+from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import credential_file, pool_keys, token_request, verifying
 from gridwarden.mapper.token_request import Trusted
 
@@ -30,7 +30,7 @@ def verify_token(
 ) -> Identity:
     """Whom a token, or the file that holds it, proves its holder to be.
 
-    ``caller_uid`` as in ``credential_file.read``.  Raises Refused, ConfigurationError where the site's files of keys
+    ``caller_uid`` as in ``credential_file.read``.  Raises Refused, ConfigurationError where the keys of the token's issuer
     cannot be used or others could write there, and Unavailable.
     """
     shown = "the token" if isinstance(presented, bytes) else tab_file.escape(os.fspath(presented))
@@ -67,13 +67,20 @@ def identity_of(verifier: Verifier, site: SiteValues, shown: str) -> Identity:
     return person._replace(scheme=scheme, vo=site.tokens.vo_of(person.issuer))
 
 
+# What is wrong with one issuer's keys stops the tokens of no other; the verifier says it of the issuer's own.
 def _believed(issuer: Issuer) -> Trusted:
-    keys = b""
-    if not issuer.fetched or os.path.lexists(issuer.keys):  # else nobody has fetched them yet
-        keys = trusted.read_file(issuer.keys, LONGEST_KEY_SET)
-    return Trusted(issuer.issuer, issuer.kind, issuer.algorithms, issuer.audiences, keys)
+    believed = Trusted(issuer.issuer, issuer.kind, issuer.algorithms, issuer.audiences)
+    if issuer.fetched and not os.path.lexists(issuer.keys):  # nobody has fetched them yet
+        return believed
+    try:
+        return believed._replace(keys=trusted.read_file(issuer.keys, LONGEST_KEY_SET))
+    except ConfigurationError as error:
+        return believed._replace(fault=str(error))
 
 
 def _believed_pool(token: bytes, pool: IdtokenIssuer) -> Trusted:
-    signers = tuple(pool_keys.signers(token, pool.keys))
-    return Trusted(pool.trust_domain, "idtokens", signers, endless=pool.endless)
+    believed = Trusted(pool.trust_domain, "idtokens", (), endless=pool.endless)
+    try:
+        return believed._replace(words=tuple(pool_keys.signers(token, pool.keys)))
+    except ConfigurationError as error:
+        return believed._replace(fault=str(error))

@@ -11,7 +11,7 @@ class Trusted(NamedTuple):
     """One issuer.
 
     ``words`` are the algorithms that count, or for ``kind`` idtokens the names of the keys that signed this token;
-    ``keys`` is its JWK set as it is in the file, empty while there is none.
+    ``keys`` is its JWK set as it is in the file, empty while there is none; ``fault`` is why its keys cannot be used.
     """
 
     issuer: str
@@ -20,6 +20,7 @@ class Trusted(NamedTuple):
     audiences: tuple[str, ...] = ()
     keys: bytes = b""
     endless: bool = False
+    fault: str = ""
 
 
 class Request(NamedTuple):
@@ -42,6 +43,7 @@ def encode(token: bytes, reference: str, skew: int, issuers: list[Trusted]) -> b
             ("audiences", " ".join(one.audiences)),
             ("keys", one.keys.decode("latin-1")),
             ("endless", "yes" if one.endless else "no"),
+            ("fault", one.fault),
         ]
     return tab_file.encode(pairs)
 
@@ -52,7 +54,15 @@ def decode(data: bytes) -> Request:
     (token,), (reference,), (skew,) = values["token"], values["reference"], values["skew"]
     rows = zip(*(values.get(name, []) for name in Trusted._fields), strict=True)
     trusted = [
-        Trusted(issuer, kind, tuple(words.split()), tuple(audiences.split()), keys.encode("latin-1"), endless == "yes")
-        for issuer, kind, words, audiences, keys, endless in rows
+        Trusted(
+            issuer,
+            kind,
+            tuple(words.split()),
+            tuple(audiences.split()),
+            keys.encode("latin-1"),
+            endless == "yes",
+            fault,
+        )
+        for issuer, kind, words, audiences, keys, endless, fault in rows
     ]
     return Request(token.encode("latin-1"), reference, int(skew), {one.issuer: one for one in trusted})

@@ -12,7 +12,7 @@ import sys
 import time
 
 from gridwarden import reasons
-from gridwarden.errors import Refused
+from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import confine, jws, token_claims, token_request
 from gridwarden.tab_file import encode, escape
 
@@ -28,18 +28,22 @@ def main() -> None:
         answer = who_is(token_request.decode(os.read(0, INPUT_LIMIT)), int(time.time()))
     except Refused as refusal:
         answer = [("refused", refusal.reason), ("detail", refusal.detail)]
+    except ConfigurationError as fault:
+        answer = [("fault", str(fault))]
     os.write(1, encode(answer))
     os._exit(0)  # taking the interpreter apart would cost a tenth of the time
 
 
 def who_is(request: token_request.Request, now: int) -> list[tuple[str, str]]:
-    """The identity that a token proves, as pairs; raises Refused."""
+    """The identity that a token proves, as pairs; raises Refused, and ConfigurationError for its issuer's keys."""
     token = jws.parse(request.token)
     named = token.payload.get("iss")
     issuer = request.issuers.get(named) if isinstance(named, str) else None
     if issuer is None:
         shown = escape(named[:200]) if isinstance(named, str) else "nobody"
         raise Refused(reasons.CREDENTIAL_UNTRUSTED, f"this site believes no tokens of {shown}")
+    if issuer.fault:
+        raise ConfigurationError(issuer.fault)
     if issuer.kind == token_claims.IDTOKENS:
         require_pool_key(token, issuer)
     elif not issuer.keys:

@@ -10,6 +10,7 @@ import yaml
 from gridwarden.errors import ConfigurationError
 from gridwarden.load_settings import load
 from gridwarden.mapper.config_remarks import remarks
+from tests.tokens import Key, key_set
 
 
 @pytest.fixture
@@ -19,11 +20,11 @@ def check(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch(mode=0o644)
 
-    def run(text, *rules):
+    def run(text, *rules, **more):
         (tmp_path / "map").write_text(text)
         values = {
             "site": "TEST", "pools": ["cms", "atlas"], "slurm": {"cluster": "x"}, "policy": list(rules),
-            "gridmapdir": str(tmp_path / "gridmapdir"), "bans": ["DIR/bans"], "ban_lists": ["DIR/ban-list"],
+            "gridmapdir": str(tmp_path / "gridmapdir"), "bans": ["DIR/bans"], "ban_lists": ["DIR/ban-list"], **more,
         }  # fmt: skip
         (tmp_path / "site.yaml").write_text(yaml.safe_dump(values).replace("DIR", str(tmp_path)))
         return [sentence.replace(str(tmp_path), "DIR") for sentence in remarks(load(Path(tmp_path / "site.yaml")))]
@@ -88,3 +89,31 @@ def test_a_map_file_that_others_could_write_is_a_fault(check, tmp_path):
     (tmp_path / "map").chmod(0o666)
     with pytest.raises(ConfigurationError, match="map"):
         check("", FILE)
+
+
+def test_keys_of_tokens_that_cannot_be_used_are_named_and_rules_for_issuers_that_are_not_believed(check, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_bytes(key_set(Key.new()))
+    issuer = {"issuer": "https://cms.example.org/", "audiences": ["x"], "keys": "DIR/keys"}
+    pool = {"trust_domain": "pool.example.org", "keys": "DIR/passwords.d"}
+    rules = [{"issuer": name, "pool": "cms"} for name in ("https://cms.example.org", issuer["issuer"], "pool*")]
+
+    def said():
+        return check("", *rules, tokens={"issuers": [issuer], "idtokens": [pool]})
+
+    gone = "DIR/passwords.d: is not here, so no token of pool.example.org is believed"
+    other = "policy[0]: no issuer of tokens is https://cms.example.org, exactly as written, in site.yaml"
+    assert said() == [*POOLS, gone, other]
+    (tmp_path / "passwords.d").mkdir()
+    assert said() == [*POOLS, other]
+    (tmp_path / "passwords.d" / "POOL").touch()
+    (tmp_path / "passwords.d" / "POOL").chmod(0o666)
+    with pytest.raises(ConfigurationError, match="POOL: can be written by others"):
+        said()
+    (tmp_path / "passwords.d" / "POOL").unlink()
+    for text, fault in ((b"not json", "cannot be used"), (b'{"keys": []}', "there is no key for ES256, RS256")):
+        keys.write_bytes(text)
+        with pytest.raises(ConfigurationError, match=f"keys: the keys of https://cms.example.org/ .*{fault}"):
+            said()
+    keys.unlink()
+    assert f"DIR/keys: is not here, so no token of {issuer['issuer']} is believed" in said()

@@ -434,6 +434,23 @@ def test_keys_never_fetched_refuse_their_own_issuers_people_only(cell):
     assert cell.verify(ES.sign(claims())).issuer == CMS
 
 
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.chmod(0o666), lambda path: path.write_bytes(b"{")])
+def test_keys_of_one_issuer_that_cannot_be_used_stop_nobody_elses_tokens(cell, spoil):
+    spoil(cell.directory / "cms.jwks")
+    assert cell.verify(OTHER.sign(scitoken())).issuer == OSG
+    assert cell.verify(idtoken(POOL_KEY)).issuer == POOL
+    with pytest.raises((ConfigurationError, Refused), match=r"cms\.jwks|keys of its issuer"):
+        cell.verify(ES.sign(claims()))
+
+
+def test_a_pools_keys_that_cannot_be_used_stop_nobody_elses_tokens(cell):
+    cell.pool_key.unlink()
+    cell.pool_key.parent.rmdir()
+    assert cell.verify(ES.sign(claims())).issuer == CMS
+    with pytest.raises(ConfigurationError, match=r"passwords\.d"):
+        cell.verify(idtoken(POOL_KEY))
+
+
 def test_the_process_that_verifies_refuses_as_it_says(cell):
     path = cell.directory / "token"
     path.touch(mode=0o600)
