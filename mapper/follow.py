@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line, trusted
-from gridwarden.errors import ConfigurationError
+from gridwarden.errors import ConfigurationError, GridwardenError
 from gridwarden.mapper import ban_list, bans, map_files
 from gridwarden.mapper.ban import moment
 from gridwarden.mapper.ban_changes import who
@@ -90,8 +90,8 @@ def _follow(followed: Followed, check: Callable[[bytes], object], site: SiteValu
     except ConfigurationError as error:
         state, detail = KEPT if old else MISSING, f"it is signed, but cannot be used: {error.faults[0]}"
     if state == UPDATED and not dry_run:
+        record(followed, new, site)  # first: what has no record must not decide
         trusted.replace_file(followed.path, new, 0o644)
-        record(followed, new, site)
     found = described(followed, new if state == UPDATED else old, state, detail)
     if not dry_run and (detail or found.alarm):
         outcome = "refused" if detail else "stale"
@@ -99,9 +99,20 @@ def _follow(followed: Followed, check: Callable[[bytes], object], site: SiteValu
     return found
 
 
+def failed(followed: Followed, error: GridwardenError | OSError, *, dry_run: bool) -> State:
+    """What a file is whose copy cannot be trusted, read or written."""
+    state = KEPT if os.path.lexists(followed.path) else MISSING
+    if not dry_run:
+        syslog_line.decision("follow", "refused", path=str(followed.path), detail=str(error))
+    return State(str(followed.path), str(followed.source), state, None, None, alarm=True, detail=str(error))
+
+
 def standing(followed: Followed) -> State:
-    """What the copy is, without a look at the source; raises ConfigurationError when it cannot be trusted."""
-    old = copy_of(followed)
+    """What the copy is, without a look at the source."""
+    try:
+        old = copy_of(followed)
+    except (ConfigurationError, OSError) as error:
+        return failed(followed, error, dry_run=True)
     return described(followed, old, CURRENT if old else MISSING, None)
 
 
@@ -204,12 +215,14 @@ def checker(
 
 
 def alarms(followed: Iterable[Followed]) -> list[State]:
-    """The copies that are missing or older than they may be; raises ConfigurationError."""
+    """The copies that are missing, older than they may be, or not to be trusted."""
     return [state for state in map(standing, followed) if state.alarm]
 
 
 def risk(state: State) -> dict[str, object]:
     """An alarm in the form of ``gridwarden doctor``."""
+    if state.detail:
+        return {"kind": "followed-file-unusable", "detail": state.detail, "remedy": "make it root's own plain file"}
     known = (
         f"is of {state.version}, {state.age_hours} hours ago" if state.version else "is not there, or has no version"
     )

@@ -24,7 +24,7 @@ def follow_command(context: click.Context, dry_run: bool, format: str) -> None:
 
     A timer runs it every few minutes. A source that is missing, not signed by its key, older than what was seen, or
     not readable as what it is for, changes nothing: the last good copy stays. Exit code 75 for one of those, or for a
-    copy that is older than its alarm_hours.
+    copy that is older than its alarm_hours; 78 for a copy that cannot be trusted. The other files are followed all the same.
 
     \b
     Examples:
@@ -32,7 +32,7 @@ def follow_command(context: click.Context, dry_run: bool, format: str) -> None:
       gridwarden follow --dry-run
       gridwarden follow --format json
     """
-    from gridwarden.errors import ConfigurationError, Unavailable
+    from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
     from gridwarden.load_settings import load, load_with_origins, parse
     from gridwarden.mapper import ban_changes, follow
     from gridwarden.mapper.site import from_settings
@@ -48,13 +48,20 @@ def follow_command(context: click.Context, dry_run: bool, format: str) -> None:
         load_with_origins(path, (file, data))
 
     states = []
+    codes = {0}
     for followed in settings.followed:
         check = follow.checker(followed, site, path.absolute().with_suffix(".d"), check_policy)
-        states.append(follow.follow(followed, check, site, dry_run=dry_run))
-    change = ban_changes.refresh(site, dry_run=dry_run)
+        try:
+            state = follow.follow(followed, check, site, dry_run=dry_run)
+        except (GridwardenError, OSError) as error:  # one that fails must not keep the bans of the others back
+            state = follow.failed(followed, error, dry_run=dry_run)
+            codes.add(getattr(error, "exit_code", Unavailable.exit_code))
+        if state.alarm or state.detail:
+            codes.add(Unavailable.exit_code)
+        states.append(state)
     write([state._asdict() for state in states], COLUMNS, format)
+    change = ban_changes.refresh(site, dry_run=dry_run)
     if change.marked:
         verb = "would change" if dry_run else "changed"
         click.echo(f"the verdict {verb} for {' '.join(marked.holder.account for marked in change.marked)}", err=True)
-    if any(state.alarm or state.detail for state in states):
-        context.exit(Unavailable.exit_code)
+    context.exit(max(codes))

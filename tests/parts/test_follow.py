@@ -282,6 +282,36 @@ def test_doctor_finds_the_ban_files_because_of_which_nobody_is_mapped(cell):
     assert code == 1 and f"{cell.copies['bans']}:1" in found[0] and f"{cell.base}/own-list: is not here" in found[1]
 
 
+@pytest.mark.parametrize("spoil", ["link", "directory gone"])
+def test_one_copy_that_cannot_be_trusted_does_not_keep_the_other_bans_back(cell, spoil):
+    held = asked(cell.values, person("Anna"), cell.users)
+    path = cell.base / "other/bans"
+    if spoil == "link":
+        path.parent.mkdir()
+        path.symlink_to(cell.copies["list"])
+    cell.configuration["followed"].insert(0, {**cell.configuration["followed"][0], "path": str(path)})
+    cell.write()
+    cell.ngi.publish("bans", f'"{ANNA}"\n')
+    code, text = cell.run("follow")
+    assert code == 78 and str(path) in text, text
+    assert cell.copies["bans"].read_text().endswith(f'"{ANNA}"\n')
+    assert holders.read(cell.values.holders, held.account).verdict == "banned"
+    code, text = cell.run("doctor")
+    assert code == 1 and "followed-file" in text
+
+
+def test_no_version_decides_that_could_not_be_recorded(cell):
+    cell.ngi.publish("bans", f'"{ANNA}"\n')
+    before = cell.copies["bans"].read_bytes()
+    ledger = cell.base / "site/ledger"
+    ledger.rename(cell.base / "elsewhere")
+    assert cell.follow()["code"] == 78
+    assert cell.copies["bans"].read_bytes() == before
+    (cell.base / "elsewhere").rename(ledger)
+    assert cell.follow()["bans"]["state"] == "updated"
+    assert bodies(cell.values, "ban")[-1]["because"] == f"version {moment(NOW)}"
+
+
 def test_a_dry_run_says_what_would_be_taken_and_takes_nothing(cell):
     before = cell.copies["bans"].read_bytes()
     cell.ngi.publish("bans", f'"{ANNA}"\n')
