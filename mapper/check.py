@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gridwarden.mapper.directory_view import Names, Seen
 
 RESTORE_CLAIM = "restore it from a backup; where there is a lease file, remove it, and --repair writes it again"
+# Conditions of which nothing that is kept says whether a holder meets them.
+FORGOTTEN = frozenset(("group", "scope", "audience", "identity_provider", rules.AUTHENTICATED))
 
 
 def judge(seen: Seen) -> list[Finding]:
@@ -187,14 +189,15 @@ def holder_without_lease(holder: Holder, seen: Seen) -> Iterator[Finding]:
 def wrong_pool(holder: Holder, seen: Seen) -> Iterator[Finding]:
     """A lease from another pool than the policy now gives, as far as what is left of an identity tells."""
     identity = remembered(holder.scheme, holder.subject, holder.fqans, holder.vo)
-    if identity.scheme != "x509":  # of a token's groups and scopes nothing is left
-        return
     try:
         decision = policy.decide([identity], seen.rules)
     except (Refused, ConfigurationError):  # or a file decides, which nobody reads here
         return
-    if any(len(rules.conditions(rule)) > 1 for rule in seen.rules[: decision.rule]):  # they may have shown more
-        return
+    for kinds in map(rules.conditions, seen.rules[: decision.rule]):
+        if len(kinds) > 1:  # they may have shown more
+            return
+        if any(identity.scheme in schemes and FORGOTTEN.intersection(names) for schemes, names in kinds):
+            return
     if decision.kind != "pool" or decision.target != pool_of(holder.account, seen.pools):
         detail = f"{holder.subject} holds {holder.account}, and the policy now says {decision.kind} {decision.target}"
         yield Finding("wrong-pool", holder.name, holder.account, detail, "", "release the lease")

@@ -11,6 +11,7 @@ from gridwarden.holders import Holder
 from gridwarden.mapper import findings
 from gridwarden.mapper.check import judge
 from gridwarden.mapper.directory_view import WITHDRAWN, File, Seen
+from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.names import LeaseFile
 from gridwarden.mapper.rules import Rule
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ANNA, BELA = "%2fcn%3danna", "%2fcn%3dbela"
 SUBJECTS = {ANNA: "/CN=Anna", BELA: "/CN=Bela"}
 LEASE = "0123456789abcdef" * 2
+CMS = "https://cms-auth.example.org/"
 COLD = f".gridwarden-cooling:cms001:{LEASE}"
 CLAIMS = {name: f"x509\n{subject}".encode() for name, subject in SUBJECTS.items()}
 
@@ -284,6 +286,40 @@ def test_a_lease_of_a_pool_that_the_policy_no_longer_gives_is_found():
     known = {"claims": CLAIMS, "holders": held(), "leases": {ANNA: lease_file()}}
     assert found(files(_7=["cms001", ANNA]), rules=rules, **known) == [("wrong-pool", ANNA, "")]
     assert not found(files(_7=["cms001", ANNA]), rules=(Rule(fqan="/cms", pool="cms"),), **known)
+
+
+def of_token(*rules):
+    """What is found of a token's holder of an account of pool cms."""
+    name = lease_name(f"/token/{CMS},anna")
+    holder = held()
+    holder["cms001"].scheme, holder["cms001"].subject, holder["cms001"].name = "token", f"{CMS},anna", name
+    file = lease_file()._replace(scheme="token", subject=f"{CMS},anna")
+    return found(
+        files(_7=["cms001", name]),
+        claims={name: f"token\n{CMS},anna".encode()},
+        holders=holder,
+        leases={name: file},
+        rules=rules,
+    )
+
+
+@pytest.mark.parametrize("rule", [{"issuer": CMS}, {"issuer": CMS, "subject": "anna"}, {"vo": "cms"}])
+def test_a_token_holders_lease_of_a_pool_that_the_policy_no_longer_gives_is_found(rule):
+    assert [kind for kind, _, _ in of_token(Rule(**rule, pool="atlas"))] == ["wrong-pool"]
+    assert not of_token(Rule(**rule, pool="cms"))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"issuer": CMS, "group": "/cms"},
+        {"scope": "compute.create"},
+        {"audience": "*"},
+        {"issuer": CMS, "dn": "*"},
+    ],
+)
+def test_nobody_is_told_to_release_a_lease_for_what_is_no_longer_known_of_its_holder(rule):
+    assert not of_token(Rule(**rule, pool="cms"), Rule(issuer="*", pool="atlas"))
 
 
 def test_a_lease_of_an_account_of_no_pool_is_found():
