@@ -16,6 +16,7 @@ import click
 from gridwarden import ledger, load_settings, output, syslog_line, times
 from gridwarden.accounting import show
 from gridwarden.errors import BadQuestion, EvidenceError, GridwardenError
+from gridwarden.local_zone import system_zone
 
 if TYPE_CHECKING:
     from gridwarden.accounting.collect import Collected
@@ -52,7 +53,7 @@ def collect_command(config: Path, since: str | None, dry_run: bool) -> None:
     from gridwarden.accounting.store import open_store
 
     settings = load_settings.load(config)
-    now, zone = _now(), times.system_zone()
+    now, zone = _now(), system_zone()
     begin = times.parse_instant(since, now=now, zone=zone, date_alone=True) if since else None
     store = open_store(settings.store, rehearse=dry_run)
     progress = _Progress()
@@ -107,7 +108,7 @@ def report_command(
     if chart and format != "table":
         raise BadQuestion("--chart draws for a terminal", f"leave --chart or --format {format} away")
     settings = load_settings.load(config)
-    now, zone = _now(), times.system_zone()
+    now, zone = _now(), system_zone()
     within = times.ordered(
         times.parse_instant(since, now=now, zone=zone, date_alone=True),
         times.parse_instant(until, now=now, zone=zone, date_alone=True),
@@ -170,7 +171,7 @@ def whoran_command(
     for word in words:
         if word.startswith("--"):
             raise click.NoSuchOption(word)
-    now, zone = _now(), times.system_zone()
+    now, zone = _now(), system_zone()
     asked = ask(
         " ".join(words) if words else None, now=now, zone=zone, node=node, account=account, identity=identity, job=job
     )

@@ -29,7 +29,6 @@ else:  # hashlib would load OpenSSL, at a hook's cost; these are CPython's own, 
     except ImportError:
         from _sha256 import sha256
 
-
 FIRST = "0" * 64
 CURRENT = "current.jsonl"
 ERASED = b"null"

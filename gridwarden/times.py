@@ -7,12 +7,9 @@ ISO 8601 with their offsets, so that the right one can be pasted back; nothing i
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from pathlib import Path
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from gridwarden.errors import BadQuestion
 
@@ -40,28 +37,6 @@ class Range(NamedTuple):
 
     start: int
     end: int
-
-
-def system_zone() -> tzinfo:
-    """Return this machine's local zone, by the rules of tzset(3): TZ, else /etc/localtime, else UTC.
-
-    Raises BadQuestion when TZ is set to something that no time zone file describes.
-    """
-    name = os.environ.get("TZ")
-    if name is not None:
-        try:
-            return ZoneInfo(name.removeprefix(":")) if name.removeprefix(":") else UTC
-        except (KeyError, ValueError, OSError):
-            message = f"TZ={name!r} names no time zone of this machine"
-            raise BadQuestion(message, "unset TZ, or set it to a name such as Europe/Berlin or UTC") from None
-    try:
-        with Path("/etc/localtime").open("rb") as file:
-            return ZoneInfo.from_file(file, key="localtime")
-    except FileNotFoundError:
-        return UTC
-    except (ValueError, OSError) as error:
-        message = f"/etc/localtime cannot be used: {error}"
-        raise BadQuestion(message, "set TZ to a name such as Europe/Berlin or UTC") from None
 
 
 def format_instant(instant: int, zone: tzinfo) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gridwarden.errors import BadQuestion
+from gridwarden.local_zone import system_zone
 from gridwarden.mapper import lease_list
 from gridwarden.mapper.check import judge
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.survey import survey
-from gridwarden.times import format_instant, system_zone
+from gridwarden.times import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridwarden.errors import BadQuestion
-from gridwarden.times import format_instant, is_range, parse_instant, parse_range, system_zone
+from gridwarden.local_zone import system_zone
+from gridwarden.times import format_instant, is_range, parse_instant, parse_range
 
 BERLIN = ZoneInfo("Europe/Berlin")
 CHICAGO = ZoneInfo("America/Chicago")
