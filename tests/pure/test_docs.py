@@ -50,6 +50,11 @@ def test_generated_pages_are_what_the_code_says(name: str) -> None:
     assert (DOCS / name).read_text() == GENERATE["pages"]()[DOCS / name], f"{name} is out of date: make docs"
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= set(re.findall(r"\]\((docs/[^)]+)\)", readme))
+
+
 def test_every_command_and_option_is_documented() -> None:
     page = (DOCS / "commands.md").read_text()
     for name, command in commands():
