@@ -51,9 +51,11 @@ def resolve(paths: Iterable[str]) -> dict[str, tuple[str, File]]:
     """The real path of each path and the file there (NO_FILE: none, UNTOLD: no answer, and the path as it was)."""
     wanted = list(dict.fromkeys(paths))
     told = _ask_each([(path, None) for path in wanted], MOST_SECONDS)
-    return {
+    found = {
         path: (os.fsdecode(one[1]), one[0]) if one else (path, UNTOLD) for path, one in zip(wanted, told, strict=True)
     }
+    RUN.silent.update(real for real, file in found.values() if file == UNTOLD)
+    return found
 
 
 def of_processes(processes: list[tuple[str, Process]]) -> list[File]:
@@ -102,8 +104,10 @@ def _at_path(path: str) -> bytes:
     try:
         status = os.stat(path)
         file = status.st_dev, status.st_ino
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         file = NO_FILE
+    except OSError:  # its file system has failed, and may come back
+        file = UNTOLD
     return b"%d %d " % file + os.fsencode(real).replace(b"\n", b"?")  # it is told of in a line
 
 

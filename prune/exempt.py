@@ -25,9 +25,11 @@ class Executables:
 
         What is in a user namespace of its own can choose what exe shows, so it has none.
         """
-        found = [one for one in seen if one.executable in self._paths and not one.apart]
-        new = [(one.executable, one.process) for one in found if key(one.process) not in self._told]
+        # "(deleted)" is behind it also when a file system has failed, and it is the file that counts.
+        shown = [(one.executable.removesuffix(" (deleted)"), one) for one in seen if not one.apart]
+        found = [(path, one) for path, one in shown if path in self._paths]
+        new = [(path, one.process) for path, one in found if key(one.process) not in self._told]
         for (_, process), file in zip(new, executables.of_processes(new), strict=True):
             self._told[key(process)] = file
-        for one in found:
+        for _, one in found:
             one.file = self._told[key(one.process)]

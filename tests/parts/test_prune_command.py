@@ -425,6 +425,11 @@ def test_a_program_on_a_file_system_that_has_died_is_spared_if_it_may_be_exempt_
         server.send_signal(signal.SIGCONT)
         rows = {row["pid"]: row for row in node.rows("--all")}
         assert rows[exempt.pid]["reason"] == "exempt-command"
+        server.kill()
+        server.wait()
+        rows = {row["pid"]: row for row in node.rows("--all")}
+        assert (rows[exempt.pid]["action"], rows[exempt.pid]["reason"]) == ("spared", "unknown")
+        assert alive([exempt.pid])
 
 
 OVERLAY = "mount -t overlay over -o lowerdir={silent}:{empty} {exempt} && exec setpriv --reuid={uid} --regid={uid} \\\n"
