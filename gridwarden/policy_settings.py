@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from gridwarden.patterns import check_pattern
 from gridwarden.setting_types import AbsolutePath, Account, FaultsError, Section, Text
 
 Plugin = Literal["localaccount", "poolaccount", "voms_localaccount", "voms_poolaccount"]
@@ -35,7 +36,8 @@ def as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Patterns = Annotated[tuple[Text, ...], BeforeValidator(as_list)]
+Pattern = Annotated[Text, AfterValidator(check_pattern)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(as_list)]
 
 
 def declared_pools(info: ValidationInfo) -> list[object]:
@@ -59,7 +61,7 @@ class Rule(Section):
     case-sensitive shell patterns in which ``*`` crosses ``/``.
     """
 
-    dn: Text | None = Field(
+    dn: Pattern | None = Field(
         None,
         description="Pattern that a certificate's subject must match, in slash form.",
         examples=["/DC=org/DC=example/CN=Robot*"],
@@ -70,13 +72,13 @@ class Rule(Section):
         "Every member of a VO has `/VO` itself; `/VO*` would also match another VO whose name goes on.",
         examples=["/cms/Role=production"],
     )
-    vo: Text | None = Field(
+    vo: Pattern | None = Field(
         None, description="Pattern that the VO of the proxy or of the token must match.", examples=["cms"]
     )
-    issuer: Text | None = Field(
+    issuer: Pattern | None = Field(
         None, description="Pattern that a token's issuer must match.", examples=["https://wlcg.example.org/"]
     )
-    subject: Text | None = Field(
+    subject: Pattern | None = Field(
         None,
         description="Pattern that a token's `sub` must match, at the `issuer` of the same rule; in a rule without "
         "`issuer` a Globus identity's UUID, or the name of a user that a trusted caller gives.",
@@ -92,10 +94,10 @@ class Rule(Section):
         description="Pattern that one of a token's scopes must match; several must each match one.",
         examples=["compute.create"],
     )
-    audience: Text | None = Field(
+    audience: Pattern | None = Field(
         None, description="Pattern that one of a token's audiences must match.", examples=["https://ce.example.org"]
     )
-    identity_provider: Text | None = Field(
+    identity_provider: Pattern | None = Field(
         None,
         description="Pattern that the domain of a Globus identity's provider must match.",
         examples=["example.edu"],

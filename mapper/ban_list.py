@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from gridwarden import tab_file
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper.ban import CONDITIONS, PATTERN, Ban
-from gridwarden.mapper.map_files import check_pattern
+from gridwarden.patterns import check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

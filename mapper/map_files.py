@@ -15,13 +15,12 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from gridwarden.errors import ConfigurationError
+from gridwarden.patterns import check_pattern
 
 BLANKS = " \t"
 SPECIAL = frozenset("*?[")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
 BLANK = re.compile(r"[ \t]")
-# [^x], or the beginning of a class, collating symbol or equivalence class within brackets (POSIX XCU 2.13.1)
-UNSUPPORTED = re.compile(r"\[\^|\[!?\]?[^]]*\[[:.=]")
 QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 
 
@@ -120,12 +119,6 @@ def bare_key(text: str) -> tuple[str, str]:
     """Split a line at its first blank."""
     end = BLANK.search(text)
     return (text[: end.start()], text[end.start() :]) if end else (text, "")
-
-
-def check_pattern(pattern: str) -> None:
-    """Raise ValueError for a pattern that LCMAPS and Python would read differently."""
-    if found := UNSUPPORTED.search(pattern) if "[" in pattern else None:
-        raise ValueError(f"the pattern holds {found[0][-2:]!r}, which is not supported")
 
 
 def matches(pattern: str, text: str) -> bool:

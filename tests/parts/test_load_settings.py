@@ -127,6 +127,24 @@ slurm: {prolog_on_failure: ignore}
     ]
 
 
+def test_a_pattern_of_a_rule_that_would_match_others_than_with_lcmaps_is_a_fault_of_its_line(site: Path) -> None:
+    text = """\
+site: EXAMPLE
+pools: [cms]
+policy:
+  - {dn: "/CN=[^a]*", pool: cms}
+  - {fqan: [/cms, "/cms/[x[:digit:]]"], pool: cms}
+  - {issuer: "https://[!a]*", group: "/[[.a.]]", pool: cms}
+slurm: {cluster: site}
+"""
+    faults = refused(site, text)
+    assert [fault.partition(", which")[0] for fault in faults] == [
+        "site.yaml:4: policy[0].dn: the pattern holds '[^'",
+        "site.yaml:5: policy[1].fqan[1]: the pattern holds '[:'",
+        "site.yaml:6: policy[2].group[0]: the pattern holds '[.'",
+    ]
+
+
 @pytest.mark.parametrize("value", ["!!python/object/apply:os.system [id]", "!secret x", "2026-99-99"])
 def test_yaml_that_would_make_something_else_of_a_value_is_refused(site: Path, value: str) -> None:
     assert refused(site, LEAST + f"store: {value}\n")[0].startswith("site.yaml:7: store")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import bans
 from gridwarden.mapper.identity import Identity
-from gridwarden.mapper.map_files import check_pattern, matches, matches_as_in_lcmaps, parse
+from gridwarden.mapper.map_files import matches, matches_as_in_lcmaps, parse
+from gridwarden.patterns import check_pattern
 
 
 def keys(text: str) -> list[str]:
