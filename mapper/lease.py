@@ -78,8 +78,10 @@ def lease_from_pool(
 ) -> Lease:
     """The account of ``pool`` that ``identity`` holds, or is lent now; one for each job ``slot`` that the site allows.
 
-    ``shown`` are whatever identities the same person presents: a ban of any of them stops it.  Raises Refused with the reason, EvidenceError when the lease cannot be recorded, Unavailable or
-    ConfigurationError when a directory cannot be used; nothing is handed out then.
+    ``shown`` are whatever identities the same person presents: a ban of any of them stops it.
+
+    Raises Refused with the reason, EvidenceError when the lease cannot be recorded, Unavailable or ConfigurationError
+    when a directory cannot be used; nothing is handed out then.
     """
     name = naming.name_of(identity, site.leases, slot)
     publishing.refuse_unready(site)
