@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gridwarden.setting_types import AbsolutePath, FaultsError, NodeName, Section, WholeDays, WholeHours
+from gridwarden.setting_types import AbsolutePath, Account, FaultsError, NodeName, Section, WholeDays, WholeHours
 
 LeaseName = Literal["dn", "dn-and-groups"]
 Homes = Literal["rebuild", "quota", "keep"]
@@ -76,6 +76,12 @@ class Leases(Section):
     )
     skeleton: AbsolutePath = Field(
         Path("/etc/skel"), description="Directory, root's own, of which a rebuilt home is a copy."
+    )
+    system_groups: tuple[Account, ...] = Field(
+        (),
+        description="Groups with a gid below 1000 that rules, or a groupmapfile, may give to jobs all the same; root's "
+        "never.",
+        examples=[["users"]],
     )
 
     @model_validator(mode="after")

@@ -66,7 +66,7 @@ def foresee_identities(
     """``foresee`` for verified identities."""
     publishing.refuse_unready(site)
     decision = mapping.allowed(identities, site, say, explain, brought)
-    job_groups.of(decision)
+    job_groups.of(decision, site.leases.system_groups)
     if decision.kind == "account":
         return accounts.usable(decision.target, users).name, decision
     return foresee_lease(decision, site, say, users, slot), decision

@@ -108,7 +108,7 @@ def map_identities(
 ) -> Lease:
     """The account for verified identities: bans, then policy, then lease; raises as ``map_credentials``."""
     decision = allowed(identities, site, say, explain, brought)
-    groups = job_groups.of(decision)
+    groups = job_groups.of(decision, site.leases.system_groups)
     shown = everyone(identities, brought)
     if decision.kind == "account":
         found = fixed.fixed_account(decision.identity, decision.target, site, users, shown)

@@ -33,6 +33,7 @@ class LeaseValues(NamedTuple):
     answer_hours: int = 2
     homes: str = "rebuild"
     skeleton: Path | None = None
+    system_groups: tuple[str, ...] = ()
 
 
 class SiteValues(NamedTuple):

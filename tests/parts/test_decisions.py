@@ -85,13 +85,17 @@ def test_asking_what_would_become_of_somebody_changes_nothing(site, users):
 
 def test_a_lease_carries_the_groups_of_the_rule_and_its_holder_file_those_of_the_account(site, users):
     rule = Rule(fqan="/cms", pool="cms", primary_group="games", secondary_groups=("users",))
-    found = map_identities([person()], site._replace(rules=(rule,)), silent, users)
+    leases = site.leases._replace(system_groups=("games", "users"))
+    found = map_identities([person()], site._replace(rules=(rule,), leases=leases), silent, users)
     assert (found.gid, found.groups) == (grp.getgrnam("games").gr_gid, (grp.getgrnam("users").gr_gid,))
     assert "gid\t20000\n" in (site.holders / found.account).read_text()
 
 
-@pytest.mark.parametrize(("group", "error"), [("no-such-group", ConfigurationError), ("root", Refused)])
+@pytest.mark.parametrize(
+    ("group", "error"), [("no-such-group", ConfigurationError), ("root", Refused), ("disk", Refused)]
+)
 def test_nobody_is_lent_an_account_whose_group_they_cannot_have(site, users, group, error):
+    site = site._replace(leases=site.leases._replace(system_groups=("root", "users")))
     for rule in (
         Rule(fqan="/cms", pool="cms", primary_group=group),
         Rule(fqan="/cms", pool="cms", secondary_groups=(group,)),

@@ -15,7 +15,10 @@ def rule():
     """A policy whose rule for cms gives groups."""
     path = Path("/etc/gridwarden/site.d/groups.yaml")
     path.parent.mkdir(exist_ok=True)
-    path.write_text("policy: [{fqan: /cms, pool: cms, primary_group: games, secondary_groups: [users]}]\n")
+    path.write_text(
+        "policy: [{fqan: /cms, pool: cms, primary_group: games, secondary_groups: [users]}]\n"
+        "leases: {system_groups: [games, users]}\n"
+    )
     yield
     path.unlink()
 
