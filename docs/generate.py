@@ -105,7 +105,8 @@ def configuration_page() -> str:
 # Configuration
 
 `/etc/gridwarden/site.yaml` holds what the site decides; files `/etc/gridwarden/site.d/*.yaml` are laid over it
-in the order of their names: sections add up, lists and single values replace what came before.
+in the order of their names: sections add up, lists and single values replace what came before. YAML's aliases (`*name`)
+are not taken.
 All of them must belong to root, and nobody else may be able to write them or the directories above.
 
 `gridwarden config check` lists every fault at once, `gridwarden config show --origin` what is in force and where

@@ -133,9 +133,17 @@ class Reader:
         self.loader = loader
         self.origins = origins
         self.faults = faults
+        self.seen: set[int] = set()
 
     def value(self, node: yaml.Node, keys: Keys) -> Any:  # noqa: ANN401  any YAML value
-        """Return the value of ``node``, which stands at ``keys``."""
+        """Return the value of ``node``, which stands at ``keys``.
+
+        Raises ConfigurationError for an alias: a few lines of them can stand for more values than memory holds.
+        """
+        if id(node) in self.seen:
+            place = f"{self.file}:{node.start_mark.line + 1}"
+            raise ConfigurationError(f"{place}: {dotted(keys)}: is an alias (*) of what stands here; write it out")
+        self.seen.add(id(node))
         self.origins.setdefault(keys, Origin(self.file, node.start_mark.line + 1))
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, keys)

@@ -64,10 +64,18 @@ def test_bytes_that_are_not_text_are_named(site: Path) -> None:
     assert "\n" not in fault
 
 
-def test_an_alias_that_never_ends_is_refused(site: Path) -> None:
-    (fault,) = refused(site, "site: &a [*a]\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "site: &a [*a]\n",
+        "slurm: &a {cluster: site}\nsite: EXAMPLE\npools: *a\n",
+        "\n".join(["a0: &a0 x", *(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}'])}]" for n in range(1, 12))]),
+    ],
+)
+def test_an_alias_is_refused_before_it_can_fill_the_memory(site: Path, text: str) -> None:
+    (fault,) = refused(site, text)
 
-    assert "site.yaml: is not YAML" in fault
+    assert fault.startswith("site.yaml:1: ") and "is an alias" in fault
 
 
 @pytest.mark.parametrize("text", ["- site\n", "EXAMPLE\n", "--- {}\n--- {}\n"])
