@@ -1,7 +1,7 @@
 """Release leases, free what has cooled, and answer for this machine: the mapper's protocol, the pruner's hands.
 
 ``release`` and ``recycle`` run on one machine of the site, where Slurm can be asked; ``answer`` runs on each
-node that the site names, from cron.  All take the present time (µs since the epoch) from their caller.
+node that the site names, from cron.  Their caller says how to tell the time (µs since the epoch).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from gridwarden.prune import hand_over, quota, signals, trace
 from gridwarden.prune.reasons import NO_JOB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gridwarden.mapper.accounts import Account, Users
     from gridwarden.mapper.release import Outcome
     from gridwarden.mapper.site import SiteValues
@@ -40,7 +42,7 @@ def release(
     who: str,
     site: SiteValues,
     terms: Terms,
-    now: int,
+    clock: Callable[[], int],
     *,
     dry_run: bool = False,
     users: Users = pwd,
@@ -50,10 +52,12 @@ def release(
     def ask(account: Account) -> str:
         return why_busy(account, site, terms) or why_alive(account)
 
-    return protocol.release(which, because, who, site, terms, ask, now, dry_run=dry_run, users=users)
+    return protocol.release(which, because, who, site, terms, ask, clock, dry_run=dry_run, users=users)
 
 
-def free(site: SiteValues, terms: Terms, now: int, *, dry_run: bool = False, users: Users = pwd) -> list[Outcome]:
+def free(
+    site: SiteValues, terms: Terms, clock: Callable[[], int], *, dry_run: bool = False, users: Users = pwd
+) -> list[Outcome]:
     """Empty and lend again every account that has cooled and is idle everywhere; see the protocol."""
 
     def ask(account: Account) -> str:
@@ -62,20 +66,27 @@ def free(site: SiteValues, terms: Terms, now: int, *, dry_run: bool = False, use
     def empty(account: Account, lease: str) -> str:
         return emptied(account, lease, site, terms, users.getpwnam(account.name).pw_dir)
 
-    return protocol.free(site, terms, ask, empty, now, dry_run=dry_run, users=users)
+    return protocol.free(site, terms, ask, empty, clock, dry_run=dry_run, users=users)
 
 
 def recycle(
-    because: str, who: str, site: SiteValues, terms: Terms, now: int, *, dry_run: bool = True, users: Users = pwd
+    because: str,
+    who: str,
+    site: SiteValues,
+    terms: Terms,
+    clock: Callable[[], int],
+    *,
+    dry_run: bool = True,
+    users: Users = pwd,
 ) -> list[Outcome]:
     """Release what has been idle for as long as the site says, then free what has cooled."""
     outcomes = []
-    for name in idle(site, terms, now):
+    for name in idle(site, terms, clock()):
         try:
-            outcomes.append(release(name, because, who, site, terms, now, dry_run=dry_run, users=users))
+            outcomes.append(release(name, because, who, site, terms, clock, dry_run=dry_run, users=users))
         except GridwardenError as error:
             outcomes.append(protocol.Outcome("", "", name, protocol.FAULTY, str(error)))
-    return outcomes + free(site, terms, now, dry_run=dry_run, users=users)
+    return outcomes + free(site, terms, clock, dry_run=dry_run, users=users)
 
 
 def idle(site: SiteValues, terms: Terms, now: int) -> list[str]:

@@ -144,7 +144,7 @@ def release_command(path: Path, which: str, because: str, dry_run: bool, format:
         named = ", ".join(row.account for row in leases)
         raise BadQuestion(f"{which} has {len(leases)} leases: {named}", "release them one by one, by account")
     which = leases[0].account or leases[0].name
-    done = handing_over.release(which, because, who(), site, terms_of(settings), now(), dry_run=dry_run)
+    done = handing_over.release(which, because, who(), site, terms_of(settings), now, dry_run=dry_run)
     if done.state == BUSY:
         raise Unavailable(f"{done.account}: {done.why}", "nothing was released")
     write_outcomes([done], format)
@@ -172,10 +172,10 @@ def recycle_command(path: Path, apply: bool, cooled_only: bool, format: str) -> 
     settings, site = loaded(path)
     terms = terms_of(settings)
     if cooled_only:
-        outcomes = handing_over.free(site, terms, now(), dry_run=not apply)
+        outcomes = handing_over.free(site, terms, now, dry_run=not apply)
     else:
         because = f"nobody used it for {settings.leases.idle_days} days"
-        outcomes = handing_over.recycle(because, who(), site, terms, now(), dry_run=not apply)
+        outcomes = handing_over.recycle(because, who(), site, terms, now, dry_run=not apply)
     write_outcomes(outcomes, format)
 
 

@@ -57,20 +57,22 @@ def release(  # noqa: PLR0913 - what a release needs to know
     site: SiteValues,
     terms: Terms,
     ask: Callable[[Account], str],
-    now: int,
+    clock: Callable[[], int],
     *,
     dry_run: bool = False,
     users: Users = pwd,
 ) -> Outcome:
     """End the lease of an account, or of a lease name, unless ``ask`` gives a reason why the account is in use.
 
-    The account then cools from ``now`` (µs since the epoch).  Raises BadQuestion when nothing is leased under
-    ``which``, Refused when the lease is not consistent or its user unknown, EvidenceError, Unavailable.
+    The account cools from the time (µs since the epoch) that ``clock`` gives once its lease is gone: until then
+    somebody may have been handed it, however long this has waited.  Raises BadQuestion when nothing is leased under ``which``, Refused when the lease is not consistent or its user unknown, EvidenceError, Unavailable.
     """
     with Gridmapdir(site.gridmapdir) as directory:
         name = held.name_of(directory, which)
         if parts := cooling.parse(name):
-            known = cooling.read(directory, *parts) if dry_run else settling.settle(directory, *parts, site, now, users)
+            known = (
+                cooling.read(directory, *parts) if dry_run else settling.settle(directory, *parts, site, clock, users)
+            )
             return Outcome(*parts, known.name if known else "", COOLING, "it was released before")
         with names.locked(directory, name):
             link = linking.find(directory, name)
@@ -82,10 +84,12 @@ def release(  # noqa: PLR0913 - what a release needs to know
                     return outcome(lease, BUSY, why)
                 if dry_run:
                     return outcome(lease, WOULD_RELEASE, "")
-                return cool(directory, lease, because, who, site, now)
+                return cool(directory, lease, because, who, site, clock)
 
 
-def cool(directory: Gridmapdir, lease: Held, because: str, who: str, site: SiteValues, now: int) -> Outcome:
+def cool(
+    directory: Gridmapdir, lease: Held, because: str, who: str, site: SiteValues, clock: Callable[[], int]
+) -> Outcome:
     """Record that a lease ends, and turn it into a cooling name."""
     begun = cooling.Cooling(lease.account.name, lease.lease, lease.name, lease.account.uid, lease.inode, 0)
     cooling.write(directory, begun)
@@ -103,7 +107,7 @@ def cool(directory: Gridmapdir, lease: Held, because: str, who: str, site: SiteV
     if not directory.rename(lease.name, begun.cooling_name, lease.inode):
         raise linking.corrupt(directory, lease.name, "was changed by another program while it was released")
     directory.sync()
-    cooling.write(directory, begun._replace(since=now))
+    cooling.write(directory, begun._replace(since=clock()))
     settling.forget(directory, begun)
     settling.unpublish(begun, site)
     syslog_line.decision("lease", "released", **facts, seq=seq, head=head)
@@ -117,7 +121,7 @@ class Freeing(NamedTuple):
     terms: Terms
     ask: Callable[[Account], str]
     hand_over: Callable[[Account, str], str]
-    now: int
+    clock: Callable[[], int]
     dry_run: bool
     users: Users
 
@@ -127,7 +131,7 @@ def free(
     terms: Terms,
     ask: Callable[[Account], str],
     hand_over: Callable[[Account, str], str],
-    now: int,
+    clock: Callable[[], int],
     *,
     dry_run: bool = False,
     users: Users = pwd,
@@ -138,7 +142,7 @@ def free(
     both say nothing when all is well.  What cannot be settled about one account keeps that one taken, with
     the reason.  Raises ConfigurationError or Unavailable when the directory as a whole cannot be used.
     """
-    run = Freeing(site, terms, ask, hand_over, now, dry_run, users)
+    run = Freeing(site, terms, ask, hand_over, clock, dry_run, users)
     outcomes = []
     with Gridmapdir(site.gridmapdir) as directory:
         for account, lease, inode in cooling.find(directory):
@@ -158,12 +162,13 @@ def free_one(directory: Gridmapdir, name: str, lease: str, inode: int, run: Free
     """``free`` for one cooling name; None when another process was faster."""
     known = cooling.read(directory, name, lease)
     if not run.dry_run:
-        known = settling.settle(directory, name, lease, run.site, run.now, run.users)
-    since = known.since if known and known.since else run.now
+        known = settling.settle(directory, name, lease, run.site, run.clock, run.users)
+    now = run.clock()
+    since = known.since if known and known.since else now
     ends = since + run.terms.cooling
     lease_name = known.name if known else ""
-    if known is None or run.now < ends:
-        return Outcome(name, lease, lease_name, COOLING, f"for {-((run.now - ends) // 60_000_000)} more minutes")
+    if known is None or now < ends:
+        return Outcome(name, lease, lease_name, COOLING, f"for {-((now - ends) // 60_000_000)} more minutes")
     account = accounts.usable(name, run.users)
     with directory.lock_own(cooling.KIND, known.file), AccountLock(run.terms.locks, name, LOCK_SECONDS):
         if directory.look(known.cooling_name) is None:
@@ -173,7 +178,7 @@ def free_one(directory: Gridmapdir, name: str, lease: str, inode: int, run: Free
         hold = holds.why_held(run.site.holds, name)
         why = f"it is on hold: {hold}" if hold else run.ask(account) or nodes.why_busy(
             directory, run.terms.nodes, name, lease,
-            after=ends, now=run.now, longest=run.terms.answers, here=run.site.node,
+            after=ends, now=now, longest=run.terms.answers, here=run.site.node,
         )  # fmt: skip
         if not (why or run.dry_run):
             why = run.hand_over(account, lease) or run.ask(account)

@@ -9,14 +9,18 @@ from gridwarden.errors import Refused, Unavailable
 from gridwarden.mapper import accounts, cooling, names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gridwarden.mapper.accounts import Users
     from gridwarden.mapper.cooling import Cooling
     from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.site import SiteValues
 
 
-def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, now: int, users: Users) -> Cooling:
-    """End what a kill may have left of a release, and return what is known; it cools from ``now`` at the latest."""
+def settle(
+    directory: Gridmapdir, account: str, lease: str, site: SiteValues, clock: Callable[[], int], users: Users
+) -> Cooling:
+    """End what a kill may have left of a release, and return what is known; it cools from now at the latest."""
     known = cooling.read(directory, account, lease)
     if known is None:
         status = directory.look(account)
@@ -27,7 +31,7 @@ def settle(directory: Gridmapdir, account: str, lease: str, site: SiteValues, no
     unpublish(known, site)
     if not known.since:
         uid = known.uid or accounts.usable(account, users).uid
-        known = known._replace(uid=uid, since=now)
+        known = known._replace(uid=uid, since=clock())
         cooling.write(directory, known)
     return known
 

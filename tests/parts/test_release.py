@@ -64,6 +64,9 @@ class World:
             slurm_spool=str(directory / "no-slurmd-here"),
         )
 
+    def clock(self):
+        return self.now
+
     def slurm(self, script, directory):
         (directory / "bin" / "squeue").write_text(script)
         (directory / "bin" / "squeue").chmod(0o755)
@@ -72,10 +75,12 @@ class World:
         return map_identity(person(name), self.site, silent, self.users)
 
     def release(self, which, **options):
-        return handing_over.release(which, "left", "test", self.site, self.terms, self.now, users=self.users, **options)
+        return handing_over.release(
+            which, "left", "test", self.site, self.terms, self.clock, users=self.users, **options
+        )
 
     def free(self, **options):
-        return handing_over.free(self.site, self.terms, self.now, users=self.users, **options)
+        return handing_over.free(self.site, self.terms, self.clock, users=self.users, **options)
 
     def answer(self, node):
         site = self.site._replace(node=node)
@@ -300,6 +305,22 @@ def test_an_account_whose_user_is_gone_is_not_lent_and_the_others_are(world):
     assert "no passwd entry" in outcomes[anna.account].why
 
 
+def test_an_account_cools_from_when_its_lease_went_however_long_the_release_had_waited(world, monkeypatch):
+    anna = world.lend()
+    rename = Gridmapdir.rename
+
+    def late(*arguments):
+        world.now += 2 * HOUR
+        return rename(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Gridmapdir, "rename", late)
+        world.release(anna.account)
+    assert states(world.free()) == ["cooling"]
+    world.now += HOUR
+    assert states(world.free()) == ["freed"]
+
+
 def test_an_account_with_a_third_link_is_not_lent(world):
     anna = world.lend()
     world.release(anna.account)
@@ -444,7 +465,7 @@ def test_a_node_forgets_who_held_a_released_account(nodes_asked):
 
 def freed_when_idle(world):
     """Free what is idle and empty by the test's own word: to ask and to empty has tests of its own."""
-    return protocol.free(world.site, world.terms, lambda _: "", lambda _, __: "", world.now, users=world.users)
+    return protocol.free(world.site, world.terms, lambda _: "", lambda _, __: "", world.clock, users=world.users)
 
 
 def test_a_kill_anywhere_in_a_release_is_repaired_by_the_next(tmp_path):

@@ -37,7 +37,7 @@ def released(site, users, tmp_path):
         locks = tmp_path / f"locks-{node}"
         locks.mkdir(exist_ok=True)
         terms = Terms(HOUR, HOUR, HOUR, (), locks, (), "", "/nowhere", "/nowhere")
-        return release.release(which, "left", "test", site._replace(node=node), terms, ask, START, users=users)
+        return release.release(which, "left", "test", site._replace(node=node), terms, ask, lambda: START, users=users)
 
     return released
 

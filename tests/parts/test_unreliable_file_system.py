@@ -136,7 +136,9 @@ class TwoMachines:
         """Release a lease on one machine or the other, until it is released."""
         for site in 50 * self.sites:
             try:
-                release.release(name, "proof", "proof", site, self.terms(site), no_reason, START, users=self.users)
+                release.release(
+                    name, "proof", "proof", site, self.terms(site), no_reason, lambda: START, users=self.users
+                )
             except BadQuestion:
                 return  # released before: there is no such lease any more
             except GridwardenError:
@@ -151,7 +153,12 @@ class TwoMachines:
             outcomes = []
             with suppress(GridwardenError):
                 outcomes = release.free(
-                    self.sites[0], self.terms(self.sites[0]), no_reason, no_reason, now, users=self.users
+                    self.sites[0],
+                    self.terms(self.sites[0]),
+                    no_reason,
+                    no_reason,
+                    lambda now=now: now,
+                    users=self.users,
                 )
             if not any(name.startswith(".gridwarden-cooling") for name in os.listdir(self.backing)):
                 return

@@ -30,8 +30,8 @@ def naive(stage: Stage) -> None:
     """The control: look whether a job runs under an account, and if not, unlink its lease."""
     for name, account in wanted(stage):
         if is_idle(stage, account):
-            os.unlink(stage.site.gridmapdir / name)
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # another was faster
+                os.unlink(stage.site.gridmapdir / name)
                 holders.remove(stage.site.holders, account)
             stage.journal.write("recycled")
 
@@ -49,14 +49,14 @@ def ours(stage: Stage) -> None:
 
     for name, _ in wanted(stage):
         with suppress(BadQuestion, Refused):  # it went meanwhile
-            release.release(name, "idle", "proof", site, terms, ask, now(), users=stage.users)
+            release.release(name, "idle", "proof", site, terms, ask, now, users=stage.users)
     with Gridmapdir(site.gridmapdir) as directory:
         answers = [
             nodes.Answer(account, lease, "" if is_idle(stage, account) else "a job of theirs runs")
             for account, lease, _ in cooling.find(directory)
         ]
         nodes.write(directory, nodes.Said(site.node, boot_id(), now(), tuple(answers)))
-    for outcome in release.free(site, terms, ask, hand_over, now(), users=stage.users):
+    for outcome in release.free(site, terms, ask, hand_over, now, users=stage.users):
         if outcome.state == release.FREED:
             stage.journal.write("recycled")
         elif outcome.state == release.FAULTY:

@@ -40,12 +40,12 @@ class Scene:
     def release(self, name: str) -> None:
         which = lease_name(person(name).subject)
         with suppress(BadQuestion):  # it went before
-            release.release(which, "left", "test", self.site, self.terms, no_reason, START, users=self.users)
+            release.release(which, "left", "test", self.site, self.terms, no_reason, lambda: START, users=self.users)
 
     def free(self) -> None:
         """A day later, twice: what a kill cut short cools from when that is seen."""
         for now in (START + 24 * HOUR, START + 48 * HOUR):
-            release.free(self.site, self.terms, no_reason, no_reason, now, users=self.users)
+            release.free(self.site, self.terms, no_reason, no_reason, lambda now=now: now, users=self.users)
 
     def check(self, *, mend: bool = True) -> list[repair.Outcome]:
         return repair.check_directory(self.site, POOLS, repair=mend, users=self.users)

@@ -65,16 +65,20 @@ def terms() -> tuple[SiteValues, Terms]:
     return from_settings(settings), lease_terms.from_settings(settings)
 
 
+def now() -> int:
+    return time.time_ns() // 1000
+
+
 def free_later(site: SiteValues, terms: Terms) -> dict[str, tuple[str, str]]:
     """Free what has cooled, by a clock on which the cooling time is over."""
-    later = time.time_ns() // 1000 + terms.cooling + 1
-    return {done.account: (done.state, done.why) for done in handing_over.free(site, terms, later)}
+    later = now() + terms.cooling + 1
+    return {done.account: (done.state, done.why) for done in handing_over.free(site, terms, lambda: later)}
 
 
 def end_lease(person: SimpleNamespace, site: SiteValues, terms: Terms) -> None:
     name = lease_name(person.subject)
     if (site.gridmapdir / name).exists():
-        done = handing_over.release(name, "a test", "root", site, terms, time.time_ns() // 1000)
+        done = handing_over.release(name, "a test", "root", site, terms, now)
         assert done.state == "released", done
         assert free_later(site, terms)[done.account][0] == "freed"
 
@@ -91,7 +95,7 @@ def test_lcmaps_leases_an_account_that_cools_to_nobody_until_it_is_freed(terms: 
     before = set(os.listdir(site.gridmapdir))
     try:
         account = lcmaps_map("/DC=org/DC=example/CN=Cooling", FQANS).account
-        assert handing_over.release(account, "a test", "root", site, when, time.time_ns() // 1000).state == "released"
+        assert handing_over.release(account, "a test", "root", site, when, now).state == "released"
         others = []
         with pytest.raises(LcmapsRefusedError):
             for number in range(len(before)):
@@ -137,7 +141,7 @@ def test_nothing_of_one_holder_runs_or_can_be_read_in_the_next_ones_job(
     for path in shared.glob("ran-*"):  # the holder's own login may have run it
         path.unlink()
 
-    done = handing_over.release(account, "a test", "root", site, when, time.time_ns() // 1000)
+    done = handing_over.release(account, "a test", "root", site, when, now)
     assert done.state == "released", done
     assert free_later(site, when)[account] == ("freed", "cooled, asked again, and emptied")
 
