@@ -11,6 +11,7 @@ import os
 import stat
 
 from gridwarden.errors import ConfigurationError
+from gridwarden.pools import NOBODY
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -145,12 +146,21 @@ def status_of(descriptor: int, shown: str) -> os.stat_result:
 
 def refuse_writable(descriptor: int, shown: str, *, sticky_allowed: bool) -> None:
     """Raise ConfigurationError when others could change the open file or directory that messages call ``shown``."""
-    status = status_of(descriptor, shown)
-    if status.st_uid not in (0, os.geteuid()):
+    refuse_changeable(status_of(descriptor, shown), shown, sticky_allowed=sticky_allowed)
+
+
+def refuse_changeable(status: os.stat_result, shown: str, *, sticky_allowed: bool) -> None:
+    """Raise ConfigurationError when others could change the file or directory ``shown`` of this status."""
+    refuse_owner(status, shown)
+    if status.st_mode & WRITABLE_BY_OTHERS and not (sticky_allowed and status.st_mode & stat.S_ISVTX):
+        mode = stat.S_IMODE(status.st_mode)
+        raise ConfigurationError(f"{shown}: can be written by others (mode {mode:04o})", f"chmod go-w {shown}")
+
+
+def refuse_owner(status: os.stat_result, shown: str) -> None:
+    """Raise ConfigurationError when ``shown`` is neither root's nor our own; what is nobody's is anybody's."""
+    if status.st_uid not in (0, os.geteuid()) or status.st_uid == NOBODY:
         raise ConfigurationError(
             f"{shown}: belongs to uid {status.st_uid}, who could change what it decides",
             f"chown root {shown}",
         )
-    if status.st_mode & WRITABLE_BY_OTHERS and not (sticky_allowed and status.st_mode & stat.S_ISVTX):
-        mode = stat.S_IMODE(status.st_mode)
-        raise ConfigurationError(f"{shown}: can be written by others (mode {mode:04o})", f"chmod go-w {shown}")

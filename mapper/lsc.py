@@ -10,7 +10,7 @@ import os
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import x509
+from gridwarden.mapper import site_files, x509
 
 NEXT_CHAIN = "------ NEXT CHAIN ------"
 MAXIMUM_LSC = 64 * 1024
@@ -20,6 +20,7 @@ def trusted_chains(vo: str, host: str, vomsdir: str) -> list[list[str]]:
     """The chains of names that the site's LSC file for this server lists; raises Refused and ConfigurationError."""
     path = os.path.join(vomsdir, vo, f"{host}.lsc")
     try:
+        site_files.require_trusted(path)
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(MAXIMUM_LSC)
     except FileNotFoundError:

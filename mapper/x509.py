@@ -20,7 +20,7 @@ import time
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import libcrypto, pem, signing_policy
+from gridwarden.mapper import libcrypto, pem, signing_policy, site_files
 
 TYPE_CHECKING = False  # typing's own costs a verification 6 ms
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def verify_chain(
     """The chain from ``leaf`` to an authority in ``directory``, both included, by way of ``others``.
 
     ``proxies`` says whether RFC 3820 proxies may stand in it; ``purpose`` is one of libcrypto's, or 0 for
-    any.  Raises ChainFault, and ConfigurationError where a file of the directory cannot be read.
+    any.  Raises ChainFault, and ConfigurationError for a file of the directory that cannot be read or trusted.
     """
     store = libcrypto.store_new()
     untrusted = libcrypto.stack_new()
@@ -118,9 +118,12 @@ def verify_chain(
         raise _fault(libcrypto.context_error(context), libcrypto.context_current(context) or leaf, directory)
     stack = libcrypto.context_chain(context)
     chain = [libcrypto.stack_value(stack, place) for place in range(libcrypto.stack_size(stack))]
-    for certificate in chain[:-1]:
+    for certificate in chain:
         if not libcrypto.extension_flags(certificate) & PROXY:
-            _require_permission(certificate, directory, missing_accepted=accepted.missing_signing_policy)
+            authority = libcrypto.issuer_name(certificate)
+            site_files.require_numbered(_hashed(directory, authority, ""), _hashed(directory, authority, "r"))
+            if certificate != chain[-1]:
+                _require_permission(certificate, directory, missing_accepted=accepted.missing_signing_policy)
     return chain
 
 
@@ -195,6 +198,7 @@ def _require_permission(certificate: int, directory: str, *, missing_accepted: b
     name, issuer = (libcrypto.oneline(of(certificate)) for of in (libcrypto.subject_name, libcrypto.issuer_name))
     path = _hashed(directory, libcrypto.issuer_name(certificate), "signing_policy")
     try:
+        site_files.require_trusted(path)
         with open(path, "rb") as file:
             entries = signing_policy.parse(file.read(signing_policy.READ_LIMIT))
     except FileNotFoundError:

@@ -668,6 +668,41 @@ def test_nobody_is_believed_by_a_directory_that_others_can_write(trust, name):
         trust.verify(path)
 
 
+@pytest.mark.parametrize("pattern", ["*.0", "*.r0", "*.signing_policy", "cms/*.lsc", "cms"])
+def test_nobody_is_believed_by_a_file_that_others_can_write(trust, pattern):
+    path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
+    directory = trust.own_vomsdir() if "cms" in pattern else trust.own_certificates()
+    assert trust.verify(path).subject == ANNA.subject
+    for file in directory.glob(pattern):
+        file.chmod(file.stat().st_mode | 0o020)
+    with pytest.raises(ConfigurationError, match=rf"/{pattern.replace('*', '[^/]*')}: can be written by others"):
+        trust.verify(path)
+
+
+@as_root
+@pytest.mark.parametrize("owner", [1, 65534])  # the verifier itself is 65534: whoever is that decides nothing
+def test_nobody_is_believed_by_a_file_of_somebody_else(trust, owner):
+    path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
+    for file in trust.own_certificates().glob("*.r0"):
+        os.chown(file, owner, owner)
+    with pytest.raises(ConfigurationError, match=rf"\.r0: belongs to uid {owner}"):
+        trust.verify(path)
+
+
+def test_authorities_may_be_links_and_what_they_lead_to_is_looked_at(trust):
+    path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
+    elsewhere = trust.directory / "elsewhere"
+    elsewhere.mkdir()
+    (trust.directory / "way").symlink_to("elsewhere")
+    for file in trust.own_certificates().glob("*.*"):
+        file.rename(elsewhere / file.name)
+        file.symlink_to(f"../way/{file.name}")
+    assert trust.verify(path).subject == ANNA.subject
+    elsewhere.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="/elsewhere: can be written by others"):
+        trust.verify(path)
+
+
 def test_an_authorities_directory_without_authorities_is_named(trust):
     trust.certificates = trust.directory / "empty"
     trust.certificates.mkdir()
@@ -695,9 +730,9 @@ def test_site_files_that_the_verifier_may_not_read_are_named(trust):
 
 
 def test_a_verification_that_hangs_is_ended_and_refused(trust):
-    trust.own_vomsdir()
-    trust.lsc().unlink()
-    os.mkfifo(trust.lsc(), 0o644)
+    for authority in trust.own_certificates().glob("*.0"):
+        authority.unlink()
+        os.mkfifo(authority, 0o644)
     path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     before = children.read_text()

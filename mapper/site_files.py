@@ -1,0 +1,67 @@
+"""Files of the site that say whom to believe: authorities, revocation lists, signing policies, LSC files.
+
+Runs in the verifier's child process, before it believes what such a file says.  Authorities' files are often links, so
+links are followed here, and each of them and each directory on the way is judged as ``gridwarden.trusted`` would.  Names
+are looked up again when the file is opened (by libcrypto, too): nobody else can have changed what is below what has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from gridwarden import trusted
+from gridwarden.errors import ConfigurationError
+
+MOST_LINKS = 40  # as the kernel's own
+
+
+def require_trusted(path: str) -> None:
+    """Raise ConfigurationError unless ``path`` (absolute) leads to a regular file that others could not change.
+
+    Raises FileNotFoundError where it leads nowhere.
+    """
+    try:
+        status = _walk(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"{path}: {why} (the verifier is uid {os.geteuid()})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"{path}: is not a regular file")
+
+
+def require_numbered(*paths: str) -> None:
+    """``require_trusted`` of each path with 0, 1 and so on added, as far as they go: libcrypto looks files up so."""
+    for path in paths:
+        number = 0
+        try:
+            while True:
+                require_trusted(f"{path}{number}")
+                number += 1
+        except FileNotFoundError:
+            pass
+
+
+def _walk(path: str) -> os.stat_result:
+    place, links = "/", 0
+    status = os.lstat(place)
+    left = path.split("/")[::-1]
+    while left:
+        name = left.pop()
+        step = os.path.dirname(place) if name == ".." else os.path.join(place, name) if name not in ("", ".") else place
+        status = os.lstat(step)
+        if not stat.S_ISLNK(status.st_mode):
+            trusted.refuse_changeable(status, step, sticky_allowed=stat.S_ISDIR(status.st_mode))
+            place = step
+            continue
+        trusted.refuse_owner(status, step)
+        links += 1
+        if links > MOST_LINKS:
+            raise ConfigurationError(f"{path}: leads through more than {MOST_LINKS} links")
+        target = os.readlink(step)
+        left += target.split("/")[::-1]
+        if target.startswith("/"):
+            place = "/"
+    return status
