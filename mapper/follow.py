@@ -1,20 +1,9 @@
-"""Follow files that somebody else publishes: the last good copy stays until a better one has proven itself.
-
-A published file begins with ``# version: 2026-11-22T04:00:00Z``, the time of its publication, and beside it, with
-``.sig`` behind its name, stand the 64 bytes of its Ed25519 signature (RFC 8032), version and all.  So an old file
-shows its age even to whoever sees nothing else, and cannot come back once a newer one was seen.
-
-Nothing else about the source is trusted: neither who owns it, nor that file and signature were read at one moment.
-"""
+"""Follow files that somebody else publishes: the last good copy stays until a better one has proven itself."""
 
 from __future__ import annotations
 
-import base64
-import calendar
 import fcntl
 import os
-import re
-import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import ledger, syslog_line, trusted
 from gridwarden.errors import ConfigurationError, GridwardenError
 from gridwarden.mapper import ban_list, bans, map_files
-from gridwarden.mapper.ban import moment
 from gridwarden.mapper.ban_changes import who
-from gridwarden.mapper.ban_list import is_moment
+from gridwarden.mapper.published import READ_LIMIT, Doubt, is_newer, published, seconds, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,11 +21,7 @@ if TYPE_CHECKING:
     from gridwarden.follow_settings import Followed
     from gridwarden.mapper.site import SiteValues
 
-READ_LIMIT = 16 * 1024 * 1024
-SIGNATURE_BYTES = 64
-CLOCK_SKEW = 300  # seconds that the publisher's clock may be ahead of ours
 UPDATED, CURRENT, KEPT, MISSING = "updated", "current", "kept", "missing"
-_VERSION = re.compile(rb"# version: ([0-9TZ:-]{20})\n")
 
 
 class State(NamedTuple):
@@ -52,51 +36,55 @@ class State(NamedTuple):
     detail: str | None
 
 
-class Doubt(Exception):
-    """Why a published file is not taken, in one line."""
-
-
 def follow(followed: Followed, check: Callable[[bytes], object], site: SiteValues, *, dry_run: bool) -> State:
     """Take over what is published now if it is newer, signed, and ``check`` raises no ConfigurationError of it.
 
     Raises ConfigurationError when the copy cannot be trusted, OSError when it cannot be written, EvidenceError when
     taking it could not be recorded.
     """
+    old = copy_of(followed)
+    state, detail = CURRENT if old else MISSING, None
+    try:
+        new = published(followed)  # with nothing locked: whoever is slow or dead there must not hold up gridwarden ban
+        if is_newer(new, old):
+            refuse_unusable(new, check)
+            if not dry_run:
+                take(followed, new, site)
+            state, old = UPDATED, new
+    except Doubt as doubt:
+        state, detail = KEPT if old else MISSING, str(doubt)
+    found = described(followed, old, state, detail)
+    if not dry_run and (detail or found.alarm):
+        outcome = "refused" if detail else "stale"
+        syslog_line.decision("follow", outcome, path=found.path, version=found.version, detail=detail)
+    return found
+
+
+def refuse_unusable(new: bytes, check: Callable[[bytes], object]) -> None:
+    """Raise Doubt if those who use the copy could not use this."""
+    try:
+        check(new)
+    except ConfigurationError as error:
+        raise Doubt(f"it is signed, but cannot be used: {error.faults[0]}") from None
+
+
+def take(followed: Followed, new: bytes, site: SiteValues) -> None:
+    """Put what is published in the copy's place; raises Doubt where another process has meanwhile put a later one there."""
     with alone(followed.path):
-        return _follow(followed, check, site, dry_run=dry_run)
+        if is_newer(new, copy_of(followed)):
+            record(followed, new, site)  # first: what has no record must not decide
+            trusted.replace_file(followed.path, new, 0o644)
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Let one process at a time follow into a directory: of two, the slower could else put an older version back."""
+    """Let one process at a time write copies into a directory: of two, the slower could else put an older one back."""
     descriptor = trusted.open_directory(path.parent)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-
-
-def _follow(followed: Followed, check: Callable[[bytes], object], site: SiteValues, *, dry_run: bool) -> State:
-    old = copy_of(followed)
-    state, detail = CURRENT if old else MISSING, None
-    try:
-        new = published(followed)
-        if is_newer(new, old):
-            check(new)
-            state = UPDATED
-    except Doubt as doubt:
-        state, detail = KEPT if old else MISSING, str(doubt)
-    except ConfigurationError as error:
-        state, detail = KEPT if old else MISSING, f"it is signed, but cannot be used: {error.faults[0]}"
-    if state == UPDATED and not dry_run:
-        record(followed, new, site)  # first: what has no record must not decide
-        trusted.replace_file(followed.path, new, 0o644)
-    found = described(followed, new if state == UPDATED else old, state, detail)
-    if not dry_run and (detail or found.alarm):
-        outcome = "refused" if detail else "stale"
-        syslog_line.decision("follow", outcome, path=found.path, version=found.version, detail=detail)
-    return found
 
 
 def failed(followed: Followed, error: GridwardenError | OSError, *, dry_run: bool) -> State:
@@ -124,70 +112,9 @@ def described(followed: Followed, data: bytes | None, state: str, detail: str | 
     return State(str(followed.path), str(followed.source), state, version, age, alarm, detail)
 
 
-def published(followed: Followed) -> bytes:
-    """The bytes at the source, their signature verified and their version possible; raises Doubt."""
-    data, signature = foreign(f"{followed.source}", READ_LIMIT), foreign(f"{followed.source}.sig", SIGNATURE_BYTES)
-    if not is_signed(data, signature, base64.b64decode(followed.key)):
-        raise Doubt(f"{followed.source}.sig is no signature of it by the key that site.yaml names")
-    version = version_of(data)
-    if not version:
-        raise Doubt(f"{followed.source} does not begin with '# version: ' and a time such as 2026-11-22T04:00:00Z")
-    if version > moment(time.time() + CLOCK_SKEW):
-        raise Doubt(f"its version {version} is still to come")
-    return data
-
-
-def is_signed(data: bytes, signature: bytes, key: bytes) -> bool:
-    """Whether ``signature`` is one of ``data`` by the Ed25519 ``key`` (a SubjectPublicKeyInfo, as site.yaml has it)."""
-    from gridwarden.mapper import libcrypto  # noqa: PLC0415 - for this command alone
-
-    public, context = libcrypto.decoded(libcrypto.d2i_public_key, key), libcrypto.digest_context_new()
-    if not public or libcrypto.digest_verify_initialise(context, None, None, None, public) != 1:
-        return False
-    return libcrypto.digest_verify(context, signature, len(signature), data, len(data)) == 1
-
-
-def is_newer(new: bytes, old: bytes | None) -> bool:
-    """Whether ``new`` is to take the place of ``old``; raises Doubt when it goes back or contradicts it."""
-    then, now = version_of(old) if old else None, version_of(new) or ""
-    if then and now < then:
-        raise Doubt(f"its version {now} is older than {then}, which was seen already")
-    if then == now and new != old:
-        raise Doubt(f"it is another file than the one that had the version {now}")
-    return new != old
-
-
 def copy_of(followed: Followed) -> bytes | None:
     """The bytes of the copy, None where there is none yet; raises ConfigurationError."""
     return trusted.read_file(followed.path, READ_LIMIT) if os.path.lexists(followed.path) else None
-
-
-def foreign(path: str, limit: int) -> bytes:
-    """The bytes of a regular file that anybody may have written; raises Doubt."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Doubt(f"{path} is not a regular file")
-            return trusted.read_all(descriptor, limit, path)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise Doubt(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except ConfigurationError as error:
-        raise Doubt(str(error)) from None
-
-
-def version_of(data: bytes) -> str | None:
-    """The version that a file's first line gives, if that is one."""
-    match = _VERSION.match(data)
-    version = match[1].decode("ascii") if match else ""
-    return version if is_moment(version) else None
-
-
-def seconds(version: str) -> int:
-    """A version as seconds since the epoch; of a day that no month has, the day after."""
-    return calendar.timegm(tuple(int(part) for part in re.split("[-T:Z]", version)[:6]))
 
 
 def record(followed: Followed, data: bytes, site: SiteValues) -> None:

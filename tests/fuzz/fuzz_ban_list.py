@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gridwarden.errors import ConfigurationError
-from gridwarden.mapper import ban_list, follow
+from gridwarden.mapper import ban_list, published
 
 SEEDS = [
     b"# version: 2026-11-22T04:00:00Z\nissuer=https://iam.example.org/\tsubject=4f2c\tbecause=ticket 4711\tauthor=root\n",
@@ -13,8 +13,8 @@ SEEDS = [
 
 
 def one(data: bytes) -> None:
-    version = follow.version_of(data)
-    assert version is None or follow.seconds(version) is not None
+    version = published.version_of(data)
+    assert version is None or published.seconds(version) is not None
     try:
         found = ban_list.parse(data, "list")
     except ConfigurationError:

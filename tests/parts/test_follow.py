@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -18,6 +20,7 @@ from gridwarden import holders, reasons
 from gridwarden.cli import gridwarden
 from gridwarden.errors import Refused
 from gridwarden.load_settings import load
+from gridwarden.mapper import follow, published
 from gridwarden.mapper.ban import moment
 from gridwarden.mapper.site import from_settings
 from gridwarden.run import run
@@ -219,6 +222,61 @@ def test_a_source_that_is_a_pipe_or_without_end_does_not_hold_up_the_others(cell
     path.touch()
     os.truncate(path, 10**12)
     kept(cell, "bans", "larger than")
+
+
+@pytest.fixture
+def at_source(cell):
+    """Do something, in whichever process it is, just before the source of the bans is opened."""
+    doing = []
+
+    def look(event, arguments):
+        if event == "open" and arguments[0] == str(cell.ngi.directory / "bans"):
+            for one in doing:
+                one()
+
+    sys.addaudithook(look)
+    yield doing.append
+    doing.clear()
+
+
+def test_a_source_that_hangs_does_not_hold_up_the_others(cell, at_source, monkeypatch):
+    monkeypatch.setattr(published, "SOURCE_SECONDS", 0.5)
+    cell.ngi.publish("bans", f'"{ANNA}"\n')
+    cell.ngi.publish("list", "vo=cms\n")
+    at_source(lambda: time.sleep(30))
+    found = cell.follow()
+    assert (found["code"], found["bans"]["state"], found["list"]["state"]) == (75, "kept", "updated")
+    assert "could not be read within 0.5 seconds" in str(found["bans"]["detail"])
+
+
+def test_nobody_waits_for_a_source_to_ban_somebody(cell, at_source, tmp_path):
+    def ban():
+        with (tmp_path / "waits").open("ab") as told:
+            directory = os.open(cell.base, os.O_RDONLY)
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                told.write(b"free ")
+            except BlockingIOError:
+                told.write(b"locked ")
+            os.close(directory)
+
+    cell.ngi.publish("bans", f'"{ANNA}"\n')
+    at_source(ban)
+    assert cell.follow()["bans"]["state"] == "updated"
+    assert (tmp_path / "waits").read_bytes() == b"free "
+
+
+def test_a_slow_process_does_not_put_an_older_version_back(cell):
+    followed = load(cell.base / "site.yaml").followed[0]
+    cell.ngi.publish("bans", "", NOW - 1)
+
+    def be_slow(_):
+        cell.ngi.publish("bans", f'"{ANNA}"\n')
+        assert cell.follow()["bans"]["state"] == "updated"
+
+    state = follow.follow(followed, be_slow, cell.values, dry_run=False)
+    assert state.state == "kept" and "older than" in str(state.detail)
+    assert ANNA in cell.copies["bans"].read_text()
 
 
 @pytest.mark.parametrize(
