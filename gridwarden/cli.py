@@ -92,9 +92,9 @@ def gridwarden(context: click.Context, config: Path) -> None:
     context.meta["remarks"] = remarks
 
 
-def remarks(settings: Settings) -> list[str]:
-    """What the mapper has to say of the files that the settings name."""
-    return cast("list[str]", load(REMARKS)(settings))
+def remarks(settings: Settings, additions: Path) -> list[str]:
+    """What the mapper has to say of the files that the settings, from site.yaml and ``additions``, name."""
+    return cast("list[str]", load(REMARKS)(settings, additions))
 
 
 def main() -> int:

@@ -40,7 +40,8 @@ def check_command(context: click.Context) -> None:
 
     path: Path = context.obj
     settings = load(path)
-    for sentence in [*settings.prune.remarks(), *context.meta["remarks"](settings)]:
+    additions = path.absolute().with_suffix(".d")
+    for sentence in [*settings.prune.remarks(), *context.meta["remarks"](settings, additions)]:
         click.echo(escape(sentence))
     click.echo(f"no fault in {', '.join(str(file) for file in files_of(path))}")
 

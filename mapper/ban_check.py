@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from gridwarden import holders
-from gridwarden.errors import BadQuestion
+from gridwarden import holders, reasons
+from gridwarden.errors import BadQuestion, Refused
 from gridwarden.mapper import ban_list, bans
 from gridwarden.mapper.ban import EXPIRED, IN_FORCE, NOT_YET, PATTERN, identity_of, is_met, moment
-from gridwarden.mapper.identity import Identity, without_null
+from gridwarden.mapper.identity import Identity, is_fqan, without_null
 
 if TYPE_CHECKING:
     from gridwarden.mapper.ban import Ban
     from gridwarden.mapper.site import SiteValues
+
+RFC_2253 = re.compile(r"[A-Za-z][A-Za-z0-9.]* ?=")
 
 
 def matching(  # noqa: PLR0913 - one argument an attribute that a ban can ask for
@@ -31,11 +34,11 @@ def matching(  # noqa: PLR0913 - one argument an attribute that a ban can ask fo
 ) -> list[dict[str, object]]:
     """A row for each ban that is met, whenever it holds, those in force first.
 
-    With ``account`` alone, of who holds it on this machine.  Raises BadQuestion, ConfigurationError, and Refused
-    (holder-missing, holder-invalid) for an account that nobody is known to hold.
+    With ``account`` alone, of who holds it on this machine, or of whoever will.  Raises BadQuestion,
+    ConfigurationError, and Refused (holder-invalid) for an account whose holder file cannot be trusted.
     """
     if account and not any((subject, fqans, issuer, vo, jti, serial, ca)):
-        person = identity_of(holders.read(site.holders, account))
+        person = holder_of(account, site)
     else:
         person = somebody(subject, tuple(map(without_null, fqans)), issuer=issuer, vo=vo, jti=jti, serial=serial, ca=ca)
     now = moment()
@@ -43,8 +46,27 @@ def matching(  # noqa: PLR0913 - one argument an attribute that a ban can ask fo
     return [row(ban, now) for ban in sorted(met, key=lambda ban: ban.state(now) != IN_FORCE)]
 
 
+def holder_of(account: str, site: SiteValues) -> Identity:
+    """Who holds an account on this machine, or nobody in particular; raises Refused (holder-invalid)."""
+    try:
+        return identity_of(holders.read(site.holders, account))
+    except Refused as refusal:
+        if refusal.reason != reasons.HOLDER_MISSING:
+            raise
+        return Identity("local", "", (), "", "", 0, limited=False)
+
+
 def somebody(subject: str, fqans: tuple[str, ...], *, issuer: str, vo: str, jti: str, serial: str, ca: str) -> Identity:
-    """The identity that a question describes, a token's also by ``ISSUER,SUB``; raises BadQuestion for two kinds of it."""
+    """The identity that a question describes, a token's also by ``ISSUER,SUB``.
+
+    Raises BadQuestion for two kinds of it, and for names in a form that nobody has here.
+    """
+    if wrong := next((fqan for fqan in fqans if not is_fqan(fqan)), None):
+        raise BadQuestion(f"{wrong} is no FQAN", "write /cms or /cms/Role=pilot")
+    if RFC_2253.match(subject):
+        raise BadQuestion(
+            f"{subject} is no DN in slash form", "write /DC=org/DC=example/CN=Anna, the country or DC first"
+        )
     is_token = bool(issuer or jti)
     if is_token and (serial or ca or fqans):
         raise BadQuestion("--issuer and --jti are a token's, --serial, --ca and --fqan a certificate's", "ask twice")

@@ -13,12 +13,19 @@ from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.token_values import from_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from gridwarden.settings import Settings
 
 
-def remarks(settings: Settings) -> list[str]:
-    """A sentence for each thing to know; raises ConfigurationError with every fault of the files that are here."""
+def remarks(settings: Settings, additions: Path) -> list[str]:
+    """A sentence for each thing to know; raises ConfigurationError with every fault of the files that are here.
+
+    ``additions`` is the directory whose files are laid over site.yaml.
+    """
     said, faults, hint = policy_remarks.remarks(settings)
+    said += of_followed(settings, additions)
     said += [f"{sentence}; {ban_remarks.INSTALL}" for sentence in ban_remarks.remarks(settings)]
     tokens = from_tokens(settings.tokens, settings.keys_directory)
     said += token_remarks.remarks(tokens, [Rule(**rule.model_dump()) for rule in settings.policy])
@@ -37,3 +44,15 @@ def remarks(settings: Settings) -> list[str]:
     if faults:
         raise ConfigurationError(faults, hint)
     return said
+
+
+def of_followed(settings: Settings, additions: Path) -> Iterator[str]:
+    """Copies of followed files that decide nothing."""
+    read = {*settings.bans, *settings.ban_lists, settings.leases.groupmapfile}
+    read |= {path for rule in settings.policy for path in (rule.map_file, rule.groupmapfile)}
+    for place, path in enumerate(followed.path for followed in settings.followed):
+        if path.parent == additions:
+            if path.suffix != ".yaml" or path.name.startswith("."):
+                yield f"followed[{place}]: nothing reads {path}: its name must end with .yaml, and not begin with ."
+        elif path not in read:
+            yield f"followed[{place}]: nothing reads {path}: no ban file, ban list, map_file or groupmapfile has that name"

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import accounts, map_file_traps, policy_traps
+from gridwarden.mapper import accounts, job_groups, map_file_traps, policy_traps
 from gridwarden.mapper.gridmapdir import Gridmapdir
 from gridwarden.mapper.lcmaps_plugins import PLUGINS
 from gridwarden.mapper.map_files import mappings
@@ -15,7 +15,7 @@ from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.surroundings import read_map_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from gridwarden.mapper.accounts import Users
@@ -29,7 +29,8 @@ def remarks(settings: Settings) -> tuple[list[str], list[str], str]:
     """Sentences on what to know, faults of the files that are here, and a hint for those."""
     rules = [Rule(**rule.model_dump()) for rule in settings.policy]
     users = accounts.UsersReadOnce()
-    said = [*policy_traps.traps(rules), *of_accounts(rules, users), *of_pools(settings, users)]
+    said = [*policy_traps.traps(rules), *of_accounts(rules, users)]
+    said += [*of_job_groups(rules, settings.leases.system_groups), *of_pools(settings, users)]
     faults: list[str] = []
     hint = ""
     for path, plugin in files_of(rules):
@@ -63,6 +64,18 @@ def of_accounts(rules: list[Rule], users: Users) -> Iterator[str]:
         if rule.account:
             try:
                 accounts.usable(rule.account, users)
+            except Refused as refusal:
+                yield f"policy[{place}]: {refusal.detail}"
+
+
+def of_job_groups(rules: list[Rule], allowed: Collection[str]) -> Iterator[str]:
+    """Groups of rules that no job could have here."""
+    for place, rule in enumerate(rules):
+        for name in (*filter(None, [rule.primary_group]), *rule.secondary_groups):
+            try:
+                job_groups.gid_of(name, allowed)
+            except ConfigurationError as error:
+                yield f"policy[{place}]: {error}"
             except Refused as refusal:
                 yield f"policy[{place}]: {refusal.detail}"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gridwarden.mapper.identity import without_null
+from gridwarden.mapper.ban_list import BEGINNINGS
+from gridwarden.mapper.identity import as_in_a_dn, without_null
 from gridwarden.mapper.map_files import SPECIAL, matches
 from gridwarden.mapper.rules import conditions, several
 
@@ -23,10 +24,24 @@ def of_rule(rule: Rule, above: Sequence[Rule]) -> Iterator[str]:
     """The traps in one rule, below the rules ``above``."""
     if rule.dn and not {"[", "?"}.isdisjoint(rule.dn):
         yield f"[ and ? are wildcards: dn {rule.dn} stands for others, too"
+    yield from for_nobody(rule)
     for place, other in enumerate(above):
         if takes_all(other, rule):
             yield f"never comes into play: policy[{place}] takes whoever it is for"
             return
+
+
+def for_nobody(rule: Rule) -> Iterator[str]:
+    """Patterns of a rule that no DN, FQAN or VO can match."""
+    for key, pattern in [("dn", rule.dn or ""), *(("fqan", one) for one in several(rule.fqan))]:
+        if pattern and not pattern.startswith(BEGINNINGS):
+            yield f"{key} {pattern} matches nobody: it begins with /" + ", as /DC=org/CN=Anna" * (key == "dn")
+        elif not pattern.isascii():
+            yield f"{key} {pattern} matches nobody: write {as_in_a_dn(pattern)}"
+        elif key == "fqan" and pattern.endswith("/"):
+            yield f"fqan {pattern} matches nobody: none ends with /"
+    if rule.vo and "/" in rule.vo:
+        yield f"vo {rule.vo} matches nobody: a VO is named without /"
 
 
 def takes_all(other: Rule, rule: Rule) -> bool:

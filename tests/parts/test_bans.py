@@ -451,8 +451,14 @@ def test_it_can_be_asked_who_would_be_banned_and_by_what(listed, users):
     assert found("4f2c", issuer=IAM) == found(f"{IAM},4f2c") == [(f"issuer={IAM} subject=4f2c", "in force")]
     assert found("4f2c", issuer="https://other/") == []
     assert found("", account=held.account) == [("vo=cms", "expired")]
-    with pytest.raises(BadQuestion):
-        found("4f2c", issuer=IAM, fqans=("/cms",))
+    for subject, asked_of in (("4f2c", {"issuer": IAM, "fqans": ("/cms",)}), (ANNA, {"fqans": ("cms",)})):
+        with pytest.raises(BadQuestion):
+            found(subject, **asked_of)
+    with pytest.raises(BadQuestion, match="no DN in slash form"):
+        found("CN=Anna,DC=example,DC=org")
+    assert found("", account="cms099") == []
+    ban(listed, account="cms099")
+    assert found("", account="cms099") == [("account=cms099", "in force")]
 
 
 def test_the_files_themselves_can_be_checked(listed):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -26,8 +24,9 @@ def check(tmp_path):
             "site": "TEST", "pools": ["cms", "atlas"], "slurm": {"cluster": "x"}, "policy": list(rules),
             "gridmapdir": str(tmp_path / "gridmapdir"), "bans": ["DIR/bans"], "ban_lists": ["DIR/ban-list"], **more,
         }  # fmt: skip
-        (tmp_path / "site.yaml").write_text(yaml.safe_dump(values).replace("DIR", str(tmp_path)))
-        return [sentence.replace(str(tmp_path), "DIR") for sentence in remarks(load(Path(tmp_path / "site.yaml")))]
+        path = tmp_path / "site.yaml"
+        path.write_text(yaml.safe_dump(values).replace("DIR", str(tmp_path)))
+        return [sentence.replace(str(tmp_path), "DIR") for sentence in remarks(load(path), path.with_suffix(".d"))]
 
     return run
 
@@ -74,6 +73,38 @@ def test_a_groupmapfile_that_names_a_group_that_is_not_there_is_named(check):
 def test_a_line_that_refuses_everybody_below_it_is_a_fault(check, line, why):
     with pytest.raises(ConfigurationError, match=rf"map:2: .*{why}.*; whoever no line above it maps is refused$"):
         check(f'"/atlas" .atlas\n{line}\n"/cms" .cms\n', FILE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"fqan": "cms"}, "fqan cms matches nobody: it begins with /"),
+        ({"fqan": ["/cms", "/cms/"]}, "fqan /cms/ matches nobody: none ends with /"),
+        ({"dn": "CN=Ina,DC=org"}, "dn CN=Ina,DC=org matches nobody: it begins with /, as /DC=org/CN=Anna"),
+        ({"dn": "/CN=J\N{LATIN SMALL LETTER E WITH ACUTE}"}, r"matches nobody: write /CN=J\xC3\xA9"),
+        ({"vo": "/cms"}, "vo /cms matches nobody: a VO is named without /"),
+        ({"fqan": "/cms", "primary_group": "no-group"}, "there is no group 'no-group' on this machine"),
+        ({"fqan": "/cms", "secondary_groups": ["disk"]}, "the group 'disk' has gid 6: it is the system's"),
+    ],
+)
+def test_a_rule_that_is_for_nobody_is_named(check, rule, said):
+    assert said in next(one for one in check("", {**rule, "pool": "cms"}) if one.startswith("policy[0]: "))
+
+
+def test_a_rule_that_is_for_somebody_is_passed_over_in_silence(check):
+    for rule in ({"fqan": "/cms/*"}, {"dn": "*/CN=Ina"}, {"vo": "c?s"}, {"fqan": ["[/]cms", "?cms"]}):
+        assert not any("matches nobody" in said for said in check("", {**rule, "pool": "cms"}))
+
+
+def test_a_followed_file_that_nothing_reads_is_named(check, tmp_path):
+    key = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+    names = ("ban-list.ngi", "site.d/30.yaml", "map", "lost", "site.d/30.policy", "site.d/.30.yaml")
+    followed = [{"path": f"DIR/{name}", "source": "/published", "key": key} for name in names]
+    (tmp_path / "ban-list.ngi").touch(mode=0o644)
+    said = check("", FILE, followed=followed, ban_lists=["DIR/ban-list", "DIR/ban-list.ngi"])
+    assert [sentence.partition(":")[0] for sentence in said if "nothing reads" in sentence] == [
+        "followed[3]", "followed[4]", "followed[5]",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "text"), [("bans", '"/CN=Eve\n'), ("ban-list", "vo=cms subject=4f2c\n")])
