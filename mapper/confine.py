@@ -1,6 +1,6 @@
 """A process gives up everything before it reads bytes that an attacker may have written.
 
-Afterwards it can compute, read what everybody may read, and write to the pipes that it has: nothing else.
+docs/credentials.md says what it can do afterwards.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import os
 import resource
 
 from gridwarden.become import become
+from gridwarden.mapper import kernel_walls
 from gridwarden.pools import NOBODY
 
 MEMORY = 512 * 1024 * 1024  # of addresses, not of pages: the interpreter alone maps more than a tenth of it
 DESCRIPTORS = 32
+STANDARD_ERROR = 2
 
 # <sched.h>, <sys/prctl.h>
 _CLONE_NEWNET = 0x40000000
@@ -24,10 +26,13 @@ _SIGKILL = 9
 def confine(processor_seconds: int, *, network: bool = False) -> None:
     """Become nobody (when root), without network (unless told), new processes, files or privileges, for ever.
 
-    A kernel or container that grants root no network namespace leaves the network; all the rest must
-    succeed.  An ordinary user's process keeps its uid.  Raises OSError.
+    Descriptors but 0, 1 and 2 are closed.  What kernel or container do not have (a network namespace, ``kernel_walls``)
+    is left out; all the rest must succeed.  An ordinary user's process keeps its uid.  Raises OSError.
     """
     library = ctypes.CDLL(None, use_errno=True)
+    for number in [int(name) for name in os.listdir("/proc/self/fd")]:  # whoever started us may have left some open
+        if number > STANDARD_ERROR:
+            os.closerange(number, number + 1)
     if os.geteuid() == 0:
         if not network:
             library.unshare(_CLONE_NEWNET)
@@ -46,3 +51,6 @@ def confine(processor_seconds: int, *, network: bool = False) -> None:
     for option, argument in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0), (_PR_SET_PDEATHSIG, _SIGKILL)):
         if library.prctl(option, argument, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {option}")
+    kernel_walls.only_read(library, network=network)
+    if not network:
+        kernel_walls.no_sockets(library)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import shutil
@@ -766,17 +767,38 @@ print("shadow", works(lambda: open("/etc/shadow")))
 print("fork", works(os.fork))
 print("write", works(lambda: os.write(os.open("/dev/shm/gridwarden-confined", os.O_CREAT | os.O_WRONLY), b"x")))
 print("network", works(lambda: _socket.socket(2, 1, 0).connect(("127.0.0.1", int(sys.argv[2])))))
+print("local sockets", works(lambda: _socket.socket(1, 1, 0)))
+import ctypes
+print("namespaces", ctypes.CDLL(None).unshare(0x10000000))
+print("an open file", works(lambda: os.write(int(sys.argv[3]), b"x")))
 print("memory", works(lambda: bytearray(1 << 30)))
 print("privileges", open("/proc/self/status").read().partition("NoNewPrivs:")[2].split()[0])
+print("a new file", works(lambda: os.open("/dev/shm/gridwarden-confined", os.O_CREAT)))
+print("a new directory", works(lambda: os.mkdir("/dev/shm/gridwarden-confined.d")))
+print("a new link", works(lambda: os.symlink("x" * 3000, "/dev/shm/gridwarden-confined.l")))
+print("a signal", works(lambda: os.kill(int(sys.argv[4]), 9)))
 """
     import socket  # noqa: PLC0415 - used by this test alone
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        (tmp_path / "open").open("wb") as ours,
+        subprocess.Popen(["/bin/sleep", "60"], user=65534, group=65534, extra_groups=[]) as victim,
+    ):
         port = str(server.getsockname()[1])
         told = subprocess.run(
-            [sys.executable, "-ISB", "-c", attempts, verifying._CODE, port], capture_output=True, text=True, check=True
+            [sys.executable, "-ISB", "-c", attempts, verifying._CODE, port, str(ours.fileno()), str(victim.pid)],
+            capture_output=True,
+            text=True,
+            check=True,
+            pass_fds=[ours.fileno()],
         ).stdout.splitlines()
+        victim.kill()
     Path("/dev/shm/gridwarden-confined").unlink(missing_ok=True)
+    Path("/dev/shm/gridwarden-confined.l").unlink(missing_ok=True)
+    shutil.rmtree("/dev/shm/gridwarden-confined.d", ignore_errors=True)
+    landlock = ctypes.CDLL(None).syscall(444, None, ctypes.c_ulong(0), ctypes.c_ulong(1))  # its version
+    seen = "no" if landlock >= 1 else "yes"
     assert told == [
         "65534 65534 65534 65534 65534 65534 0",
         "root again no",
@@ -784,8 +806,15 @@ print("privileges", open("/proc/self/status").read().partition("NoNewPrivs:")[2]
         "fork no",
         "write no",
         "network no",
+        "local sockets no",
+        "namespaces -1",
+        "an open file no",
         "memory no",
         "privileges 1",
+        f"a new file {seen}",
+        f"a new directory {seen}",
+        f"a new link {seen}",
+        f"a signal {'no' if landlock >= 6 else 'yes'}",
     ]
 
 
