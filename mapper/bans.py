@@ -39,11 +39,12 @@ def everywhere(site: SiteValues) -> list[Ban]:
     return read(site.bans) + read_lists(site.ban_lists)
 
 
-def banned_accounts(site: SiteValues) -> frozenset[str]:
-    """The accounts that nobody may use now; raises ConfigurationError."""
+def of_accounts(site: SiteValues) -> list[Ban]:
+    """The bans that hold now of whoever would use some account, or of some who would; raises ConfigurationError."""
     now = moment()
-    bans = [ban for ban in read_lists(site.ban_lists) if ban.state(now) == IN_FORCE]
-    return frozenset(ban.conditions[0][1] for ban in bans if [kind for kind, _ in ban.conditions] == ["account"])
+    return [
+        ban for ban in read_lists(site.ban_lists) if ban.state(now) == IN_FORCE and "account" in dict(ban.conditions)
+    ]
 
 
 def read(paths: Iterable[str | os.PathLike[str]]) -> list[Ban]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gridwarden.mapper import (
     accounts,
     bans,
+    fixed,
     job_groups,
     lease,
     lending,
@@ -17,6 +18,7 @@ from gridwarden.mapper import (
     naming,
     publishing,
 )
+from gridwarden.mapper.ban import identity_of
 from gridwarden.mapper.globus_values import NOTHING
 from gridwarden.mapper.gridmapdir import Gridmapdir
 
@@ -67,15 +69,26 @@ def foresee_identities(
     publishing.refuse_unready(site)
     decision = mapping.allowed(identities, site, say, explain, brought)
     job_groups.of(decision, site.leases.system_groups)
+    people = mapping.everyone(identities, brought)
     if decision.kind == "account":
-        return accounts.usable(decision.target, users).name, decision
-    return foresee_lease(decision, site, say, users, slot), decision
+        holder = fixed.holder_of(decision.target, site, users)
+        lease.refuse_banned([*people, identity_of(holder)], bans.in_force(site), holder.account)
+        return holder.account, decision
+    return foresee_lease(decision, people, site, say, users, slot), decision
 
 
 def foresee_lease(
-    decision: Decision, site: SiteValues, say: Callable[[str], None], users: Users = pwd, slot: int = 0
+    decision: Decision,
+    people: Sequence[Identity],
+    site: SiteValues,
+    say: Callable[[str], None],
+    users: Users = pwd,
+    slot: int = 0,
 ) -> str:
-    """The account of the pool that the identity has, or nothing while it has none; reads only."""
+    """The account of the pool that the identity has, or nothing while it has none; reads only.
+
+    ``people`` are all identities that are shown with it.
+    """
     identity = decision.identity
     name = naming.name_of(identity, site.leases, slot)
     with Gridmapdir(site.gridmapdir) as directory:
@@ -85,13 +98,14 @@ def foresee_lease(
             say(f"{link.account} is held under the lease name {name}")
             account = lease.checked(link.account, decision.target, identity, users)
             lease.lease_file(known, link, name, identity, site)  # which may refuse it
+            lease.refuse_banned(people, bans.in_force(site), account.name)
             return account.name
         survey = accounts.survey(directory.entries(), decision.target)
-        banned = bans.banned_accounts(site)
+        barred = lending.barred_to(people, site, users)
         unusable = {
             account: why
             for account in survey.free
-            if (why := lending.why_not(account, site, users, banned) or linking.why_not_free(directory, account))
+            if (why := barred(account) or linking.why_not_free(directory, account))
         }
         numbers = linking.numbers(decision.target, survey, unusable)
     if len(unusable) == len(survey.free):

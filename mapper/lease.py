@@ -87,7 +87,7 @@ def lease_from_pool(
     publishing.refuse_unready(site)
     users = accounts.UsersRemembered(users)
     with Gridmapdir(site.gridmapdir) as directory, claimed(directory, name, identity, site) as known:
-        taken = take(directory, name, known, identity, pool, site, say, users)
+        taken = take(directory, name, known, identity, pool, site, say, users, shown=shown)
         head = None
         if not publishing.is_published(taken.holder, site):  # else it is recorded too
             refuse_and_mark([identity, *shown], taken.holder.account, bans.in_force(site), site)
@@ -120,6 +120,7 @@ def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
     say: Callable[[str], None],
     users: Users,
     probable: Iterable[str] | None = None,
+    shown: Sequence[Identity] = (),
 ) -> Taken:
     """The link and the lease file under a claimed name, found or made; nothing may be handed out yet.
 
@@ -130,7 +131,8 @@ def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
         if known:
             names.forget_lease(directory, name)
             known = None
-        link = lending.lend(directory, name, pool, site, say, users, probable)
+        barred = lending.barred_to([identity, *shown], site, users)
+        link = lending.lend(directory, name, pool, site, say, barred, probable)
     account = checked(link.account, pool, identity, users, known=known is not None and known.account == link.account)
     file, adopted = lease_file(known, link, name, identity, site)
     directory.touch(name)

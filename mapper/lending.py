@@ -13,10 +13,12 @@ from gridwarden.errors import Refused
 from gridwarden.mapper import accounts, bans, candidates, linking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gridwarden.mapper.accounts import Users
+    from gridwarden.mapper.bans import Ban
     from gridwarden.mapper.gridmapdir import Gridmapdir
+    from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.linking import Link
     from gridwarden.mapper.site import SiteValues
 
@@ -27,18 +29,14 @@ def lend(
     pool: str,
     site: SiteValues,
     say: Callable[[str], None],
-    users: Users,
+    barred: Callable[[str], str],
     probable: Iterable[str] | None = None,
 ) -> Link:
     """A lease of ``pool`` under ``name``, of the first free account among ``probable`` or of any other.
 
-    Without ``probable``, those that ``candidates`` throws.  Raises Refused (pool-full).
+    Without ``probable``, those that ``candidates`` throws.  ``barred`` says why an account may not be lent, or nothing.
+    Raises Refused (pool-full).
     """
-    banned = bans.banned_accounts(site)
-
-    def barred(account: str) -> str:
-        return why_not(account, site, users, banned)
-
     probable = candidates.probable(directory, pool) if probable is None else probable
     link, misses = linking.try_probable(directory, name, probable, barred)
     if link is None:
@@ -50,15 +48,21 @@ def lend(
     return link
 
 
-def why_not(account: str, site: SiteValues, users: Users, banned: Container[str]) -> str:
-    """Why a free account may not be lent, or nothing; raises Unavailable, ConfigurationError when it cannot be told.
+def barred_to(people: Sequence[Identity], site: SiteValues, users: Users) -> Callable[[str], str]:
+    """``why_not`` for somebody who shows these identities, with the bans of now; raises ConfigurationError."""
+    banned = bans.of_accounts(site)
+    return lambda account: why_not(account, people, site, users, banned)
+
+
+def why_not(account: str, people: Sequence[Identity], site: SiteValues, users: Users, banned: Sequence[Ban]) -> str:
+    """Why a free account may not be lent to them, or nothing; raises Unavailable, ConfigurationError when it cannot be told.
 
     One that this machine still publishes as somebody's was taken from them behind our back: jobs and files of
     theirs may be left.  Why one is on hold is nothing for whoever asks for an account.
     """
     if holds.why_held(site.holds, account):
         return "it is on hold for an incident"
-    if account in banned:
+    if any(bans.banned(identity, banned, account) for identity in people):
         return "it is banned"
     try:
         accounts.usable(account, users)

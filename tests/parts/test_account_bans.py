@@ -9,9 +9,11 @@ import pytest
 from gridwarden import holders, reasons
 from gridwarden.errors import Refused
 from gridwarden.mapper import ban_changes
+from gridwarden.mapper.foresee import foresee_identities, foresee_identity
 from gridwarden.mapper.many import lease_many
-from gridwarden.mapper.mapping import silent
-from tests.gridmap import asked, bodies, lcmaps_links, make_accounts, person
+from gridwarden.mapper.mapping import map_identities, map_identity, silent
+from gridwarden.mapper.rules import Rule
+from tests.gridmap import asked, bodies, holders_of_accounts, lcmaps_links, make_accounts, person
 
 PRODUCER = person("Prod", ("/cms/Role=production",))
 
@@ -79,7 +81,7 @@ def test_a_banned_account_is_never_published_for_who_asks_first(site, users, ide
     assert not list(site.holders.iterdir())
 
 
-@pytest.mark.parametrize("whom", [{"account": "cmsprod"}, {"vo": "cms"}, {"subject": "cmsprod"}])
+@pytest.mark.parametrize("whom", [{"account": "cmsprod"}, {"subject": "cmsprod"}])
 def test_a_ban_of_the_fixed_account_itself_stops_everybody_who_is_mapped_to_it(site, users, whom):
     site = site._replace(rules=(*site.rules, site.rules[0]._replace(fqan=(), dn="*/CN=Guest")))
     guest = person("Guest", ())
@@ -99,6 +101,39 @@ def test_a_ban_between_the_look_and_the_publication_stops_the_account(site, user
     with pytest.raises(Refused) as caught:
         asked(site, identity, users)
     assert (caught.value.reason, verdict(site, account)) == (reasons.BANNED, "banned")
+
+
+def test_what_is_foreseen_is_what_a_mapping_with_a_banned_account_does(site, users):
+    anna, bela = person("Anna"), person("Bela")
+    asked(site, anna, users)
+    assert foresee_identity(PRODUCER, site, silent, users) == "cmsprod"
+    ban(site, account="cmsprod")
+    ban(site, account="cms001")
+    for who, reason in ((PRODUCER, reasons.BANNED), (anna, reasons.BANNED), (bela, reasons.POOL_FULL)):
+        for mapped in (lambda one: foresee_identity(one, site, silent, users), lambda one: asked(site, one, users)):
+            with pytest.raises(Refused) as caught:
+                mapped(who)
+            assert caught.value.reason == reason
+
+
+def test_an_account_that_is_banned_to_some_is_lent_to_others_only(site, users):
+    ban(site, account="cms001", vo="cms")
+    for mapped in (foresee_identity, map_identity):
+        with pytest.raises(Refused, match="it is banned") as caught:
+            mapped(person("Anna"), site, silent, users)
+        assert caught.value.reason == reasons.POOL_FULL
+    assert holders_of_accounts(site) == {"cms001": []} and not list(site.holders.iterdir())
+    site = site._replace(rules=(Rule(dn="*", pool="cms"),))
+    assert asked(site, person("Bela", ("/atlas",)), users).account == "cms001"
+
+
+def test_an_account_that_is_banned_to_another_identity_of_the_same_person_is_not_lent(site, users):
+    token = person("Anna")._replace(scheme="token", subject="https://iam/,4f2c", issuer="https://iam/", fqans=())
+    ban(site, account="cms001", issuer="https://iam/")
+    for mapped in (foresee_identities, map_identities):
+        with pytest.raises(Refused, match="it is banned"):
+            mapped((person("Anna"), token), site, silent, users)
+    assert holders_of_accounts(site) == {"cms001": []} and not list(site.holders.iterdir())
 
 
 def test_many_leases_at_once_leave_a_banned_account_banned(site, users):
