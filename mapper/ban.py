@@ -82,7 +82,8 @@ def _meets(kind: str, value: str, identity: Identity, account: str) -> bool:
         case "pattern":
             return any(ban_matches(value, name) for name in (identity.subject, *identity.fqans))
         case "serial":
-            return identity.scheme == "x509" and identity.credential.partition("/")[0].lstrip("0") == value
+            serial = identity.credential.partition("/")[0] if identity.scheme == "x509" else ""
+            return serial != "" and (serial.lstrip("0") or "0") == value
         case "vo":
             names = (identity.vo, *(fqan.split("/")[1] for fqan in identity.fqans))
         case "issuer":

@@ -307,6 +307,15 @@ def test_each_kind_of_ban_stops_its_person_at_the_next_mapping_and_marks_the_lea
     assert bela.subject not in verdicts(listed)
 
 
+@pytest.mark.parametrize("credential", ["0/CN=CA", "00/CN=CA"])
+def test_a_certificate_with_the_serial_number_0_can_be_banned_and_no_other_is(listed, users, credential):
+    ban(listed, serial="00")
+    with pytest.raises(Refused):
+        asked(listed, person("Anna")._replace(credential=credential), users)
+    for other in ("01/CN=CA", "/CN=CA", ""):
+        asked(listed, person("Anna")._replace(credential=other), users)
+
+
 def test_a_token_that_is_banned_by_its_id_stops_whoever_was_mapped_with_it(listed, users):
     token = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential="jti=9b1d")
     listed = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
