@@ -50,6 +50,10 @@ def overlaps(journal: list[str]) -> list[str]:
         if what == "left":
             people.discard((worker, person))
             continue
-        found += [f"{account} was given to {person} while {other} had it" for _, other in people if other != person]
+        found += [
+            f"{account} was given to {person} by {worker} while {other} had it by {giver}"
+            for giver, other in people
+            if other != person
+        ]
         people.add((worker, person))
     return found
