@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper import map_files
 from gridwarden.mapper.identity import remembered, without_null
+from gridwarden.mapper.spelling import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,9 +88,13 @@ def _meets(kind: str, value: str, identity: Identity, account: str) -> bool:
         case "vo":
             names = (identity.vo, *(fqan.split("/")[1] for fqan in identity.fqans))
         case "issuer":
-            names = issuers(identity)
+            names = tuple(name for one in issuers(identity) for name in spellings(one))
         case "subject":
-            names = (identity.subject, identity.subject.removeprefix(f"{identity.issuer},"), identity.username)
+            names = (
+                *spellings(identity.subject),
+                identity.subject.removeprefix(f"{identity.issuer},"),
+                identity.username,
+            )
         case "jti":
             names = (identity.credential.removeprefix("jti="),) if identity.credential.startswith("jti=") else ()
         case _:  # "account"; where files are read, any other is refused
@@ -104,5 +109,9 @@ def issuers(identity: Identity) -> tuple[str, ...]:
 
 
 def ban_matches(pattern: str, name: str) -> bool:
-    """Whether a pattern matches; one that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without."""
-    return map_files.matches(without_null(pattern), name)
+    """Whether a pattern matches an FQAN, or a DN however either is spelled.
+
+    One that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without.
+    """
+    patterns = spellings(without_null(pattern))
+    return any(map_files.matches(one, other) for other in spellings(name) for one in patterns)

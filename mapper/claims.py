@@ -13,6 +13,7 @@ from gridwarden import reasons, tab_file
 from gridwarden.errors import Refused
 from gridwarden.mapper import identity, token_claims
 from gridwarden.mapper.identity import Identity
+from gridwarden.mapper.spelling import is_ambiguous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,6 +65,8 @@ def from_dn(dn: str, fqans: Iterable[str] = (), credential: str = "") -> Identit
     written = list(fqans)
     if not identity.is_subject(dn):
         raise _malformed(f"{tab_file.escape(dn[:200])} is not a DN in slash form, such as /DC=org/CN=Anna Example")
+    if is_ambiguous(dn):
+        raise _malformed(f"a part of the name {dn[:200]} could be mistaken for another")
     for fqan in written:
         if not identity.is_fqan(fqan):
             raise _malformed(f"{tab_file.escape(fqan[:200])} is not an FQAN, such as /cms/Role=pilot")

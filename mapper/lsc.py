@@ -10,7 +10,8 @@ import os
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import site_files, x509
+from gridwarden.mapper import site_files
+from gridwarden.mapper.spelling import plain, spellings
 
 NEXT_CHAIN = "------ NEXT CHAIN ------"
 MAXIMUM_LSC = 64 * 1024
@@ -28,9 +29,13 @@ def trusted_chains(vo: str, host: str, vomsdir: str) -> list[list[str]]:
     except OSError as error:
         raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it") from error
     chains = [[line.strip().strip('"') for line in part.splitlines()] for part in text.split(NEXT_CHAIN)]
-    return [names for chain in chains if len(names := [x509.plain(name) for name in chain if name]) > 1]
+    return [names for chain in chains if len(names := [plain(name) for name in chain if name]) > 1]
 
 
 def begins(whole: list[str], start: list[str]) -> bool:
-    """Whether the chain of names ``whole`` begins as ``start``."""
-    return [x509.plain(name) for name in whole[: len(start)]] == [x509.plain(name) for name in start]
+    """Whether the chain of names ``whole`` begins as ``start``, however each name is spelled."""
+    return len(whole) >= len(start) and all(map(_same, whole, start))
+
+
+def _same(one: str, other: str) -> bool:
+    return not {plain(name) for name in spellings(one)}.isdisjoint([plain(name) for name in spellings(other)])

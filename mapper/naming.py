@@ -76,7 +76,7 @@ def suffix_groups(fqans: Sequence[str], lines: Sequence[Line], groups: Groups) -
 
 def gid_of(fqan: str, lines: Sequence[Line], groups: Groups) -> int | None:
     """The gid that the map gives to one FQAN, or None; raises ValueError for a group that does not exist."""
-    found = lcmaps_plugins.first_value(MapFile("", tuple(lines)), fqan, lcmaps_plugins.GROUPS)
+    found = lcmaps_plugins.first_value(MapFile("", tuple(lines)), (fqan,), lcmaps_plugins.GROUPS)
     if not found:
         return None
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper.identity import TOKEN_SCHEMES, Identity, without_null
 from gridwarden.mapper.map_files import SPECIAL, matches
+from gridwarden.mapper.spelling import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -89,7 +90,7 @@ def recent(who: Identity, minutes: int, now: int) -> bool:
 
 AUTHENTICATED = "authenticated_within_minutes"
 VALUES: dict[str, Callable[[Identity], tuple[str, ...]]] = {
-    "dn": lambda who: (who.subject,),
+    "dn": lambda who: spellings(who.subject),
     "subject": lambda who: (sub_of(who),),
     "fqan": lambda who: who.fqans,
     "group": lambda who: who.groups,

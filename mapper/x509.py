@@ -21,6 +21,7 @@ import time
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import libcrypto, pem, signing_policy, site_files
+from gridwarden.mapper.spelling import plain, spellings
 
 TYPE_CHECKING = False  # typing's own costs a verification 6 ms
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def subject(certificate: int) -> str:
     name = libcrypto.subject_name(certificate)
     slashed = libcrypto.oneline(name)
     entries = [libcrypto.name_entry(name, place) for place in range(libcrypto.name_size(name))]
-    # Two values of one part (CN=a+CN=b) are written as two parts are.
+    # Two values of one part (CN=a+CN=b): older spellings have them as two parts.
     several = len({libcrypto.entry_part(entry) for entry in entries}) < len(entries)
     if several or any(ambiguous(libcrypto.string_bytes(libcrypto.entry_value(entry))) for entry in entries):
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"a part of the name {slashed} could be mistaken for another")
@@ -151,15 +152,14 @@ def subject(certificate: int) -> str:
 
 
 def ambiguous(value: bytes) -> bool:
-    """Whether the slash form of a name with this part could be read as that of a different name.
+    """Whether a name with this value could in one of its spellings (``spelling``) be read as a different one.
 
-    libcrypto escapes control and non-ASCII bytes with a backslash but leaves backslashes alone, and puts a
-    slash before each part but leaves slashes inside one alone (``CN=host/a.example`` is common and clear,
-    ``CN=anna/CN=bela`` is not).
+    libcrypto leaves backslashes alone, and older ones also a slash or plus inside a value (``CN=host/a.example`` is
+    common and clear, ``CN=anna/CN=bela`` is not).
     """
     if b"\\" in value or any(byte < 0x20 or byte == 0x7F for byte in value):
         return True
-    return any(b"=" in part for part in value.split(b"/")[1:])
+    return any(b"=" in part for part in value.replace(b"+", b"/").split(b"/")[1:])
 
 
 def serial(certificate: int) -> bytes:
@@ -187,12 +187,6 @@ def instant(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def plain(name: str) -> str:
-    """A name with the one spelling of the attributes that tools have written in several ways."""
-    name = name.replace("/E=", "/emailAddress=").replace("/Email=", "/emailAddress=")
-    return name.replace("/USERID=", "/UID=")
-
-
 def _require_permission(certificate: int, directory: str, *, missing_accepted: bool) -> None:
     """Raise ChainFault unless the signing policy of the certificate's issuer permits its name."""
     name, issuer = (libcrypto.oneline(of(certificate)) for of in (libcrypto.subject_name, libcrypto.issuer_name))
@@ -210,7 +204,8 @@ def _require_permission(certificate: int, directory: str, *, missing_accepted: b
         raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it") from error
     except ValueError as error:
         raise ChainFault(0, f"the signing policy {path} of {issuer} cannot be used: {error}") from error
-    if not signing_policy.permits(entries, issuer, name, plain):
+    pairs = [(authority, person) for authority in spellings(issuer) for person in spellings(name)]
+    if not any(signing_policy.permits(entries, authority, person, plain) for authority, person in pairs):
         raise ChainFault(0, f"{issuer} may not certify {name} by its signing policy {path}")
 
 

@@ -1,0 +1,43 @@
+r"""The ways in which programs spell one and the same name in slash form.
+
+OpenSSL 3's X509_NAME_oneline puts a backslash before each ``/`` and ``+`` inside a value (``CN=pilot\/ce.example.org``,
+seen with 3.0.19), and so LCMAPS on the same library does; OpenSSL 1.1 did not, and ban, map, LSC and signing policy
+files were written as it did.  syslog shows a backslash as ``\x5c``.
+"""
+
+from __future__ import annotations
+
+ESCAPED = ("\\/", "\\+")
+IN_SYSLOG = "\\x5c"
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A name as it is, with its slashes and pluses bare, and as syslog shows it: a rule about any of them is about it.
+
+    One that would with bare slashes read as a different name has no other spelling: see ``is_ambiguous``.
+    """
+    if not any(pair in name for pair in (*ESCAPED, IN_SYSLOG)):
+        return (name,)
+    written = name
+    for pair in ESCAPED:
+        written = written.replace(IN_SYSLOG + pair[1], pair)
+    if is_ambiguous(written):
+        return (name,)
+    bare, shown = written, written
+    for pair in ESCAPED:
+        bare, shown = bare.replace(pair, pair[1]), shown.replace(pair, IN_SYSLOG + pair[1])
+    return tuple(dict.fromkeys((name, written, bare, shown)))
+
+
+def is_ambiguous(name: str) -> bool:
+    r"""Whether a name holds ``\/X=`` or ``\+X=``: with bare slashes it would be that of somebody else."""
+    mark = "\n"  # in no name
+    for pair in ESCAPED:
+        name = name.replace(pair, mark)
+    return any("=" in rest for part in name.split("/") for rest in part.split(mark)[1:])
+
+
+def plain(name: str) -> str:
+    """A name with the one spelling of the attributes that tools have written in several ways."""
+    name = name.replace("/E=", "/emailAddress=").replace("/Email=", "/emailAddress=")
+    return name.replace("/USERID=", "/UID=")

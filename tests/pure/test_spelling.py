@@ -1,0 +1,33 @@
+"""One name in the spellings of several programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from gridwarden.errors import Refused
+from gridwarden.mapper.claims import from_dn
+from gridwarden.mapper.spelling import spellings
+
+
+def test_a_name_without_slashes_in_its_values_has_one_spelling():
+    assert spellings("/DC=org/CN=Anna+Bela") == ("/DC=org/CN=Anna+Bela",)
+    assert spellings("/DC=org/CN=\\xC3\\xA4") == ("/DC=org/CN=\\xC3\\xA4",)
+
+
+def test_a_name_is_known_as_openssl_3_writes_it_as_files_have_it_and_as_syslog_shows_it():
+    written, bare, shown = "/O=x/CN=a\\/b\\+c", "/O=x/CN=a/b+c", "/O=x/CN=a\\x5c/b\\x5c+c"
+    assert spellings(written) == (written, bare, shown)
+    assert spellings(shown) == (shown, written, bare)
+
+
+@pytest.mark.parametrize(
+    "name", ["/O=x/CN=a\\/CN=b", "/O=x/CN=a\\+CN=b", "/O=x/CN=a\\/b\\+CN=c", "/O=x/CN=a\\x5c/CN=b"]
+)
+def test_no_spelling_of_a_name_makes_it_that_of_somebody_else(name):
+    assert spellings(name) == (name,)
+
+
+@pytest.mark.parametrize("name", ["/O=x/CN=a\\/CN=b", "/O=x/CN=a\\+CN=b"])
+def test_a_name_that_reads_as_somebody_elses_is_refused_on_a_callers_word_too(name):
+    with pytest.raises(Refused, match="mistaken"):
+        from_dn(name)
