@@ -87,7 +87,7 @@ def parse_line(text: str, number: int) -> Line | None:
     if not key:
         raise ValueError("it has no key")
     check_pattern(key)
-    rest = rest.strip(BLANKS + ",")
+    rest = rest.lstrip(BLANKS + ",")  # not at its end: a separator behind a backslash is part of a value
     return Line(number, key, quoted, "" if rest.startswith("#") else rest)
 
 
@@ -116,8 +116,10 @@ def quoted_key(text: str) -> tuple[str, str]:
 
 
 def bare_key(text: str) -> tuple[str, str]:
-    """Split a line at its first blank."""
+    """Split a line at its first blank; raises ValueError where LCMAPS goes on with the key behind that blank."""
     end = BLANK.search(text)
+    if end and text[end.start() - 1] == "\\":
+        raise ValueError("a backslash stands before a blank; quote a key that holds blanks")
     return (text[: end.start()], text[end.start() :]) if end else (text, "")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import bans
 from gridwarden.mapper.identity import Identity
-from gridwarden.mapper.map_files import matches, matches_as_in_lcmaps, parse
+from gridwarden.mapper.map_files import mappings, matches, matches_as_in_lcmaps, parse
 from gridwarden.patterns import check_pattern
 
 
@@ -29,6 +29,7 @@ def test_every_way_to_write_a_line_is_read_as_lcmaps_reads_it():
         ('"/CN=Jane', "not closed"),
         ('"/CN=Jane\\"', "not closed"),
         ("/CN=Jane\\", "backslash"),
+        ("/CN=Jane\\ Doe", "backslash stands before a blank"),
         ('"/CN=Jane"\r', "DOS line end"),
         ("/CN=a\x01", "0x01"),
         ('""', "no key"),
@@ -42,6 +43,21 @@ def test_every_way_to_write_a_line_is_read_as_lcmaps_reads_it():
 def test_a_line_that_cannot_be_read_is_a_fault_of_the_file_and_is_named(line, what):
     with pytest.raises(ConfigurationError, match=f"^bans:2: .*{what}"):
         parse(f'"/CN=Good"\n{line}\n'.encode(), "bans")
+
+
+@pytest.mark.parametrize(
+    ("rest", "values"),
+    [
+        ("alice\\,", ["alice,"]),
+        ("alice\\ ", ["alice "]),
+        ("alice\\ , ", ["alice "]),
+        (", alice ,", ["alice"]),
+        (",\\,,", [","]),
+        (" , ", []),
+    ],
+)
+def test_a_separator_behind_a_backslash_is_part_of_the_value_and_any_other_of_none(rest, values):
+    assert mappings(parse(f'"/cms" {rest}'.encode(), "map")[0].rest) == values
 
 
 def test_all_faulty_lines_are_named_at_once():

@@ -54,6 +54,15 @@ def test_each_of_5000_people_is_given_what_lcmaps_gives_them(plugin):
     assert mapped > 500, "most people miss every line: nothing much was compared"
 
 
+@pytest.mark.parametrize("end", ["\\,", "\\ ", "\\,,", "\\ , "])
+def test_a_separator_behind_a_backslash_is_part_of_an_account_s_name_that_nobody_has(end):
+    dn = "/DC=org/DC=example/CN=Anna"
+    for plugin, value in (("localaccount", "alice"), ("poolaccount", ".cms")):
+        for text, given in ((f'"{dn}" {value}{end}\n', False), (f'"{dn}" {value}{end[1:]}\n', True)):
+            ((answer,),) = theirs(plugin, [(text, [(dn, [])])])
+            assert (answer is not None, ours(plugin, text, dn, []) is not None) == (given, given), text
+
+
 @pytest.mark.parametrize(
     ("why", "plugin", "text", "fqans", "given"),
     [
@@ -70,6 +79,15 @@ def test_each_of_5000_people_is_given_what_lcmaps_gives_them(plugin):
             ("[^x] means all but x to glibc and is left open by POSIX: here it makes the line one that cannot be read, as "
             "do classes such as [[:alpha:]]."),
             "voms_poolaccount", '"/cm[^x]" .cms\n', ["/cms"], ("cms", None),
+        ),
+        (
+            ("A backslash before the blank that would end a bare key makes that blank part of the key there; here the line "
+            "cannot be read."),
+            "voms_poolaccount", '/cms\\ .atlas .lhcb\n"/cms" .cms\n', ["/cms"], ("cms", None),
+        ),
+        (
+            "A line that ends with a backslash cannot be read here, in a comment neither.",
+            "voms_poolaccount", '"/cms" .cms # \\\n', ["/cms"], ("cms", None),
         ),
         (
             ("A pool without a free account hands a person on to the pool of their next FQAN there, and so to another "
