@@ -21,6 +21,7 @@ MAXIMUM_BYTES = 256 * 1024
 READ_SECONDS = 2.0
 NOGROUP = 65534
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_LAST_UID, _LONGEST_UID = 2**32 - 2, 10  # the number after means "no change" to the kernel
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # How a reading child's message begins.
 _CONTENTS, _REFUSED = b"+", b"-"
@@ -41,10 +42,14 @@ def read(path: str | os.PathLike[str], caller_uid: int | None = None) -> bytes:
 def caller_uid() -> int | None:
     """The uid of who had sudo make this process root; None when nobody did.
 
-    sudo itself sets SUDO_UID, whatever its caller has set; anything but a number raises ValueError.
+    sudo itself sets SUDO_UID, whatever its caller has set; raises Refused for anything but a user's number.
     """
     uid = os.environ.get("SUDO_UID")
-    return int(uid) if uid else None
+    if not uid:
+        return None
+    if not (uid.isascii() and uid.isdigit() and len(uid) <= _LONGEST_UID and int(uid) <= _LAST_UID):
+        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"SUDO_UID is {escape(uid[:100])}, which is no user's number")
+    return int(uid)
 
 
 def _read_here(path: str) -> bytes:
@@ -99,7 +104,9 @@ def _read_as(uid: int, path: str) -> bytes:
 
     message, finished = as_account(uid, *_groups_of(uid), tell, READ_SECONDS)
     if not finished:
-        raise Refused(reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: not read within {READ_SECONDS} s as uid {uid}")
+        raise Refused(
+            reasons.CREDENTIAL_UNREADABLE, f"{escape(path)}: could not be read within {READ_SECONDS} s as uid {uid}"
+        )
     if message[:1] == _CONTENTS:
         return message[1:]
     reason, _, detail = message[1:].decode("utf-8", "replace").partition("\t")

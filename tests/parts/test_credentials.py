@@ -620,6 +620,14 @@ def test_root_reads_no_file_for_a_caller_who_may_not_read_it(trust, somebodys):
     trust.refusal(somebodys / "to" / "shadow", reasons.CREDENTIAL_UNREADABLE, caller_uid=SOMEBODY)
 
 
+@pytest.mark.parametrize("uid", ["anna", "-5", "²", "4294967295", "9" * 5000])
+def test_a_caller_whom_sudo_does_not_name_by_a_users_number_is_refused(monkeypatch, uid):
+    monkeypatch.setenv("SUDO_UID", uid)
+    with pytest.raises(Refused, match="which is no user's number") as caught:
+        credential_file.caller_uid()
+    assert caught.value.reason == reasons.CREDENTIAL_UNREADABLE
+
+
 @as_root
 def test_a_caller_who_swaps_the_file_gets_nothing_of_another(somebodys):
     """The name flips between the caller's file and a link to /etc/shadow while root reads it."""
