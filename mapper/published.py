@@ -1,8 +1,9 @@
 """What somebody else publishes for the site, read, and believed as far as its signature and version go.
 
-A published file begins with ``# version: 2026-11-22T04:00:00Z``, the time of its publication, and beside it, with
-``.sig`` behind its name, stand the 64 bytes of its Ed25519 signature (RFC 8032), version and all.  So an old file
-shows its age even to whoever sees nothing else, and cannot come back once a newer one was seen.
+A published file begins with ``# version: 2026-11-22T04:00:00Z NAME``, the time of its publication and what it is, and
+beside it, with ``.sig`` behind its name, stand the 64 bytes of its Ed25519 signature (RFC 8032), first line and all.
+So an old file shows its age even to whoever sees nothing else, and cannot come back once a newer one was seen; nor can
+another file by the same key take its place.
 
 Nothing else about the source is trusted: neither who owns it, nor that file and signature were read at one moment.
 """
@@ -17,7 +18,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from gridwarden import child, trusted
+from gridwarden import child, tab_file, trusted
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper.ban import moment
 from gridwarden.mapper.ban_list import is_moment
@@ -29,7 +30,7 @@ READ_LIMIT = 16 * 1024 * 1024
 SIGNATURE_BYTES = 64
 SOURCE_SECONDS = 60.0  # for a file or its signature to come, by a network file system that has not got it yet
 CLOCK_SKEW = 300  # seconds that the publisher's clock may be ahead of ours
-_VERSION = re.compile(rb"# version: ([0-9TZ:-]{20})\n")
+_FIRST_LINE = re.compile(rb"# version: ([0-9TZ:-]{20})(?: ([^\n]+))?\n")  # copies of before there were names have none
 _READ, _FAULT = b"+", b"-"  # what a child has: the bytes, or why not
 
 
@@ -42,9 +43,14 @@ def published(followed: Followed) -> bytes:
     data, signature = foreign(f"{followed.source}", READ_LIMIT), foreign(f"{followed.source}.sig", SIGNATURE_BYTES)
     if not is_signed(data, signature, base64.b64decode(followed.key)):
         raise Doubt(f"{followed.source}.sig is no signature of it by the key that site.yaml names")
-    version = version_of(data)
-    if not version:
-        raise Doubt(f"{followed.source} does not begin with '# version: ' and a time such as 2026-11-22T04:00:00Z")
+    version, name = version_of(data), name_of(data)
+    if not version or not name:
+        form = f"# version: 2026-11-22T04:00:00Z {followed.signed_name}"
+        raise Doubt(
+            f"{followed.source} does not begin with a line such as '{form}', the time being that of publication"
+        )
+    if name != followed.signed_name:
+        raise Doubt(f"it is signed as {tab_file.escape(name)}, not as {followed.signed_name}")
     if version > moment(time.time() + CLOCK_SKEW):
         raise Doubt(f"its version {version} is still to come")
     return data
@@ -104,9 +110,15 @@ def _bytes_of(path: str, limit: int) -> bytes:
 
 def version_of(data: bytes) -> str | None:
     """The version that a file's first line gives, if that is one."""
-    match = _VERSION.match(data)
+    match = _FIRST_LINE.match(data)
     version = match[1].decode("ascii") if match else ""
     return version if is_moment(version) else None
+
+
+def name_of(data: bytes) -> str:
+    """What a file's first line says that it is, or nothing."""
+    match = _FIRST_LINE.match(data)
+    return (match[2] or b"").decode("utf-8", "surrogateescape") if match else ""
 
 
 def seconds(version: str) -> int:

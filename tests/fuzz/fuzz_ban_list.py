@@ -6,7 +6,7 @@ from gridwarden.errors import ConfigurationError
 from gridwarden.mapper import ban_list, published
 
 SEEDS = [
-    b"# version: 2026-11-22T04:00:00Z\nissuer=https://iam.example.org/\tsubject=4f2c\tbecause=ticket 4711\tauthor=root\n",
+    b"# version: 2026-11-22T04:00:00Z list\nissuer=https://iam.example.org/\tsubject=4f2c\tbecause=ticket 4711\tauthor=root\n",
     b"serial=00:1A:2b\tissuer=/DC=org/CN=CA\tstart=2026-11-22T04:00:00Z\tend=2027-01-01T00:00:00Z\nvo=c\\x6ds\n",
     b"pattern=/DC=org/CN=E[vV]e*\njti=9b1d\naccount=cms017\n",
 ]
@@ -15,6 +15,7 @@ SEEDS = [
 def one(data: bytes) -> None:
     version = published.version_of(data)
     assert version is None or published.seconds(version) is not None
+    assert isinstance(published.name_of(data), str)
     try:
         found = ban_list.parse(data, "list")
     except ConfigurationError:

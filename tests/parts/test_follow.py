@@ -42,7 +42,7 @@ class Publisher:
 
     def publish(self, name: str, text: str, seconds: float = NOW) -> Path:
         path = self.directory / name
-        path.write_text(f"# version: {moment(seconds)}\n{text}")
+        path.write_text(f"# version: {moment(seconds)} {name}\n{text}")
         return self.sign(path)
 
     def sign(self, path: Path) -> Path:
@@ -204,6 +204,30 @@ def test_a_signature_of_another_file_does_not_count(cell):
     kept(cell, "bans", "signature")
 
 
+def test_another_file_by_the_same_key_does_not_pass_for_it(cell):
+    for end in ("", ".sig"):
+        shutil.copy(f"{cell.ngi.publish('bans-of-the-testbed', '')}{end}", f"{cell.ngi.directory}/bans{end}")
+    kept(cell, "bans", "signed as bans-of-the-testbed, not as bans")
+
+
+def test_a_copy_of_before_files_had_names_still_keeps_older_versions_out(cell):
+    cell.copies["bans"].write_text(f"# version: {moment(NOW)}\n")
+    cell.ngi.publish("bans", "", NOW - 1)
+    kept(cell, "bans", "older than")
+    cell.ngi.publish("bans", f'"{ANNA}"\n', NOW + 1)
+    assert cell.follow()["bans"]["state"] == "updated"
+
+
+def test_a_file_that_has_another_name_at_its_publisher_is_taken_by_that_name_only(cell):
+    cell.configuration["followed"][0]["name"] = "ngi-bans"
+    cell.write()
+    path = cell.ngi.publish("bans", "")
+    kept(cell, "bans", "signed as bans, not as ngi-bans")
+    path.write_text(f"# version: {moment(NOW)} ngi-bans\n")
+    cell.ngi.sign(path)
+    assert cell.follow()["bans"]["state"] == "updated"
+
+
 @pytest.mark.parametrize("missing", ["bans", "bans.sig"])
 def test_a_source_that_is_gone_leaves_the_last_good_copy(cell, missing):
     (cell.ngi.directory / missing).unlink()
@@ -280,7 +304,15 @@ def test_a_slow_process_does_not_put_an_older_version_back(cell):
 
 
 @pytest.mark.parametrize(
-    "first", ["", "# Version: 2026-01-01T00:00:00Z\n", "# version: 17\n", "\n# version: 2026-01-01T00:00:00Z\n"]
+    "first",
+    [
+        "",
+        "# Version: 2026-01-01T00:00:00Z bans\n",
+        "# version: 17 bans\n",
+        "\n# version: 2026-01-01T00:00:00Z bans\n",
+        "# version: 2026-01-01T00:00:00Z\n",
+        "# version: 2026-01-01T00:00:00Z \n",
+    ],
 )
 def test_a_file_that_does_not_say_when_it_was_published_is_refused(cell, first):
     path = cell.ngi.directory / "bans"
