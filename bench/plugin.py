@@ -54,7 +54,7 @@ def measure(rounds: int, directory: Path) -> dict[str, list[float]]:
     runs: dict[str, tuple[list[str], dict[str, str], bytes]] = {
         "floor": ([interpreter, "-I", "-S", "-c", "pass"], {}, b""),
         "claims": ([str(PROGRAM)], {}, payload),
-        "environment": ([str(PROGRAM), "--environment"], arc, b""),
+        "environment": ([str(PROGRAM), "--environment", "/proc/self/environ"], arc, b""),
         "token": ([str(PROGRAM), "--token", str(token)], {}, b""),
     }
     ways = {name: partial(program_milliseconds, *run) for name, run in runs.items()}
