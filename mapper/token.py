@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons, tab_file, trusted
 from gridwarden.errors import ConfigurationError, Refused
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gridwarden.mapper.verifying import Verifier
 
 LONGEST_KEY_SET = 256 * 1024
+IDTOKENS = "idtokens"
 BLANKS = b" \t\r\n"  # around a token in a file (WLCG Bearer Token Discovery 1.0)
 
 
@@ -38,31 +39,46 @@ def verify_token(
     return identity_of(start(token, site), site, shown)
 
 
-def start(token: bytes, site: SiteValues) -> Verifier:
+class Asked(NamedTuple):
+    """A verifier at work, and the issuers that it may name: of IDTOKENS only those whose keys have signed this token."""
+
+    verifier: Verifier
+    issuers: frozenset[str]
+
+
+def start(token: bytes, site: SiteValues) -> Asked:
     """Start verifying a token; ``identity_of`` waits for the end."""
-    return verifying.start("gridwarden.mapper.token_verifier", [], request(token, site), site.verify_seconds)
-
-
-def request(token: bytes, site: SiteValues) -> bytes:
-    """What the verifier is told of a token and of whom the site believes."""
     token = token.strip(BLANKS)
+    believed = believed_of(token, site)
+    possible = frozenset(one.issuer for one in believed if one.kind != IDTOKENS or one.words)
+    asked = request(token, site, believed)
+    verifier = verifying.start("gridwarden.mapper.token_verifier", [], asked, site.verify_seconds)
+    return Asked(verifier, possible)
+
+
+def believed_of(token: bytes, site: SiteValues) -> list[Trusted]:
+    """Whom the site believes, and which keys of its pools signed the token; raises Refused."""
     believed = [_believed(issuer) for issuer in site.tokens.issuers]
     believed += [_believed_pool(token, pool) for pool in site.tokens.idtokens]
     if not believed:
         raise Refused(
             reasons.CREDENTIAL_UNTRUSTED, "this site believes no tokens", "name their issuers under tokens in site.yaml"
         )
+    return believed
+
+
+def request(token: bytes, site: SiteValues, believed: list[Trusted]) -> bytes:
+    """What the verifier is told of a token and of whom the site believes."""
     signed = token.rpartition(b".")[0]
     return token_request.encode(token, f"sha256={sha256(signed).hexdigest()}", site.tokens.skew, believed)
 
 
-def identity_of(verifier: Verifier, site: SiteValues, shown: str) -> Identity:
+def identity_of(asked: Asked, site: SiteValues, shown: str) -> Identity:
     """The identity that the verifier finds, with the VO that the site gives its issuer; raises as ``verify_token``."""
     pools = {pool.trust_domain for pool in site.tokens.idtokens}
-    known = {issuer.issuer for issuer in site.tokens.issuers} | pools
-    person = verifying.judge(verifying.answer(verifier, shown), shown, "token")
-    if person.issuer not in known:
-        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: the verifier named an issuer that it was not told of")
+    person = verifying.judge(verifying.answer(asked.verifier, shown), shown, "token")
+    if person.issuer not in asked.issuers:
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: the verifier named an issuer that cannot have signed it")
     scheme = "idtoken" if person.issuer in pools else "token"
     return person._replace(scheme=scheme, vo=site.tokens.vo_of(person.issuer))
 
@@ -79,7 +95,7 @@ def _believed(issuer: Issuer) -> Trusted:
 
 
 def _believed_pool(token: bytes, pool: IdtokenIssuer) -> Trusted:
-    believed = Trusted(pool.trust_domain, "idtokens", (), endless=pool.endless)
+    believed = Trusted(pool.trust_domain, IDTOKENS, (), endless=pool.endless)
     try:
         return believed._replace(words=tuple(pool_keys.signers(token, pool.keys)))
     except ConfigurationError as error:

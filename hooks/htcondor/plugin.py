@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.site import SiteValues
-    from gridwarden.mapper.verifying import Verifier
+    from gridwarden.mapper.token import Asked
 
 ACCEPTED, DECLINED, FAULT = 0, 1, 70
 LONGEST_CLAIMS = 64 * 1024
@@ -106,7 +106,7 @@ def map_presented(options: dict[str, str], environment: Mapping[str, str], site:
     return mapping.map_credentials(mapping.Presented(identities=(person,)), site, mapping.Wanted(COMMAND)).account
 
 
-def start_verifier(path: str, site: SiteValues) -> Verifier | GridwardenError:
+def start_verifier(path: str, site: SiteValues) -> Asked | GridwardenError:
     """A verifier at work on the token in the file ``path``, or why there is none."""
     from gridwarden.mapper import credential_file, token  # noqa: PLC0415 - claims need neither
 

@@ -45,7 +45,9 @@ class Cell:
         """The refusal of a file by the verifier's process, or of bytes by what that process does, in this one."""
         with pytest.raises(Refused) as caught:
             if isinstance(presented, bytes):
-                said = who_is(token_request.decode(token.request(presented, self.site)), int(time.time()))
+                believed = token.believed_of(presented, self.site)
+                asked = token.request(presented, self.site, believed)
+                said = who_is(token_request.decode(asked), int(time.time()))
                 verifying.judge(tab_file.encode(said), "the token", "token")
             else:
                 self.verify(presented)
@@ -516,6 +518,25 @@ def test_an_idtoken_that_the_pool_did_not_sign_is_refused(cell, token):
 def test_an_empty_pool_key_signs_nothing(cell):
     cell.pool_key.write_bytes(b"")
     cell.refusal(idtoken(b""), reasons.CREDENTIAL_UNTRUSTED)
+
+
+@pytest.mark.parametrize(("key", "accepted"), [(POOL_KEY, True), (os.urandom(64), False)])
+def test_a_verifier_that_is_taken_over_cannot_make_up_an_idtoken(cell, key, accepted):
+    """Of a token that no key of the pool signed, root believes no answer, whatever the process says."""
+    asked = token.start(idtoken(key), cell.site)
+    verifying.answer(asked.verifier, "the token")
+    reading, writing = os.pipe()
+    fields = {"issuer": POOL, "sub": "condor@pool.example.org", "credential": "jti=1", "not_after": "0"}
+    os.write(writing, verifying.READY + tab_file.encode(list(fields.items())))
+    os.close(writing)
+    lying = asked._replace(
+        verifier=asked.verifier._replace(reading=reading, pid=os.posix_spawn("/bin/true", ["true"], {}))
+    )
+    if accepted:
+        assert token.identity_of(lying, cell.site, "the token").issuer == POOL
+    else:
+        with pytest.raises(Refused, match="cannot have signed"):
+            token.identity_of(lying, cell.site, "the token")
 
 
 def test_an_idtoken_without_an_end_is_the_sites_choice(cell):
