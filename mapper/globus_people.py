@@ -84,6 +84,8 @@ def person_of(resource: object, *, status_required: bool) -> Person:
     if len(username) > MAXIMUM_NAME or not username.isprintable():
         raise ValueError("its username is not text")
     status = resource.get("status", None if status_required else "used")
+    if status is not None and not isinstance(status, str):
+        raise ValueError("its status is not text")
     identity = Identity(
         "globus",
         identifier.lower(),

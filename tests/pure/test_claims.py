@@ -15,7 +15,7 @@ from gridwarden import reasons
 from gridwarden.errors import Refused
 from gridwarden.mapper import jws, token_request
 from gridwarden.mapper.claims import from_claims, from_dn, from_user_name
-from gridwarden.mapper.strict_json import parse_object
+from gridwarden.mapper.strict_json import parse, parse_object
 from gridwarden.mapper.token_values import IdtokenIssuer, Issuer, TokenValues
 from tests.tokens import CMS, HERE, OSG, POOL, SUB, Key, claims, encoded, key_set, scitoken
 
@@ -27,7 +27,9 @@ SITE = SimpleNamespace(
             Issuer(OSG, "scitokens", ("ES256",), (HERE,), NOWHERE),
         ),
         idtokens=(IdtokenIssuer(POOL, NOWHERE, endless=True),),
-    )
+    ),
+    bans=(),
+    ban_lists=(),
 )
 
 
@@ -106,6 +108,18 @@ def test_everything_that_tokens_may_say_comes_through_unchanged(sub, groups, sco
     person = from_claims(parse_object(json.dumps(payload).encode(), 65536), SITE)
     assert person.subject == f"{CMS},{sub}"
     assert (person.groups, person.scopes, person.credential) == (tuple(groups), tuple(scopes), f"jti={jti}")
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', '{"\\udfff": 1}', '["\\ud800x"]', "9" * 400, "-" + "9" * 20, "1e400", "[-1e999]"]
+)
+def test_what_would_stop_a_program_that_reads_it_is_no_json_here(text: str) -> None:
+    with pytest.raises(ValueError, match=r"half a character|an integer of more|too large"):
+        parse(text.encode(), 1000)
+
+
+def test_whole_characters_and_numbers_of_use_are_still_read() -> None:
+    assert parse(b'["\\ud83d\\ude00", 1795000000, 1.5, -3]', 1000) == ["\U0001f600", 1795000000, 1.5, -3]
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.tuples(WORD, st.lists(WORD)))
