@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gridwarden import reasons, tab_file
 from gridwarden.errors import Refused
-from gridwarden.mapper import identity, token_claims
+from gridwarden.mapper import bans, identity, lease, token_claims
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.spelling import is_ambiguous
 
@@ -26,13 +26,15 @@ def from_claims(
 ) -> Identity:
     """The identity that a token's claims (its payload as JSON gives it) make, whose signature the caller has checked.
 
-    All but the signature is judged as ``token.verify_token`` does: the issuer must be one of the site's.  ``now`` is
+    All but the signature is judged as ``token.verify_token`` does: the issuer must be one of the site's, and where it is
+    not, a ban of it is said first: nobody else shall map them.  ``now`` is
     in seconds since the epoch; ``endless``: the caller keeps the times to itself.  Raises Refused.
     """
     named = claims.get("iss")
     issuer = next((one for one in site.tokens.issuers if one.issuer == named), None)
     pool = next((one for one in site.tokens.idtokens if one.trust_domain == named), None)
     if issuer is None and pool is None:
+        lease.refuse_banned([_stranger(claims)], bans.in_force(site))
         shown = tab_file.escape(named[:200]) if isinstance(named, str) else "nobody"
         raise Refused(
             reasons.CREDENTIAL_UNTRUSTED,
@@ -58,6 +60,13 @@ def from_claims(
             reasons.CREDENTIAL_MALFORMED, f"the claims cannot be used: {error} is not as it should be"
         ) from error
     return person._replace(vo=site.tokens.vo_of(person.issuer))
+
+
+def _stranger(claims: Mapping[str, Any]) -> Identity:
+    """Whom the claims of an issuer name that is none of the site's: only to see whether that one is banned."""
+    issuer, sub, jti = (value if isinstance(value := claims.get(name), str) else "" for name in ("iss", "sub", "jti"))
+    subject = tab_file.escape(f"{issuer},{sub}"[: identity.MAXIMUM_NAME])  # nobody has checked it
+    return Identity("token", subject, (), "", f"jti={jti}" if jti else "", 0, limited=False, issuer=issuer)
 
 
 def from_dn(dn: str, fqans: Iterable[str] = (), credential: str = "") -> Identity:

@@ -139,6 +139,14 @@ def test_a_ban_is_left_to_nobody(cell):
     assert last_record(cell)["reason"] == "banned"
 
 
+@pytest.mark.parametrize("whom", [["--issuer", "https://other.example.org/"], ["--subject", SUB], ["--jti", "b5c1f7"]])
+def test_a_ban_of_an_issuer_that_is_no_longer_the_sites_is_left_to_nobody(cell, whom):
+    ban(cell, "add", *whom, "--because", "stolen")
+    assert htcondor(cell, iss="https://other.example.org/", jti="b5c1f7").returncode == REJECTED
+    assert last_record(cell)["reason"] == "banned"
+    assert htcondor(cell, iss="https://third.example.org/", sub="x", jti="y").returncode == DECLINED
+
+
 def test_whoever_bans_or_asks_about_nobody_by_a_slip_is_told(cell):
     assert CMS in ban(cell, "add", "--issuer", CMS.rstrip("/"), "--because", "stolen").stderr
     ban(cell, "add", "--issuer", CMS, "--subject", SUB, "--because", "stolen")
@@ -149,11 +157,16 @@ def test_whoever_bans_or_asks_about_nobody_by_a_slip_is_told(cell):
 
 
 @pytest.mark.parametrize(
-    "presented", [b"", b"{}", b"[]", b"\xff", b'{"iss": "a", "iss": "b"}', b"{" * 5000, b" " * 70_000]
+    "presented",
+    [
+        *[b"", b"{}", b"[]", b"\xff", b'{"iss": "a", "iss": "b"}', b"{" * 5000, b" " * 70_000],
+        *[b'{"iss": "\\ud800"}', b'{"exp": %s}' % (b"9" * 400), b'{"exp": 1e400}'],
+    ],
 )
 def test_what_is_no_payload_is_never_left_to_others_by_accident(cell, presented):
     done = run(cell, presented)
     assert done.returncode == (DECLINED if presented == b"{}" else REJECTED)  # {}: no issuer of ours
+    assert last_record(cell)["reason"] == ("credential-untrusted" if presented == b"{}" else "credential-malformed")
 
 
 def test_claims_and_variables_that_disagree_are_refused(cell):
