@@ -78,7 +78,7 @@ def verify(jws: Jws, key_set: bytes, algorithms: tuple[str, ...]) -> None:
         keys = keys_of(key_set, algorithm)
         chosen = [key for name, key in keys if name == kid] if kid is not None else [key for _, key in keys]
         signed = len(chosen) == 1 and signatures.is_signature(chosen[0], algorithm, jws.signed, jws.signature)
-    except (ValueError, OverflowError) as error:  # a coordinate larger than its curve
+    except ValueError as error:
         raise _untrusted(f"the keys of its issuer cannot be used: {error}") from error
     if len(chosen) != 1:
         named = f"named {_shown(kid)}" if kid is not None else "(the token names none)"
@@ -90,23 +90,31 @@ def verify(jws: Jws, key_set: bytes, algorithms: tuple[str, ...]) -> None:
 def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, bytes]]:
     """The keys of a JWK set that may sign with ``algorithm``, each its ``kid`` and itself in DER; raises ValueError.
 
-    Keys of other kinds, and those meant for something else, are passed over.
+    Keys of other kinds, those meant for something else and those that are none are passed over: one bad key of a
+    set stops no other.
     """
     return [(kid, key) for _, kid, key in numbered_keys(key_set, algorithm)]
 
 
 def numbered_keys(key_set: bytes, algorithm: str) -> list[tuple[int, str | None, bytes]]:
-    """``keys_of``, each with its place in the set, from 0."""
+    """``keys_of``, each with its place in the set, from 0; raises ValueError that names bad ones where none is good."""
     keys = parse_object(key_set, LONGEST_KEY_SET).get("keys")
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError("they are not a JWK set")
     if len(keys) > MOST_KEYS:
         raise ValueError(f"they are more than {MOST_KEYS}")
     found: list[tuple[int, str | None, bytes]] = []
+    faults: list[str] = []
     for number, key in enumerate(keys):
-        if _may_verify(key, algorithm) and (public := _public_key(key, algorithm)):
-            kid = key.get("kid")
-            found.append((number, kid if isinstance(kid, str) else None, public))
+        kid = key.get("kid")
+        try:
+            public = _public_key(key, algorithm) if _may_verify(key, algorithm) else None
+        except (ValueError, OverflowError) as error:  # a coordinate larger than its curve
+            faults.append(f"key {number + 1}, kid {_shown(kid)}: {error}")
+        else:
+            found += [(number, kid if isinstance(kid, str) else None, public)] if public else []
+    if faults and not found:
+        raise ValueError("; ".join(faults[:5]))
     return found
 
 

@@ -271,6 +271,14 @@ def test_a_key_that_is_none_believes_nothing(cell, change):
     assert "keys of its issuer" in cell.refusal(ES.sign(claims()), reasons.CREDENTIAL_UNTRUSTED)
 
 
+@pytest.mark.parametrize("bad", [{"x": encoded(b"\xff" * 40).decode()}, {"x": "*"}])
+def test_a_bad_key_stops_no_token_of_the_good_one_beside_it(cell, bad):
+    cell.believe(ES.jwk(kid="bad", **bad), ES)
+    assert cell.verify(ES.sign(claims())).issuer == CMS
+    cell.believe(ES.jwk(kid="bad", **bad))
+    assert "key 1, kid bad: " in cell.refusal(ES.sign(claims()), reasons.CREDENTIAL_UNTRUSTED)
+
+
 # When and for whom it is
 
 
