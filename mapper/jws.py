@@ -98,6 +98,14 @@ def keys_of(key_set: bytes, algorithm: str) -> list[tuple[str | None, bytes]]:
 
 def numbered_keys(key_set: bytes, algorithm: str) -> list[tuple[int, str | None, bytes]]:
     """``keys_of``, each with its place in the set, from 0; raises ValueError that names bad ones where none is good."""
+    found, faults = read_keys(key_set, algorithm)
+    if faults and not found:
+        raise ValueError("; ".join(faults[:5]))
+    return found
+
+
+def read_keys(key_set: bytes, algorithm: str) -> tuple[list[tuple[int, str | None, bytes]], list[str]]:
+    """The keys as ``numbered_keys``, and a sentence for each that is none; raises ValueError for what is no JWK set."""
     keys = parse_object(key_set, LONGEST_KEY_SET).get("keys")
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError("they are not a JWK set")
@@ -113,9 +121,7 @@ def numbered_keys(key_set: bytes, algorithm: str) -> list[tuple[int, str | None,
             faults.append(f"key {number + 1}, kid {_shown(kid)}: {error}")
         else:
             found += [(number, kid if isinstance(kid, str) else None, public)] if public else []
-    if faults and not found:
-        raise ValueError("; ".join(faults[:5]))
-    return found
+    return found, faults
 
 
 def _may_verify(key: dict[str, Any], algorithm: str) -> bool:

@@ -2,7 +2,8 @@
 
 ``gridwarden.mapper.key_refresh`` starts it for one issuer.  It asks that issuer's metadata where the keys are (OpenID
 Connect Discovery 1.0, section 4; SciTokens also by RFC 8414), then asks there; https only, no redirections, no proxies.
-Its answer is a tab file with ``keys``, a JWK set with only what the site can use, or ``fault``.
+Its answer is a tab file with ``keys``, a JWK set with only what the site can use, and ``skipped`` where keys of it are
+none, or with ``fault``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gridwarden.mapper import confine, jws, signatures
 from gridwarden.mapper.strict_json import parse_object
 
 READY = b"ready\n"
+LONGEST_REMARK = 300
 INPUT_LIMIT = 64 * 1024
 LONGEST_METADATA = 256 * 1024
 METADATA = "/.well-known/openid-configuration"
@@ -40,14 +42,15 @@ def main() -> None:
     os.write(1, READY)
     try:
         values = tab_file.decode(os.read(0, INPUT_LIMIT))
-        answer = ("keys", keys_of(values["issuer"][0], tuple(values["algorithms"]), trust, float(seconds)))
+        keys, skipped = keys_of(values["issuer"][0], tuple(values["algorithms"]), trust, float(seconds))
+        answer = [("keys", keys), *([("skipped", skipped)] if skipped else [])]
     except (OSError, ValueError, http.client.HTTPException) as error:
-        answer = ("fault", str(error) or type(error).__name__)
-    os.write(1, tab_file.encode([answer]))
+        answer = [("fault", str(error) or type(error).__name__)]
+    os.write(1, tab_file.encode(answer))
 
 
-def keys_of(issuer: str, algorithms: tuple[str, ...], trust: ssl.SSLContext, seconds: float) -> str:
-    """The issuer's JWK set; raises OSError, ValueError and http.client.HTTPException."""
+def keys_of(issuer: str, algorithms: tuple[str, ...], trust: ssl.SSLContext, seconds: float) -> tuple[str, str]:
+    """The issuer's JWK set, and a sentence on its keys that are none, or nothing; raises OSError, ValueError and http.client.HTTPException."""
     metadata = parse_object(_metadata(issuer, trust, seconds), LONGEST_METADATA)
     if metadata.get("issuer") != issuer:
         raise ValueError(f"its metadata is that of {str(metadata.get('issuer'))[:200]}")
@@ -55,13 +58,15 @@ def keys_of(issuer: str, algorithms: tuple[str, ...], trust: ssl.SSLContext, sec
     if not isinstance(address, str):
         raise ValueError("its metadata names no jwks_uri")  # noqa: TRY004 - what was fetched is wrong, not its type
     data = get(address, trust, seconds, jws.LONGEST_KEY_SET)
-    candidates = [found for algorithm in algorithms for found in jws.numbered_keys(data, algorithm)]
+    read = [jws.read_keys(data, algorithm) for algorithm in algorithms]
+    candidates = [found for keys, _ in read for found in keys]
+    faults = "; ".join(dict.fromkeys(fault for _, some in read for fault in some))[:LONGEST_REMARK]
     usable = {number for number, _, key in candidates if signatures.is_key(key)}
     if not usable:
-        raise ValueError(f"there is no key for {', '.join(algorithms)} in {address}")
+        raise ValueError(f"there is no key for {', '.join(algorithms)} in {address}{faults and f': {faults}'}")
     keys: list[dict[str, Any]] = parse_object(data, jws.LONGEST_KEY_SET)["keys"]
     kept = [{name: value for name, value in keys[number].items() if name not in PRIVATE} for number in sorted(usable)]
-    return json.dumps({"keys": kept}, separators=(",", ":"))
+    return json.dumps({"keys": kept}, separators=(",", ":")), f"{address}: {faults}" if faults else ""
 
 
 def _metadata(issuer: str, trust: ssl.SSLContext, seconds: float) -> bytes:

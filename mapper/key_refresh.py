@@ -42,19 +42,19 @@ def _refresh(issuer: Issuer, tokens: TokenValues, *, dry_run: bool) -> Outcome:
     file = str(issuer.keys)
     old = trusted.read_file(file, LONGEST_KEY_SET) if os.path.lexists(file) else None
     try:
-        keys = fetch(issuer, tokens)
+        keys, skipped = fetch(issuer, tokens)
     except GridwardenError as error:
         return Outcome(issuer.issuer, KEPT if old else MISSING, file, str(error))
     if keys == old:
-        return Outcome(issuer.issuer, UNCHANGED, file)
+        return Outcome(issuer.issuer, UNCHANGED, file, skipped)
     if not dry_run:
         make_directory(issuer.keys.parent, 0o755, 0)
         trusted.replace_file(file, keys, 0o644)
-    return Outcome(issuer.issuer, FETCHED, file)
+    return Outcome(issuer.issuer, FETCHED, file, skipped)
 
 
-def fetch(issuer: Issuer, tokens: TokenValues) -> bytes:
-    """The issuer's JWK set as it gives it now, checked; raises GridwardenError."""
+def fetch(issuer: Issuer, tokens: TokenValues) -> tuple[bytes, str]:
+    """The issuer's JWK set as it gives it now, checked, and what of it is no key, in words; raises GridwardenError."""
     request = [("issuer", issuer.issuer), *(("algorithms", algorithm) for algorithm in issuer.algorithms)]
     authorities = str(tokens.authorities or "")
     if authorities:
@@ -68,8 +68,9 @@ def fetch(issuer: Issuer, tokens: TokenValues) -> bytes:
         if "fault" in values:
             raise ConfigurationError(f"{issuer.issuer}: {tab_file.escape(values['fault'][0][:500])}")
         (keys,) = values["keys"]
+        skipped = tab_file.escape("; ".join(values.pop("skipped", []))[:1000])
         if set(values) != {"keys"} or not (keys.isascii() and keys.isprintable() and len(keys) <= LONGEST_KEY_SET):
             raise ValueError("its keys are not as they should be")
-        return keys.encode()
+        return keys.encode(), skipped
     except (ValueError, KeyError) as error:
         raise ConfigurationError(f"{issuer.issuer}: fetching its keys gave no clear answer: {error}") from error

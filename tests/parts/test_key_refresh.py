@@ -148,6 +148,15 @@ def test_only_what_the_site_can_use_is_kept(cell):
     assert kept == NEW.jwk()
 
 
+def test_a_key_that_is_none_is_passed_over_and_named(cell):
+    cell.offer(key_set(NEW, NEW.jwk(kid="huge", x="_" * 60)))
+    outcome = cell.refresh()
+    assert outcome.outcome == FETCHED
+    assert "key 2, kid huge: " in outcome.detail
+    assert json.loads(cell.file.read_text())["keys"] == [NEW.jwk()]
+    assert "kid huge" in cell.refresh().detail
+
+
 def broken(cell) -> dict[str, object]:
     def slow(request):
         time.sleep(4)
