@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gridwarden.mapper.ban_changes import Change
+    from gridwarden.mapper.site import SiteValues
 
 COLUMNS = ["pattern", "because", "author", "start", "end", "state", "accounts", "file", "line"]
 
@@ -91,10 +92,7 @@ def add_command(
     done = ("would be banned" if dry_run else "banned") if change.changed else "is banned already"
     since = f" from {begins}" if begins > moment() else ""
     tell(f"{shown(given)} {done}{since}", change, "banned")
-    issuer, known = given.get("issuer", ""), [one.issuer for one in site.tokens.issuers]
-    if issuer.startswith("https://") and issuer not in known:
-        said = f"the site believes those of {', '.join(known)}" if known else "the site believes none"
-        click.echo(f"this is no issuer of tokens here, every / counts: {said}", err=True)
+    warn_of_issuer(given.get("issuer", ""), site)
     if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
         click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
 
@@ -170,12 +168,29 @@ def check_command(context: click.Context, /, subject: str | None, format: str, *
         write(ban_check.files(site), ["file", "bans", "in_force", "expired", "not_yet", "remarks"], format)
         return
     rows = ban_check.matching(subject or "", site, **asked)
+    warn_of_issuer(asked["issuer"], site)
     write(rows, [column for column in COLUMNS if column != "accounts"], format)
     if any(row["state"] == "in force" for row in rows):
         context.exit(Refused.exit_code)
     click.echo("no ban in force is met", err=True)
     if subject and not any((subject.startswith("/"), "," in subject, asked["issuer"], asked["jti"])):
         click.echo(f"asked of a user or Globus identity {escape(subject)}: a token's owner is ISSUER,SUB", err=True)
+
+
+def warn_of_issuer(issuer: str, site: SiteValues) -> None:
+    """Say that the site believes no tokens of an issuer, and whose name is nearest; a CA's DN says nothing here."""
+    from difflib import get_close_matches
+
+    known = [one.issuer for one in site.tokens.issuers] + [one.trust_domain for one in site.tokens.idtokens]
+    if not issuer or issuer.startswith("/") or issuer in known:
+        return
+    same = [one for one in known if one.rstrip("/").lower() == issuer.rstrip("/").lower()]
+    near = same or get_close_matches(issuer, known, 1)
+    if not near and "://" not in issuer:
+        return  # a Globus provider's domain
+    said = f"the site believes those of {', '.join(known)}" if known else "the site believes none"
+    nearest = f"; the nearest is {near[0]}" if near else ""
+    click.echo(f"{escape(issuer)} is no issuer of tokens here, every / and capital counts: {said}{nearest}", err=True)
 
 
 def shown(given: dict[str, str]) -> str:

@@ -148,7 +148,9 @@ def test_a_ban_of_an_issuer_that_is_no_longer_the_sites_is_left_to_nobody(cell, 
 
 
 def test_whoever_bans_or_asks_about_nobody_by_a_slip_is_told(cell):
-    assert CMS in ban(cell, "add", "--issuer", CMS.rstrip("/"), "--because", "stolen").stderr
+    for slip in (CMS.rstrip("/"), CMS.upper()):
+        assert f"the nearest is {CMS}" in ban(cell, "add", "--issuer", slip, "--because", "stolen").stderr
+        assert f"the nearest is {CMS}" in ban(cell, "check", SUB, "--issuer", slip).stderr
     ban(cell, "add", "--issuer", CMS, "--subject", SUB, "--because", "stolen")
     assert ban(cell, "check", f"{CMS},{SUB}").returncode == REJECTED
     without_issuer = ban(cell, "check", SUB)

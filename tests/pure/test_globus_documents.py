@@ -211,6 +211,9 @@ def test_an_identity_without_a_status_counts_only_for_who_is_asked_as_a_program(
     data = json.dumps([given]).encode()
     assert [person.counts for person in globus_people.parse(data)] == [False]
     assert [person.counts for person in globus_people.parse(data, status_required=False)] == [True]
+    for wrong in (["used"], {}, [], 1):
+        with pytest.raises(Refused, match="status is not text"):
+            globus_people.parse(json.dumps([one(status=wrong)]).encode(), status_required=False)
     assert not globus_people.parse(json.dumps([one(status="closed")]).encode(), status_required=False)[0].counts
 
 
