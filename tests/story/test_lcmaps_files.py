@@ -104,3 +104,11 @@ def test_what_differs_from_lcmaps_is_stricter_and_on_this_list(why, plugin, text
     dn = "/DC=org/DC=example/CN=Anna"
     ((answer,),) = theirs(plugin, [(text, [(dn, fqans)])])
     assert (answer, ours(plugin, text, dn, fqans)) == given, why
+
+
+def test_a_name_with_a_slash_in_a_part_is_found_as_old_files_have_it_where_lcmaps_knows_one_spelling():
+    dn, bare = "/DC=org/DC=example/CN=pilot\\/ce.example.org", "/DC=org/DC=example/CN=pilot/ce.example.org"
+    for key, answer in ((dn, "cms"), (bare, None)):
+        text = f'"{key}" .cms\n'
+        assert list(theirs("poolaccount", [(text, [(dn, [])])])) == [[answer]], key
+        assert ours("poolaccount", text, dn, []) == "cms"
