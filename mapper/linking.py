@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LOOKS = 20
 LONGEST_PAUSE_SECONDS = 0.05
+PATIENCE_SECONDS = 0.002, 0.01  # LCMAPS has taken its link back long before
 
 
 class Link(NamedTuple):
@@ -147,15 +148,15 @@ def outlasts(directory: Gridmapdir, name: str, inode: int) -> bool:
     """Whether the new link ``name`` is good, since the other one to its account was taken back; else it is, itself.
 
     Taken back at once, it would be while the other's is: a third program could see it as the only one, hand it out to
-    the same person, and they would lose it.  So two of ours wait for times by chance apart.
+    the same person, and they would lose it.  So two of ours wait for times by chance apart.  Not for long: the other
+    one may be good, and nobody can use its account meanwhile.
     """
-    for _ in range(random.randint(1, LOOKS // 2)):  # noqa: S311 - as in pause
-        pause()
-        status = directory.look(name)
-        if status is None or status.st_ino != inode:
-            return False  # LCMAPS, mapping the same person, took it for its own
-        if status.st_nlink == 2:
-            return True
+    time.sleep(random.uniform(*PATIENCE_SECONDS))  # noqa: S311 - as in pause
+    status = directory.look(name)
+    if status is None or status.st_ino != inode:
+        return False  # LCMAPS, mapping the same person, took it for its own
+    if status.st_nlink == 2:
+        return True
     try:
         directory.unlink(name, inode)
     except FileNotFoundError:
