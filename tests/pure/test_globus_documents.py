@@ -191,7 +191,7 @@ def test_no_domain_is_guessed(given, domain):
     assert people(one(given))[0].identity.identity_provider == domain
 
 
-@pytest.mark.parametrize("time", [None, True, -1, 1.5, "1775771457", 10**30])
+@pytest.mark.parametrize("time", [None, True, -1, 1.5, "1775771457", 10**18])
 def test_no_time_is_guessed(time):
     assert people(one(last_authentication=time))[0].identity.authenticated == 0
 
