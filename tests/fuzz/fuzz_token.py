@@ -28,6 +28,7 @@ SEEDS = [
 class Site:
     """As much of a site as tokens need."""
 
+    bans = ban_lists = ()
     tokens = TokenValues(issuers=(Issuer(CMS, "wlcg", ("ES256", "RS256"), (HERE,), None),))
 
 

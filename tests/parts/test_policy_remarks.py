@@ -14,7 +14,7 @@ from tests.tokens import Key, key_set
 @pytest.fixture
 def check(tmp_path):
     """`config check` of a site with these rules and this map file."""
-    for name in ("gridmapdir/cms001", "gridmapdir/cms002", "map", "bans", "ban-list"):
+    for name in ("gridmapdir/cms9901", "gridmapdir/cms9902", "map", "bans", "ban-list"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch(mode=0o644)
 
@@ -33,7 +33,7 @@ def check(tmp_path):
 
 FILE = {"map_file": "DIR/map", "plugin": "voms_poolaccount"}
 POOLS = [
-    "pool cms: 2 of 2 accounts have no passwd entry here: cms001, cms002",
+    "pool cms: 2 of 2 accounts have no passwd entry here: cms9901, cms9902",
     "pool atlas has no account in DIR/gridmapdir",
 ]
 

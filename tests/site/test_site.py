@@ -20,7 +20,9 @@ STAY = "readlink /proc/self/ns/mnt; setsid sleep 1000 & exec sleep 1000"
 
 
 def start(*command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([*RUN, *command], cwd=recipe.CHECKOUT, stdout=subprocess.PIPE, text=True)
+    # A run that a shell started in the background is deaf to SIGINT, and so is all that it starts.
+    hearing = ["env", "--default-signal=INT", *RUN, *command]
+    return subprocess.Popen(hearing, cwd=recipe.CHECKOUT, stdout=subprocess.PIPE, text=True)
 
 
 def members(namespace: str) -> list[int]:
@@ -83,7 +85,6 @@ def test_ending_the_runner_ends_the_whole_site(blow: signal.Signals) -> None:
 @pytest.mark.usefixtures("site_root")
 def test_ctrl_c_leaves_the_command_its_last_words() -> None:
     script = "trap 'echo last words; exit 1' INT; readlink /proc/self/ns/mnt; while :; do sleep 0.1; done"
-    # A run that a shell started in the background is deaf to SIGINT, and so is all that it starts.
     command = ["env", "--default-signal=INT", *RUN, "sh", "-c", script]
     site = subprocess.Popen(command, cwd=recipe.CHECKOUT, stdout=subprocess.PIPE, text=True, process_group=0)
     assert site.stdout is not None

@@ -264,7 +264,8 @@ def test_a_ban_works_at_the_next_mapping_and_says_whom_it_hit(cell, people):
     assert gridwarden(cell, "map", "--proxy", people.anna.proxy).returncode == 77
     assert gridwarden(cell, "map", "--proxy", people.bela.proxy).returncode == 0
 
-    (row,) = json.loads(gridwarden(cell, "ban", "list", "--format", "json").stdout)
+    listed = json.loads(gridwarden(cell, "ban", "list", "--format", "json").stdout)
+    (row,) = (row for row in listed if row["file"] == str(cell.bans))
     assert (row["pattern"], row["accounts"]) == (people.anna.subject, account)
     assert gridwarden(cell, "ban", "remove", people.anna.subject).returncode == 0
     assert gridwarden(cell, "map", "--proxy", people.anna.proxy).stdout.strip() == account
