@@ -145,11 +145,11 @@ def try_account(directory: Gridmapdir, account: str, name: str) -> Link | None:
 
 
 def outlasts(directory: Gridmapdir, name: str, inode: int) -> bool:
-    """Whether the new link ``name`` is good, since the other one to its account was taken back; else it is, itself.
+    """Whether the new link ``name`` has become good since another to the same account went; if not, take it back.
 
-    Taken back at once, it would be while the other's is: a third program could see it as the only one, hand it out to
-    the same person, and they would lose it.  So two of ours wait for times by chance apart.  Not for long: the other
-    one may be good, and nobody can use its account meanwhile.
+    Were it taken back at once, as the other is, a third program that maps the same person could find it alone in
+    between and hand the account out, which would then be lent again.  Two of ours wait for different times, by
+    chance, and not for long: the other link may be good, and nobody can use its account meanwhile.
     """
     time.sleep(random.uniform(*PATIENCE_SECONDS))  # noqa: S311 - as in pause
     status = directory.look(name)
