@@ -17,6 +17,7 @@ from gridwarden.errors import ConfigurationError
 from gridwarden.follow_settings import Followed
 from gridwarden.globus_settings import Globus
 from gridwarden.lease_settings import Leases
+from gridwarden.pilot_settings import Pilot
 from gridwarden.policy_settings import EXAMPLES, Rule
 from gridwarden.prune_settings import Prune
 from gridwarden.setting_types import (
@@ -46,7 +47,7 @@ class Directories(Section):
     )
     runtime: AbsolutePath = Field(
         Path("/run/gridwarden"),
-        description="Directory of holders, register and locks: a local tmpfs, empty after a restart.",
+        description="Directory of holders, register, payloads and locks: a local tmpfs, empty after a restart.",
     )
 
 
@@ -131,6 +132,7 @@ class Settings(Section):
         "and by `gridwarden-prune`.",
     )
     prune: Prune = Field(Prune(), description="What `gridwarden-prune` clears away on a node, and what it spares.")
+    pilot: Pilot = Field(Pilot(), description="Who may run payloads as their owners, and how those run.")
     slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
     store: StoreUrl = Field(
         "sqlite:////var/lib/gridwarden/store.sqlite",
@@ -203,6 +205,11 @@ class Settings(Section):
     def register_directory(self) -> Path:
         """Where the register of running jobs is."""
         return self.directories.runtime / "jobs"
+
+    @property
+    def payloads_directory(self) -> Path:
+        """Where the state files of running payloads are."""
+        return self.directories.runtime / "payloads"
 
     @property
     def locks_directory(self) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper.accepted import UNLIMITED, Accepted
 from gridwarden.mapper.globus_values import GlobusValues, from_globus
+from gridwarden.mapper.pilot_values import PilotValues, from_pilot
 from gridwarden.mapper.rule_index import IndexedRules
 from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.token_values import TokenValues, from_tokens
@@ -61,6 +62,7 @@ class SiteValues(NamedTuple):
     pools: tuple[str, ...] = ()
     globus: GlobusValues = GlobusValues()
     callers: tuple[str, ...] = ()
+    pilot: PilotValues = PilotValues()
 
 
 def accepted_of(credentials: Credentials) -> Accepted:
@@ -100,4 +102,5 @@ def from_settings(settings: Settings) -> SiteValues:
         pools=settings.pools,
         globus=from_globus(settings.globus, settings.globus_directory),
         callers=settings.credentials.callers,
+        pilot=from_pilot(settings.pilot),
     )

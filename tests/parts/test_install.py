@@ -81,6 +81,7 @@ def test_the_runtime_directories_come_back_after_a_restart(tmp_path: Path) -> No
         f'd "{run}/holders" 0750 root daemon -',
         f'd "{run}/jobs" 0700 root root -',
         f'd "{run}/locks" 0700 root root -',
+        f'd "{run}/payloads" 0700 root root -',
     ]
 
 
