@@ -21,6 +21,15 @@ KINDS = {
         "stamp", "evidence", "batch_start",
     ),
     "job_end": ("batch", "job", "restart", "account", "uid", "lease", "exit_code"),
+    "payload_start": (
+        "payload", "batch", "job", "restart", "pilot", "pilot_uid", "pilot_subject", "account", "uid", "lease",
+        "scheme", "subject", "vo", "credential", "program", "name", "cgroup",
+    ),
+    "payload_end": (
+        "payload", "batch", "job", "restart", "account", "uid", "lease", "status", "signal", "user", "system",
+        "memory", "group_cpu", "measured", "because",
+    ),
+    "renewed": ("payload", "account", "lease", "scheme", "subject", "credential"),
     "observation": ("account", "lease", "name", "inode"),
     "kill": (
         "account", "uid", "lease", "subject", "pid", "process_start", "parent", "command", "arguments", "cpu",

@@ -1,0 +1,219 @@
+"""The payloads that run on this machine: a state file each, written before the switch and gone when all is cleared.
+
+``RUNTIME/payloads/ID`` maps a payload back to who it is, and is what others need to end it and give back what it was
+lent when its launcher cannot.  The launcher holds flock(2) on the file while it lives, its session process too, and
+whoever clears up after them takes that lock first: so the kernel says who is gone, whatever became of their pids.
+A tab file, which is replaced whole with the lock already on the new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from gridwarden import ledger, proc, tab_file, trusted
+from gridwarden.errors import ConfigurationError
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from gridwarden.records import Value
+
+    Site = dict[str, list[str]]
+
+BATCH = "payload"
+ID_BYTES = 16
+NUMBERS = (
+    "start", "launcher", "launcher_start", "process", "process_start", "session", "uid", "gid", "pilot_uid",
+    "restart", "scratch_device", "scratch_inode", "scratch_mode",
+)  # fmt: skip
+TEXTS = (
+    "payload", "cluster", "node", "boot", "account", "lease", "scheme", "subject", "vo", "credential", "name",
+    "pilot", "pilot_subject", "batch", "job", "program", "cgroup", "proxy", "token", "temporary", "scratch",
+)  # fmt: skip
+OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+TRIES = 100  # a file that is replaced while it is opened is opened again
+
+
+class State:
+    """One payload.
+
+    ``payload`` is its id, 32 hexadecimal digits; ``name`` what its caller calls it.  ``launcher`` and ``process`` are
+    pids, with their start times in clock ticks since boot; ``process`` is 0 before the payload was forked.  ``start``
+    is in microseconds since the epoch.  ``pilot`` is the account that called, ``pilot_subject`` whom its own
+    credential names, or ""; ``batch``, ``job`` and ``restart`` its batch job, "" and 0 where that is not known.
+    ``cgroup`` is the directory of the payload's own control group, ``proxy`` and ``token`` are the copies it was
+    given, ``temporary`` is its directory, ``scratch`` the directory that it was lent, with device, inode and former
+    mode: each "", or 0, where there is none.
+    """
+
+    __slots__ = (*NUMBERS, *TEXTS)
+
+    start: int
+    launcher: int
+    launcher_start: int
+    process: int
+    process_start: int
+    session: int
+    uid: int
+    gid: int
+    pilot_uid: int
+    restart: int
+    scratch_device: int
+    scratch_inode: int
+    scratch_mode: int
+    payload: str
+    cluster: str
+    node: str
+    boot: str
+    account: str
+    lease: str
+    scheme: str
+    subject: str
+    vo: str
+    credential: str
+    name: str
+    pilot: str
+    pilot_subject: str
+    batch: str
+    job: str
+    program: str
+    cgroup: str
+    proxy: str
+    token: str
+    temporary: str
+    scratch: str
+
+    def __init__(self, **values: str | int) -> None:
+        """What is not given is 0 or ""; raises AttributeError for what is not declared."""
+        for name in NUMBERS:
+            setattr(self, name, values.pop(name, 0))
+        for name in TEXTS:
+            setattr(self, name, values.pop(name, ""))
+        for name in values:
+            raise AttributeError(f"a payload has no {name}")
+
+    def but(self, **changes: str | int) -> State:
+        """The same with some values changed."""
+        return State(**{name: getattr(self, name) for name in self.__slots__} | changes)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The lines of the state file."""
+        return [(name, str(getattr(self, name))) for name in (*TEXTS, *NUMBERS)]
+
+    def facts(self, *names: str) -> dict[str, Value]:
+        """Some of the values, as fields of a record."""
+        return {name: getattr(self, name) for name in names}
+
+
+def new_id() -> str:
+    """An id for a new payload, which nobody can guess."""
+    return os.urandom(ID_BYTES).hex()
+
+
+def here(state: State) -> State:
+    """The state with this process as the launcher, on this boot."""
+    launcher = proc.read(os.getpid())
+    start, session = (launcher.start, launcher.session) if launcher else (0, 0)
+    return state.but(launcher=os.getpid(), launcher_start=start, session=session, boot=ledger.boot_id())
+
+
+def write(directory: str, state: State, held: int = -1) -> int:
+    """Write the state file, durably for as long as this boot lasts: a descriptor that holds its lock.
+
+    ``held`` is the descriptor of the file that is replaced, and is closed.  Raises OSError, ConfigurationError.
+    """
+    parent = trusted.open_directory(directory)
+    temporary = f".{state.payload}.{os.urandom(8).hex()}"
+    try:
+        descriptor = os.open(temporary, OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            trusted.write_all(descriptor, tab_file.encode(state.pairs()))
+            os.rename(temporary, state.payload, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(temporary, dir_fd=parent)
+            raise
+    finally:
+        os.close(parent)
+    if held != -1:
+        os.close(held)
+    return descriptor
+
+
+def remove(directory: str, payload: str) -> None:
+    """Remove the state file, where it is still there."""
+    try:
+        os.unlink(os.path.join(directory, payload))
+    except FileNotFoundError:
+        pass
+
+
+def names(directory: str) -> list[str]:
+    """The ids of all payloads of this machine, whether their launchers live or not."""
+    try:
+        return sorted(name for name in os.listdir(directory) if not name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def read(directory: str, payload: str) -> State | None:
+    """The payload of this id, or None; raises ConfigurationError for a file that is not whole."""
+    path = os.path.join(directory, payload)
+    if not os.path.lexists(path):
+        return None
+    try:
+        return parse(trusted.read_file(path), path)
+    except ConfigurationError:
+        if not os.path.lexists(path):
+            return None  # it has ended meanwhile
+        raise
+
+
+def everything(directory: str) -> list[State]:
+    """All payloads of this machine; raises as ``read``."""
+    return [state for name in names(directory) if (state := read(directory, name))]
+
+
+def parse(data: bytes, path: str) -> State:
+    """The state in the bytes of a file; raises ConfigurationError."""
+    try:
+        values = {key: value for key, (value,) in tab_file.decode(data).items()}
+        numbers = {name: int(values[name]) for name in NUMBERS}
+        return State(**{name: values[name] for name in TEXTS}, **numbers)
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path}: is not the state of a payload: {error}") from error
+
+
+def is_led(directory: str, payload: str) -> bool:
+    """Whether the launcher of this payload, or its session process, lives."""
+    descriptor = take_over(directory, payload)
+    if descriptor is None:
+        return os.path.lexists(os.path.join(directory, payload))
+    os.close(descriptor)
+    return False
+
+
+def take_over(directory: str, payload: str) -> int | None:
+    """The lock of a payload without a launcher, as a descriptor; None while it has one, or is gone.
+
+    Raises OSError, ConfigurationError.
+    """
+    parent = trusted.open_directory(directory)
+    try:
+        for _ in range(TRIES):
+            try:
+                descriptor = os.open(payload, OPEN, dir_fd=parent)
+            except FileNotFoundError:
+                return None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.stat(payload, dir_fd=parent, follow_symlinks=False)):
+                    return descriptor
+            except (BlockingIOError, FileNotFoundError):
+                os.close(descriptor)
+                return None
+            os.close(descriptor)
+    finally:
+        os.close(parent)
+    raise ConfigurationError(f"{directory}/{payload}: is replaced all the time")
