@@ -28,6 +28,7 @@ COMMANDS = {
     "follow": "gridwarden.mapper.follow_commands:follow_command",
     "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",
+    "import": "gridwarden.hooks.pilot.import_commands:import_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",
     "pool": "gridwarden.mapper.pool_commands:pool_group",

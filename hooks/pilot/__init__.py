@@ -1,0 +1,1 @@
+"""The payload launcher: runs what a pilot fetched as its owner, and what belongs to it."""
