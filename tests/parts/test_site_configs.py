@@ -16,6 +16,9 @@ from gridwarden.prune import report
 from gridwarden.prune.commands import prune_command
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "site-configs").iterdir())
+WHOLE_SITES = [path for path in EXAMPLES if path.name != "pilot"]
+PILOT = EXAMPLES[0].parent / "pilot"
+PAM_KINDS = ("auth", "account", "password", "session")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
@@ -26,13 +29,13 @@ def test_an_example_is_one_that_gridwarden_accepts(example: Path, tmp_path: Path
     assert settings.policy
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+@pytest.mark.parametrize("example", WHOLE_SITES, ids=[path.name for path in WHOLE_SITES])
 def test_the_lines_for_slurm_are_those_that_hooks_install_asks_for(example: Path) -> None:
     asked = install.slurm_conf(Path("/usr/libexec/gridwarden"))
     assert (example / "slurm.conf").read_text().strip() == asked.strip()
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+@pytest.mark.parametrize("example", WHOLE_SITES, ids=[path.name for path in WHOLE_SITES])
 def test_cron_runs_commands_and_options_that_there_are(example: Path) -> None:
     lines = [line for line in (example / "cron").read_text().splitlines() if "gridwarden" in line]
     assert lines
@@ -47,7 +50,7 @@ def test_cron_runs_commands_and_options_that_there_are(example: Path) -> None:
             command.make_parser(context).parse_args(words)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+@pytest.mark.parametrize("example", WHOLE_SITES, ids=[path.name for path in WHOLE_SITES])
 def test_the_timer_starts_the_service_beside_it_and_the_service_the_pruner(example: Path) -> None:
     units = {path.suffix: configparser.ConfigParser(strict=True) for path in example.glob("gridwarden-prune.*")}
     for suffix, unit in units.items():
@@ -59,3 +62,24 @@ def test_the_timer_starts_the_service_beside_it_and_the_service_the_pruner(examp
         str(report.CANNOT_TELL),
     ]
     assert units[".timer"]["Install"]["WantedBy"] == "timers.target"
+
+
+def test_the_pilots_sudo_rule_names_the_launcher_by_its_path_and_keeps_sudo_waiting_for_it() -> None:
+    text = (PILOT / "sudoers").read_text()
+    assert "Cmnd_Alias  GRIDWARDEN_EXEC = /usr/libexec/gridwarden/exec\n" in text
+    options = {word.strip(",") for line in text.splitlines() if line.startswith("Defaults!") for word in line.split()}
+    assert {"use_pty", "pam_setcred", "env_reset", "closefrom=3"} <= options
+    (rule,) = [line for line in text.splitlines() if line.startswith("GRIDWARDEN_CALLERS")]
+    assert rule.split("=", 1)[1].strip() == "(root) NOPASSWD: NOSETENV: GRIDWARDEN_EXEC"
+
+
+def test_the_pilots_sudo_rule_is_for_the_accounts_that_its_site_yaml_lets_call() -> None:
+    callers = {caller.account for caller in load_settings.load(PILOT / "site.yaml").pilot.callers}
+    (alias,) = [line for line in (PILOT / "sudoers").read_text().splitlines() if line.startswith("User_Alias")]
+    assert {word.strip() for word in alias.partition("=")[2].split(",")} == callers
+
+
+def test_the_pilots_pam_file_leaves_nothing_to_the_service_other() -> None:
+    lines = [line.split() for line in (PILOT / "pam").read_text().splitlines() if line and line[0] != "#"]
+    assert {line[0] for line in lines} == set(PAM_KINDS)
+    assert {line[1] for line in lines} == {"required"}, "an optional module that is not there would be passed over"

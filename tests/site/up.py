@@ -20,6 +20,12 @@ from tests.site.daemons import LOGS, Daemon, answers
 
 CREDENTIALS = Path("/srv/credentials")
 GRIDMAPDIR = Path("/etc/grid-security/gridmapdir")
+# What a node takes of site-configs/pilot as it stands there.
+PILOT_FILES = {
+    "sudoers": ("/etc/sudoers.d/gridwarden-exec", "0440"),
+    "pam": ("/etc/pam.d/gridwarden-exec", "0644"),
+    "payload-environment": ("/etc/gridwarden/payload-environment", "0644"),
+}
 # What a Ctrl-C leaves the command for its last words before the site goes.
 LAST_WORDS = 3.0
 
@@ -152,6 +158,8 @@ def _install_gridwarden() -> None:
     shutil.rmtree(source)
     _step("gridwarden", "config", "install")
     _step("gridwarden", "hooks", "install")
+    for name, (place, mode) in PILOT_FILES.items():
+        _step("install", "--mode", mode, f"/src/site-configs/pilot/{name}", place)
 
 
 def _run_command(command: list[str]) -> int:
