@@ -39,7 +39,7 @@ def probe(tmp_path: Path) -> Path:
 
 
 def call(probe: Path, user: str = "pilotcms") -> subprocess.CompletedProcess[str]:
-    script = 'exec 7</dev/null; export LD_PRELOAD=/x PYTHONPATH=/x BASH_ENV=/x; sudo -n -- "$0" $$; code=$?; exit $code'
+    script = 'exec 7</dev/null; export LD_PRELOAD=/x PYTHONPATH=/x BASH_ENV=/x LANG=tr_TR DISPLAY=:0 TZ=x; sudo -n -- "$0" $$; code=$?; exit $code'
     return run_as(user, "setsid", "--wait", "sh", "-c", script, str(probe))
 
 
@@ -59,7 +59,7 @@ def test_sudo_stays_as_the_launchers_parent_in_the_pilots_session_and_hands_noth
     assert "'3'" in rest, "the directory that is being listed"
     assert "'7'" not in rest, "an open file of the pilot's"
     assert "0o77 " in rest
-    assert not {"LD_PRELOAD", "PYTHONPATH", "BASH_ENV"} & set(rest.split("'"))
+    assert not {"LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "LANG", "DISPLAY", "TZ"} & set(rest.split("'"))
 
 
 def test_without_the_rules_options_sudo_would_be_gone_and_the_pilots_signals_with_it(probe: Path) -> None:
