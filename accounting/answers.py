@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
-from gridwarden.accounting.batch_records import BATCH
+from gridwarden.accounting.batch_records import SLURM
 from gridwarden.accounting.job_runs import Body, Run, number, text
 from gridwarden.accounting.lease_history import LOCAL, Candidate, Sighting
 from gridwarden.times import MICROSECONDS
@@ -78,7 +78,7 @@ def of_unregistered(
 ) -> list[Answer]:
     """A process below a job step whose job the register does not have; ``missing`` says why."""
     answer = NOTHING._replace(
-        account=process.user, node=node, batch=BATCH, job=job, pid=process.pid, since=process.started
+        account=process.user, node=node, batch=SLURM, job=job, pid=process.pid, since=process.started
     )
     because = "its parents lead to the job's slurmstepd"
     if not lent:

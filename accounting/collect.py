@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import batch_records, sacct, schema
-from gridwarden.accounting.batch_records import Job, OddRow, Step
+from gridwarden.accounting import sacct, sacct_rows, schema
+from gridwarden.accounting.batch_records import SLURM, Job, OddRow, Step
 from gridwarden.accounting.job_runs import OpenRuns, Run
 from gridwarden.accounting.ledger_lines import NOWHERE, Position, lines_after
 from gridwarden.errors import EvidenceError, GridwardenError
@@ -112,12 +112,12 @@ def collect_slurm(
     Without ``since`` it goes on where the last one ended, going back to the oldest job that was then
     unfinished.  Raises Unavailable.
     """
-    source = f"{batch_records.BATCH}:{cluster}"
+    source = f"{SLURM}:{cluster}"
     with store.transaction() as connection:
         begin = _begin_of_jobs(connection, source, cluster, now) if since is None else since
     fresh: list[str] = []
     rows = 0
-    for values in _batches(batch_records.parse(lines(begin)), BATCH_ROWS):
+    for values in _batches(sacct_rows.parse(lines(begin)), BATCH_ROWS):
         with store.transaction() as connection:
             _upsert(connection, schema.batch_jobs, [each._asdict() for each in values if isinstance(each, Job)])
             _upsert(connection, schema.batch_steps, [each._asdict() for each in values if isinstance(each, Step)])

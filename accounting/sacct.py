@@ -7,7 +7,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
-from gridwarden.accounting.batch_records import FIELDS, SEPARATOR
+from gridwarden.accounting.sacct_rows import FIELDS, SEPARATOR
 from gridwarden.errors import Unavailable
 from gridwarden.times import MICROSECONDS
 

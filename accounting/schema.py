@@ -5,7 +5,7 @@ Times are microseconds since the epoch, UTC; CPU times are microseconds; both ar
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -14,7 +14,8 @@ schema_version = Table("schema_version", metadata, Column("version", Integer, pr
 positions = Table(
     "positions",
     metadata,
-    # "ledger:ID" and the last sequence number collected, or "slurm:CLUSTER" and an instant.
+    # "ledger:ID" and the last sequence number collected, "slurm:CLUSTER" and an instant, or "file:" with the
+    # SHA-256 of a file's first entry and the bytes of it that were read.
     Column("source", Text, primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("head", Text, nullable=False, comment="the hash of the last line collected"),
@@ -90,6 +91,19 @@ batch_jobs = Table(
     Column("total_cpu", BigInteger, nullable=False),
     Column("nodes", Text, nullable=False),
     Column("stamp", Text, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("queue", Text, nullable=False, server_default=""),
+    Column("group_name", Text, nullable=False, server_default="", comment="the Unix group"),
+    Column("project", Text, nullable=False, server_default="", comment="who is charged for it"),
+    Column("submit_host", Text, nullable=False, server_default=""),
+    Column("scheme", Text, nullable=False, server_default=""),
+    Column("subject", Text, nullable=False, server_default="", comment="what the record itself declares"),
+    Column("fqan", Text, nullable=False, server_default=""),
+    Column("vo", Text, nullable=False, server_default=""),
+    Column("cores", BigInteger),
+    Column("wall", BigInteger, comment="microseconds"),
+    Column("memory", BigInteger, comment="the peak in bytes"),
+    Column("fields", Text, nullable=False, server_default="", comment="JSON of everything else that the record says"),
     Index("batch_jobs_by_end", "end"),
     Index("batch_jobs_by_start", "start"),
     comment="jobs as the batch system's own accounting has them",
@@ -112,6 +126,24 @@ batch_steps = Table(
     Column("total_cpu", BigInteger, nullable=False),
     Column("nodes", Text, nullable=False),
     comment="the steps of batch_jobs",
+)
+
+imported_files = Table(
+    "imported_files",
+    metadata,
+    Column("source", Text, primary_key=True, comment="as in positions"),
+    Column("kind", Text, nullable=False),
+    Column("path", Text, nullable=False, comment="where it was seen last"),
+    Column("size", BigInteger, nullable=False),
+    Column("modified", BigInteger, nullable=False, comment="nanoseconds since the epoch"),
+    Column("entries", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("ignored", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    CheckConstraint("entries = records + quarantined + ignored", name="imported_files_add_up"),
+    Index("imported_files_by_path", "path"),
+    comment="what became of each line or ad of the batch systems' files",
 )
 
 faults = Table(

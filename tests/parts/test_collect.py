@@ -16,8 +16,8 @@ import pytest
 
 from gridwarden import chain, ledger
 from gridwarden.accounting import collect, sacct, store_file
-from gridwarden.accounting.batch_records import FIELDS, SEPARATOR
 from gridwarden.accounting.report import BY, report
+from gridwarden.accounting.sacct_rows import FIELDS, SEPARATOR
 from gridwarden.accounting.store import open_store, open_to_read
 from gridwarden.errors import ConfigurationError, Unavailable
 from gridwarden.times import Range

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridwarden.accounting.batch_records import FIELDS, SEPARATOR, Job, OddRow, Step, cpu_time, parse
+from gridwarden.accounting.batch_records import Job, OddRow, Step
+from gridwarden.accounting.sacct_rows import FIELDS, SEPARATOR, cpu_time, parse
 
 RECORDED = (Path(__file__).parent.parent / "data/sacct-24.11.txt").read_text(encoding="utf-8").splitlines()
 ROW = dict(zip(FIELDS, RECORDED[4].split(SEPARATOR), strict=True))
