@@ -165,6 +165,11 @@ class Pilot(Section):
         "pilot, the payload's owner or root could have written.",
         examples=[["/cvmfs/*", "/usr/bin/*"]],
     )
+    program_owners: tuple[Account, ...] = Field(
+        (),
+        description="Accounts that may own a program besides the pilot, the payload's owner and root.",
+        examples=[["cvmfs"]],
+    )
     pam_service: Annotated[str, AfterValidator(service_name)] = Field(
         "gridwarden-exec", description="File of /etc/pam.d that says which accounts may run, and their session."
     )

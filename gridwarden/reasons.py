@@ -41,6 +41,30 @@ HOLDER_INVALID = "holder-invalid"
 HOLDER_NOT_LINKED = "holder-not-linked"
 STAMP_MISMATCH = "stamp-mismatch"
 STAMP_PROTECTED = "stamp-protected"
+CALLER_NOT_LISTED = "caller-not-listed"
+PILOT_CREDENTIAL_MISSING = "pilot-credential-missing"
+PILOT_CREDENTIAL_NOT_ALLOWED = "pilot-credential-not-allowed"
+CREDENTIAL_MISSING = "credential-missing"
+IDENTITY_CHANGED = "identity-changed"
+ACCOUNT_OUTSIDE_POOLS = "account-outside-pools"
+UID_TOO_LOW = "uid-too-low"
+GID_TOO_LOW = "gid-too-low"
+PROGRAM_MISSING = "program-missing"
+PROGRAM_NOT_EXECUTABLE = "program-not-executable"
+PROGRAM_WRITABLE = "program-writable"
+PROGRAM_OTHERS = "program-others"
+PROGRAM_SETUID = "program-setuid"
+PROGRAM_NOT_ALLOWED = "program-not-allowed"
+DIRECTORY_UNUSABLE = "directory-unusable"
+DIRECTORY_WRITABLE = "directory-writable"
+DIRECTORY_OTHERS = "directory-others"
+PAM_SERVICE_MISSING = "pam-service-missing"
+ACCOUNT_SESSION_REFUSED = "account-session-refused"
+TERMINAL = "terminal"
+PAYLOAD_LIMIT = "payload-limit"
+PAYLOAD_UNKNOWN = "payload-unknown"
+ENVIRONMENT_TOO_LARGE = "environment-too-large"
+TARGET_UNUSABLE = "target-unusable"
 
 SENTENCES = {
     CREDENTIAL_UNREADABLE: "the credential file cannot be read",
@@ -78,4 +102,28 @@ SENTENCES = {
     HOLDER_NOT_LINKED: "the gridmapdir does not confirm who holds the account",
     STAMP_MISMATCH: "the job was submitted under another lease than its account's present one",
     STAMP_PROTECTED: "gridwarden's stamp on a job cannot be changed",
+    CALLER_NOT_LISTED: "this account may not start payloads here",
+    PILOT_CREDENTIAL_MISSING: "the pilot shows no credential of its own",
+    PILOT_CREDENTIAL_NOT_ALLOWED: "the pilot's own credential is not one that may start payloads here",
+    CREDENTIAL_MISSING: "no credential of the payload's owner is given",
+    IDENTITY_CHANGED: "the credential is another person's",
+    ACCOUNT_OUTSIDE_POOLS: "payloads may not run as the account that the policy gives",
+    UID_TOO_LOW: "the account's uid is lower than payloads may have",
+    GID_TOO_LOW: "a group of the account is root's, or its gid lower than payloads may have",
+    PROGRAM_MISSING: "the payload's program cannot be found",
+    PROGRAM_NOT_EXECUTABLE: "the payload's program cannot be executed",
+    PROGRAM_WRITABLE: "others could have changed the payload's program, or a directory above it",
+    PROGRAM_OTHERS: "the payload's program, or a directory above it, belongs to somebody else",
+    PROGRAM_SETUID: "the payload's program changes who runs it",
+    PROGRAM_NOT_ALLOWED: "this site does not let pilots run that program",
+    DIRECTORY_UNUSABLE: "the working directory cannot be used",
+    DIRECTORY_WRITABLE: "others could change the working directory",
+    DIRECTORY_OTHERS: "the working directory belongs to somebody else",
+    PAM_SERVICE_MISSING: "this site's PAM service for payloads is missing",
+    ACCOUNT_SESSION_REFUSED: "the machine lets no session of that account begin",
+    TERMINAL: "a payload may not have a terminal: it could type into it as the pilot",
+    PAYLOAD_LIMIT: "this identity already runs as many payloads here as it may",
+    PAYLOAD_UNKNOWN: "no payload of this pilot runs under that name or target",
+    ENVIRONMENT_TOO_LARGE: "the environment for the payload is too large",
+    TARGET_UNUSABLE: "the credential cannot be put where it is asked for",
 }

@@ -37,6 +37,7 @@ class PilotValues(NamedTuple):
     minimum_uid: int = 1000
     minimum_gid: int = 1000
     programs: tuple[str, ...] = ()
+    program_owners: tuple[str, ...] = ()
     pam_service: str = "gridwarden-exec"
     environment_file: Path | None = None
     preserve: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from gridwarden.mapper.accepted import Accepted
 
 if TYPE_CHECKING:
     from gridwarden.mapper import identity
+    from gridwarden.mapper.verifying import Verifier
 
 USUAL = Accepted()
 
@@ -36,13 +37,32 @@ def verify_proxy(
     Raises Refused, ConfigurationError where the site's directories cannot be used or others could write there,
     and Unavailable.
     """
-    for directory in (certificates, vomsdir):  # what they hold decides whom to believe
+    refuse_changeable(certificates, vomsdir)
+    verifier = start(credential_file.read(path, caller_uid), certificates, vomsdir, seconds, accepted)
+    return identity_of(verifier, tab_file.escape(os.fspath(path)), limited_allowed=limited_allowed)
+
+
+def refuse_changeable(*directories: str | os.PathLike[str]) -> None:
+    """Raise ConfigurationError where others could write into directories that decide whom to believe."""
+    for directory in directories:
         os.close(trusted.open_directory(directory))
-    data = credential_file.read(path, caller_uid)
+
+
+def start(
+    data: bytes,
+    certificates: str | os.PathLike[str],
+    vomsdir: str | os.PathLike[str],
+    seconds: float,
+    accepted: Accepted = USUAL,
+) -> Verifier:
+    """Start verifying the bytes of a proxy file; ``identity_of`` waits for the end.  Raises OSError."""
     presented = pem.certificates_only(data) + pem.keys_only(data)
-    shown = tab_file.escape(os.fspath(path))
     arguments = [os.fspath(certificates), os.fspath(vomsdir), accepted.word()]
-    verifier = verifying.start("gridwarden.mapper.verifier", arguments, presented, seconds)
+    return verifying.start("gridwarden.mapper.verifier", arguments, presented, seconds)
+
+
+def identity_of(verifier: Verifier, shown: str, *, limited_allowed: bool) -> identity.Identity:
+    """The identity that the verifier finds in the proxy that messages call ``shown``; raises as ``verify_proxy``."""
     person = verifying.judge(verifying.answer(verifier, shown), shown, "x509")
     if person.limited and not limited_allowed:
         raise Refused(reasons.CREDENTIAL_LIMITED, f"{shown}: a proxy of {person.subject} in it is limited")
