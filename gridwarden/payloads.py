@@ -24,11 +24,13 @@ BATCH = "payload"
 ID_BYTES = 16
 NUMBERS = (
     "start", "launcher", "launcher_start", "process", "process_start", "session", "uid", "gid", "pilot_uid",
-    "restart", "scratch_device", "scratch_inode", "scratch_mode",
+    "restart", "scratch_device", "scratch_inode", "scratch_gid", "recorded", "status", "user", "system", "memory", "group_cpu",
 )  # fmt: skip
+FIGURES = ("status", "user", "system", "memory", "group_cpu")
 TEXTS = (
     "payload", "cluster", "node", "boot", "account", "lease", "scheme", "subject", "vo", "credential", "name",
     "pilot", "pilot_subject", "batch", "job", "program", "cgroup", "proxy", "token", "temporary", "scratch",
+    "measured", "because",
 )  # fmt: skip
 OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 TRIES = 100  # a file that is replaced while it is opened is opened again
@@ -42,8 +44,13 @@ class State:
     is in microseconds since the epoch.  ``pilot`` is the account that called, ``pilot_subject`` whom its own
     credential names, or ""; ``batch``, ``job`` and ``restart`` its batch job, "" and 0 where that is not known.
     ``cgroup`` is the directory of the payload's own control group, ``proxy`` and ``token`` are the copies it was
-    given, ``temporary`` is its directory, ``scratch`` the directory that it was lent, with device, inode and former
-    mode: each "", or 0, where there is none.
+    given, ``temporary`` is its directory, ``scratch`` the directory that it was lent, with device, inode and the
+    pilot's gid: each "", or 0, where there is none.
+
+    Of a payload that has ended, and until that is on record: ``status`` as waitpid(2) gives it, ``user`` and
+    ``system`` CPU and that of its control group, ``group_cpu``, in microseconds, ``memory``, the most it had at a
+    time, in bytes; each -1 where nobody knows; ``measured``, how that was found out; and ``because``, who ended it,
+    "" for itself.  ``recorded`` is 1 once its end is on record.
     """
 
     __slots__ = (*NUMBERS, *TEXTS)
@@ -60,7 +67,13 @@ class State:
     restart: int
     scratch_device: int
     scratch_inode: int
-    scratch_mode: int
+    scratch_gid: int
+    recorded: int
+    status: int
+    user: int
+    system: int
+    memory: int
+    group_cpu: int
     payload: str
     cluster: str
     node: str
@@ -82,11 +95,13 @@ class State:
     token: str
     temporary: str
     scratch: str
+    measured: str
+    because: str
 
     def __init__(self, **values: str | int) -> None:
-        """What is not given is 0 or ""; raises AttributeError for what is not declared."""
+        """What is not given is 0 or "", a figure -1; raises AttributeError for what is not declared."""
         for name in NUMBERS:
-            setattr(self, name, values.pop(name, 0))
+            setattr(self, name, values.pop(name, -1 if name in FIGURES else 0))
         for name in TEXTS:
             setattr(self, name, values.pop(name, ""))
         for name in values:
@@ -115,6 +130,12 @@ def here(state: State) -> State:
     launcher = proc.read(os.getpid())
     start, session = (launcher.start, launcher.session) if launcher else (0, 0)
     return state.but(launcher=os.getpid(), launcher_start=start, session=session, boot=ledger.boot_id())
+
+
+def leading(state: State, process: int, cgroup: str) -> State:
+    """The state with the payload's own process, a child of ours, and its control group."""
+    seen = proc.read(process)
+    return state.but(process=process, process_start=seen.start if seen else 0, cgroup=cgroup)
 
 
 def write(directory: str, state: State, held: int = -1) -> int:
@@ -208,11 +229,12 @@ def take_over(directory: str, payload: str) -> int | None:
                 return None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), os.stat(payload, dir_fd=parent, follow_symlinks=False)):
-                    return descriptor
+                now = os.stat(payload, dir_fd=parent, follow_symlinks=False)
             except (BlockingIOError, FileNotFoundError):
                 os.close(descriptor)
                 return None
+            if os.path.samestat(os.fstat(descriptor), now):
+                return descriptor
             os.close(descriptor)
     finally:
         os.close(parent)

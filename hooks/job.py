@@ -138,23 +138,35 @@ def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], b
     """
     with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
         lease = _leave(job, site)
-        if not is_pool_account(job.account, site) or register.jobs_of(site["register"][0], job.account):
-            return
-        others = {
-            (entry.node, entry.job)
-            for entry in register.everything(site["register"][0])
-            if entry.batch == job.batch and entry.account != job.account
-        }
-        if site.get("prune_epilog") == ["no"]:
-            return
-        running = runs_elsewhere(others)
-        if running is False:
-            from gridwarden.hooks.clean_up import clear  # noqa: PLC0415 - a prolog has no use for it
 
-            clear(job, site, lease)
-            return
-        why = "a job that is not in the register runs" if running else "it cannot be told what runs here"
-        job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
+        def runs() -> bool | None:
+            others = {
+                (entry.node, entry.job)
+                for entry in register.everything(site["register"][0])
+                if entry.batch == job.batch and entry.account != job.account
+            }
+            return runs_elsewhere(others)
+
+        clear_if_last(job, site, lease, runs)
+
+
+def clear_if_last(job: Job, site: Site, lease: str, runs_elsewhere: Callable[[], bool | None]) -> None:
+    """Clear away what the account runs and left when ``job``, no longer in the register, was its last one here.
+
+    ``runs_elsewhere`` as for ``end``.  The caller holds the account's lock.  Raises EvidenceError, ConfigurationError.
+    """
+    if not is_pool_account(job.account, site) or register.jobs_of(site["register"][0], job.account):
+        return
+    if site.get("prune_epilog") == ["no"]:
+        return
+    running = runs_elsewhere()
+    if running is False:
+        from gridwarden.hooks.clean_up import clear  # noqa: PLC0415 - a prolog has no use for it
+
+        clear(job, site, lease)
+        return
+    why = "a job that is not in the register runs" if running else "it cannot be told what runs here"
+    job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
 
 
 def _enter(job: Job, site: Site, lease: str) -> None:

@@ -9,7 +9,7 @@ import pwd
 import time
 
 from gridwarden import tab_file
-from gridwarden.batch import NO_BATCH_SYSTEM, registered
+from gridwarden.batch import NO_BATCH_SYSTEM, led, registered
 from gridwarden.errors import ConfigurationError
 from gridwarden.executables import UNTOLD
 from gridwarden.prune import rules, snapshot
@@ -94,16 +94,23 @@ class Machine:
 
     def ask(self) -> list[Answer]:
         """What every batch system of this node and the local register say."""
-        from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
+        return asked(self.site, self._batch, self.deadline)
 
-        answers = []
-        for name in self._batch:
-            if name not in BATCH_SYSTEMS:
-                raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
-            module = import_module(f"gridwarden.batch.{name}")
-            answers.append(module.jobs_here(self.site, min(ASK_SECONDS, self.left())))
-        answers.append(registered.jobs_here(self.site, min(ASK_SECONDS, self.left())))
-        return answers
+
+def asked(site: Site, systems: list[str], deadline: float | None = None) -> list[Answer]:
+    """What these batch systems, the launchers of payloads and the local register say, each in its time."""
+    from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
+
+    def seconds() -> float:
+        return ASK_SECONDS if deadline is None else min(ASK_SECONDS, max(deadline - time.monotonic(), 0.0))
+
+    answers = []
+    for name in systems:
+        if name not in BATCH_SYSTEMS:
+            raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
+        answers.append(import_module(f"gridwarden.batch.{name}").jobs_here(site, seconds()))
+    answers += [led.jobs_here(site, seconds()), registered.jobs_here(site, seconds())]
+    return answers
 
 
 class Sight:
@@ -139,7 +146,7 @@ class Sight:
 
     def asks_a_batch_system(self) -> bool:
         """Whether the site has one; where there is none, it is the register that accounts for processes."""
-        return any(answer.batch != registered.NAME for answer in self.answers)
+        return any(answer.batch not in (registered.NAME, led.NAME) for answer in self.answers)
 
     def strays_of(self, uid: int) -> list[Verdict]:
         """The strays of the account whose own uid is ``uid``."""

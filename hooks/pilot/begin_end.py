@@ -1,0 +1,137 @@
+"""Beginning and end of a payload on this machine: what ``hooks.job`` does for a batch job, for a payload.
+
+A payload is a job of its account in the local register, so that neither an epilog nor the pruner takes it for
+something left behind, and so that the account is cleared after the last of them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import payloads, reasons, register
+from gridwarden.batch import NO_BATCH_SYSTEM
+from gridwarden.errors import Refused, Unavailable
+from gridwarden.hooks import job as batch_job
+from gridwarden.prune import payload_end
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from gridwarden.hooks.job import Site
+    from gridwarden.payloads import State
+
+UNLIMITED = 0
+
+
+def begin(site: Site, state: State, most: int = UNLIMITED) -> tuple[State, int]:
+    """Enter the payload in the register and write its state file: the state, and the descriptor that holds its lock.
+
+    ``state`` says already what the payload will be lent.  This process is its launcher from now on.  ``most`` is how
+    many payloads of this identity may run here at once.  Raises Refused (payload-limit), Unavailable,
+    ConfigurationError, OSError; nothing is left behind then.
+    """
+    state = payloads.here(state)
+    with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
+        if most and (running := _running(site, state)) >= most:
+            raise Refused(reasons.PAYLOAD_LIMIT, f"{running} payloads of {state.subject} run here, {most} may")
+        held = payloads.write(site["payloads"][0], state)
+        try:
+            register.enter(site["register"][0], _entry(state))
+        except BaseException:
+            payloads.remove(site["payloads"][0], state.payload)
+            os.close(held)
+            raise
+    return state, held
+
+
+def started(site: Site, state: State, held: int, process: int, cgroup: str) -> tuple[State, int]:
+    """Put on record that ``process``, held before its first instruction, is the payload, in its own ``cgroup`` if any.
+
+    Raises EvidenceError, ConfigurationError, OSError: it must not run then.
+    """
+    state = payloads.leading(state, process, cgroup)
+    held = payloads.write(site["payloads"][0], state, held)
+    payload_end.record_start(site, state)
+    return state, held
+
+
+def abandon(site: Site, state: State, held: int) -> None:
+    """Undo ``begin`` for a payload that never ran and of which there is no ``payload_start``."""
+    with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
+        finish(site, state.but(recorded=1), held)
+
+
+def ended(site: Site, state: State, held: int) -> None:
+    """Put the end on record, with the figures of ``state``, and clear up; nothing of the payload runs any more.
+
+    Raises EvidenceError, ConfigurationError, Unavailable, OSError; its state file then says to the next epilog, run
+    of the pruner or launch what is still to be done.
+    """
+    with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
+        finish(site, state, held)
+
+
+def finish(site: Site, state: State, held: int) -> None:
+    """``ended`` for who holds the account's lock."""
+    held = payload_end.settle(site, state, held)
+    try:
+        if state.uid != state.pilot_uid:  # the pilot itself lives on
+            batch_job.clear_if_last(_job(state), site, state.lease, lambda: runs_elsewhere(state.uid, site))
+        payloads.remove(site["payloads"][0], state.payload)
+    finally:
+        os.close(held)
+
+
+def runs_elsewhere(uid: int, site: Site) -> bool | None:
+    """Whether a batch system runs something of this account here; None where it cannot tell."""
+    systems = [name for name in site.get("prune_batch", ["slurm"]) if name != NO_BATCH_SYSTEM]
+    if systems == ["slurm"]:
+        from gridwarden.batch import slurm  # noqa: PLC0415 - only at the end
+
+        listed = register.everything(site["register"][0])
+        others = {(entry.node, entry.job) for entry in listed if entry.batch == "slurm" and entry.uid != uid}
+        return slurm.runs_as(uid, site["slurm_spool"][0], others)
+    from gridwarden.prune.machine import asked  # noqa: PLC0415 - as above
+
+    answers = asked(site, systems)
+    if any(answer.unknown or uid in answer.doubted for answer in answers):
+        return None
+    owners = {job.owner for answer in answers for job in answer.jobs}
+    return True if uid in owners else None if None in owners else False
+
+
+def _running(site: Site, state: State) -> int:
+    """How many payloads of the same identity run here; raises Unavailable when that cannot be told."""
+    directory = site["payloads"][0]
+    try:
+        others = payloads.everything(directory)
+    except OSError as error:
+        raise Unavailable(f"{directory}: it cannot be told how many payloads run: {error.strerror}") from error
+    return sum((other.scheme, other.subject) == (state.scheme, state.subject) for other in others)
+
+
+def _entry(state: State) -> register.Entry:
+    return register.Entry(
+        batch=payloads.BATCH,
+        cluster=state.cluster,
+        node=state.node,
+        job=state.payload,
+        restart=0,
+        account=state.account,
+        uid=state.uid,
+        lease=state.lease,
+        start=state.start,
+        boot=state.boot,
+    )
+
+
+def _job(state: State) -> batch_job.Job:
+    """The payload as the job at whose end an account is cleared."""
+    return batch_job.Job(
+        batch=payloads.BATCH,
+        cluster=state.cluster,
+        node=state.node,
+        job=state.payload,
+        restart=0,
+        account=state.account,
+        uid=state.uid,
+    )

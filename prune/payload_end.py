@@ -1,0 +1,132 @@
+"""The end of a payload, whoever sees to it: its launcher, or who clears up after a launcher that was killed.
+
+Callers hold the lock of the payload's account and that of its state file, and nothing of the payload runs any more.
+The order is so that who is killed in the midst of it leaves a state file from which the next one goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gridwarden import payloads, register, syslog_line
+from gridwarden.errors import EvidenceError
+from gridwarden.ledger import append
+from gridwarden.prune import remove
+from gridwarden.prune.change_owner import Giving, change_owner
+from gridwarden.prune.files import OPEN_DIRECTORY
+from gridwarden.register import file_name
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from gridwarden.payloads import State
+    from gridwarden.prune.files import Left
+    from gridwarden.records import Value
+
+    Site = dict[str, list[str]]
+
+GIVE_BACK_SECONDS = 60.0
+REMOVE_SECONDS = 20.0
+SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
+AT_START = ("payload", "batch", "job", "restart", "pilot", "pilot_uid", "pilot_subject", "account", "uid", "lease",
+            "scheme", "subject", "vo", "credential", "program", "name", "cgroup")  # fmt: skip
+AT_END = ("payload", "batch", "job", "restart", "account", "uid", "lease")
+
+
+def settle(site: Site, state: State, held: int) -> int:
+    """Put the end on record, take back what was lent, and leave the register; the descriptor that holds the lock then.
+
+    ``state`` has the figures, ``held`` is the descriptor of its file.  Raises EvidenceError, ConfigurationError,
+    OSError; the state file then has the figures, for who comes next.
+    """
+    directory = site["payloads"][0]
+    try:
+        if not state.recorded:
+            _record_end(site, state)
+    except (EvidenceError, OSError):
+        payloads.write(directory, state, held)
+        raise
+    held = payloads.write(directory, state.but(recorded=1), held)
+    for what, why in (*give_back(state), *remove_temporary(state)):
+        _gap(site, state, what, why)
+    register.leave(site["register"][0], state.account, register_name(state))
+    return held
+
+
+def register_name(state: State) -> str:
+    """The name of the payload's entry in the local register."""
+    return file_name(payloads.BATCH, state.cluster, state.node, state.payload)
+
+
+def record_start(site: Site, state: State) -> tuple[int, str]:
+    """Record that the payload is about to run; raises EvidenceError, ConfigurationError."""
+    at = append(site["ledger"][0], "payload_start", state.facts(*AT_START), node=state.node, cluster=state.cluster)
+    _log(state, "payload-start", "started", at, lease=state.lease, subject=state.subject, vo=state.vo)
+    return at
+
+
+def _record_end(site: Site, state: State) -> None:
+    known: dict[str, Value] = {
+        name: None if getattr(state, name) < 0 else getattr(state, name) for name in payloads.FIGURES
+    }
+    status = state.status
+    known["signal"] = status & SIGNAL_BITS or None if status >= 0 else None
+    known["status"] = os.waitstatus_to_exitcode(status) if status >= 0 and not known["signal"] else None
+    fields = {**state.facts(*AT_END), **known, **state.facts("measured", "because")}
+    at = append(site["ledger"][0], "payload_end", fields, node=state.node, cluster=state.cluster)
+    about = {name: known[name] for name in ("status", "signal", "user", "system")}
+    _log(state, "payload-end", "ended", at, lease=state.lease, because=state.because, **about)
+
+
+def give_back(state: State) -> Left:
+    """Give the scratch directory that the payload was lent back to the pilot; what is left, and why.
+
+    It is found by its path, and is the one that was lent or nothing happens.
+    """
+    if not state.scratch:
+        return []
+    what = f"scratch directory {state.scratch}"
+    try:
+        top = os.open(state.scratch, OPEN_DIRECTORY)
+    except OSError as error:
+        return [(what, f"is not given back to {state.pilot}: {(error.strerror or str(error)).lower()}")]
+    try:
+        return give_back_open(top, state)
+    finally:
+        os.close(top)
+
+
+def give_back_open(top: int, state: State) -> Left:
+    """``give_back`` for an open directory."""
+    what = f"scratch directory {state.scratch}"
+    status = os.fstat(top)
+    if (status.st_dev, status.st_ino) != (state.scratch_device, state.scratch_inode):
+        return [(what, f"is not given back to {state.pilot}: it is another one now")]
+    giving = Giving(state.uid, state.pilot_uid, state.scratch_gid, GIVE_BACK_SECONDS, directory_last=True)
+    left = change_owner(top, giving)
+    return [(f"{what}: {path}", why) for path, why in left]
+
+
+def remove_temporary(state: State) -> Left:
+    """Remove the payload's own temporary directory, as its account; what is left, and why."""
+    if not state.temporary:
+        return []
+    directory, name = os.path.split(state.temporary)
+    if not os.path.lexists(state.temporary):
+        return []
+    _, left = remove.remove(state.uid, state.gid, directory, [name], time.monotonic() + REMOVE_SECONDS)
+    return left
+
+
+def _gap(site: Site, state: State, what: str, why: str) -> None:
+    whose = f"of payload {state.payload}, account {state.account}"
+    fields: dict[str, Value] = {"what": f"{what} {whose}", "reason": why, "bytes": None, "sha256": None}
+    at = append(site["ledger"][0], "gap", fields, node=state.node, cluster=state.cluster)
+    _log(state, "payload-end", "left", at, detail=f"{what}: {why}")
+
+
+def _log(state: State, event: str, outcome: str, at: tuple[int, str], **fields: Value) -> None:
+    about: dict[str, Value] = {
+        "batch": payloads.BATCH, "job": state.payload, "account": state.account, "node": state.node,
+    }  # fmt: skip
+    syslog_line.decision(event, outcome, **about, **fields, seq=at[0], head=at[1])
