@@ -24,7 +24,7 @@ COMMANDS = {
     "ban": "gridwarden.mapper.ban_commands:ban_group",
     "collect": "gridwarden.accounting.commands:collect_command",
     "config": "gridwarden.commands:config_group",
-    "doctor": "gridwarden.mapper.doctor_commands:doctor_command",
+    "doctor": "gridwarden.mapper.doctor_commands:doctor_group",
     "follow": "gridwarden.mapper.follow_commands:follow_command",
     "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",
@@ -36,6 +36,9 @@ COMMANDS = {
     "submit": "gridwarden.hooks.commands:submit_group",
     "token": "gridwarden.mapper.token_commands:token_group",
 }
+BELOW = {"doctor": {"exec": "gridwarden.hooks.pilot.doctor_commands:exec_command"}}
+"""Commands that one part adds to a group of another's."""
+
 WHORAN = "gridwarden.accounting.commands:whoran_command"
 
 
@@ -63,7 +66,12 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
         """Import one command; None when there is no such command."""
         target = COMMANDS.get(cmd_name)
-        return load_command(target) if target else None
+        if not target:
+            return None
+        command = load_command(target)
+        for name, added in BELOW.get(cmd_name, {}).items():
+            cast("click.Group", command).add_command(load_command(added), name)
+        return command
 
 
 @click.group(cls=LazyGroup)

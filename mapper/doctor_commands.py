@@ -6,27 +6,33 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridwarden.options import Group
 from gridwarden.output import format_option, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("doctor")
+@click.group("doctor", cls=Group, invoke_without_command=True)
 @format_option
 @click.pass_context
-def doctor_command(context: click.Context, format: str) -> None:
+def doctor_group(context: click.Context, format: str) -> None:
     """Look for what sharing the gridmapdir risks, who else can write in it, and for files that are broken or too old.
 
     The files are those of bans, because of which nobody is mapped, and those that are followed.
 
     Changes nothing. Run it on a worker node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a risk.
 
+    With a command: looks at that part instead.
+
     \b
     Examples:
       gridwarden doctor
       gridwarden doctor --format json
+      gridwarden doctor exec
     """
+    if context.invoked_subcommand:
+        return
     from gridwarden.load_settings import load
     from gridwarden.mapper import ban_remarks, follow, sharing
 
