@@ -16,38 +16,59 @@ from gridwarden.errors import ConfigurationError
 MOST_LINKS = 40  # as the kernel's own
 
 
-def require_trusted(path: str) -> None:
-    """Raise ConfigurationError unless ``path`` (absolute) leads to a regular file that others could not change.
+class SiteFiles:
+    """What one verification has judged: its directories once each, its files each time.
 
-    Raises FileNotFoundError where it leads nowhere.
+    Made anew for each verification, since whoever administers the site may have changed a mode in between.
     """
-    try:
-        status = _walk(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise ConfigurationError(f"{path}: {why} (the verifier is uid {os.geteuid()})") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigurationError(f"{path}: is not a regular file")
 
+    __slots__ = ("_places",)
 
-def require_numbered(*paths: str) -> None:
-    """``require_trusted`` of each path with 0, 1 and so on added, as far as they go: libcrypto looks files up so."""
-    for path in paths:
-        number = 0
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}  # a directory as it was named: where it is, without links
+
+    def require_trusted(self, path: str) -> None:
+        """Raise ConfigurationError unless ``path`` (absolute) leads to a regular file that others could not change.
+
+        The directory that it is named in may not be one in which all can make files (``/tmp``), either: whether a file
+        is there decides, too.  Raises FileNotFoundError where it leads nowhere.
+        """
         try:
-            while True:
-                require_trusted(f"{path}{number}")
-                number += 1
+            status = self._status(path)
         except FileNotFoundError:
-            pass
+            raise
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise ConfigurationError(f"{path}: {why} (the verifier is uid {os.geteuid()})") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigurationError(f"{path}: is not a regular file")
+
+    def require_numbered(self, *paths: str) -> None:
+        """``require_trusted`` of each path with 0, 1 and so on added, as far as they go: libcrypto looks files up so."""
+        for path in paths:
+            number = 0
+            try:
+                while True:
+                    self.require_trusted(f"{path}{number}")
+                    number += 1
+            except FileNotFoundError:
+                pass
+
+    def _status(self, path: str) -> os.stat_result:
+        directory, _, name = path.rpartition("/")
+        place = self._places.get(directory)
+        if place is None:
+            place, status = _walk("/", directory, path)
+            trusted.refuse_changeable(status, place, sticky_allowed=False)
+            self._places[directory] = place
+        return _walk(place, name, path)[1]
 
 
-def _walk(path: str) -> os.stat_result:
-    place, links = "/", 0
+def _walk(place: str, way: str, path: str) -> tuple[str, os.stat_result]:
+    """Where ``way`` leads from the directory ``place``, which has passed, and the status there; ``path`` is for messages."""
+    links = 0
     status = os.lstat(place)
-    left = path.split("/")[::-1]
+    left = way.split("/")[::-1]
     while left:
         name = left.pop()
         step = os.path.dirname(place) if name == ".." else os.path.join(place, name) if name not in ("", ".") else place
@@ -64,4 +85,4 @@ def _walk(path: str) -> os.stat_result:
         left += target.split("/")[::-1]
         if target.startswith("/"):
             place = "/"
-    return status
+    return place, status

@@ -18,7 +18,8 @@ import sys
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import accepted as accepts
-from gridwarden.mapper import confine, libcrypto, pem, proxies, voms, x509
+from gridwarden.mapper import chains, confine, libcrypto, pem, possession, proxies, voms, x509
+from gridwarden.mapper.site_files import SiteFiles
 from gridwarden.tab_file import encode
 
 INPUT_LIMIT = 512 * 1024
@@ -45,7 +46,7 @@ def main() -> None:
 
 def who_is(presented: bytes, certificates: str, vomsdir: str, accepted: accepts.Accepted) -> list[tuple[str, str]]:
     """The identity that a proxy proves, as pairs; raises Refused and ConfigurationError."""
-    _require_authorities(certificates)
+    authorities = chains.Authorities(certificates, SiteFiles())
     leaf, *others = x509.parse(presented)
     legacy: list[int] = []
     maker = leaf
@@ -53,14 +54,15 @@ def who_is(presented: bytes, certificates: str, vomsdir: str, accepted: accepts.
         legacy, maker = proxies.legacy_of(leaf, others)
     proxies.refuse_old_proxy(maker)
     try:
-        chain = x509.verify_chain(maker, others, certificates, accepted, proxies=not legacy, purpose=x509.TLS_CLIENT)
-    except x509.ChainFault as fault:
+        chain = chains.verify_chain(maker, others, authorities, accepted, proxies=not legacy, purpose=chains.TLS_CLIENT)
+    except chains.ChainFault as fault:
         raise fault.refusal() from fault
     made, person = proxies.person_of(legacy, chain)
-    _require_key(leaf, presented)
+    if not possession.has_key(leaf, pem.decode_keys(presented)):
+        raise Refused(reasons.CREDENTIAL_MALFORMED, f"the private key of {x509.subject(leaf)} is not in it")
     limited = proxies.is_limited(made)
     proxies.refuse_long(made, accepted)
-    attributes = voms.attributes(made, person, certificates, vomsdir, accepted)
+    attributes = voms.attributes(made, person, authorities, vomsdir, accepted)
     ends = [x509.not_after(certificate) for certificate in legacy + chain]
     if attributes.end is not None:
         ends.append(attributes.end)
@@ -73,26 +75,3 @@ def who_is(presented: bytes, certificates: str, vomsdir: str, accepted: accepts.
         ("not_after", str(min(ends))),
         ("limited", "yes" if limited else "no"),
     ]
-
-
-def _require_key(leaf: int, presented: bytes) -> None:
-    """Raise Refused unless the proxy's own private key is there.
-
-    A chain without it proves nothing about who presents it: chains are sent in the clear.
-    """
-    for data in pem.decode_keys(presented):
-        key = libcrypto.decoded(libcrypto.d2i_private_key, data)
-        if key and libcrypto.check_private_key(leaf, key) == 1:
-            return
-    raise Refused(reasons.CREDENTIAL_MALFORMED, f"the private key of {x509.subject(leaf)} is not in it")
-
-
-def _require_authorities(directory: str) -> None:
-    """Refuse to judge against a directory that holds no authority: everybody would look like a stranger."""
-    try:
-        names = os.listdir(directory)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise ConfigurationError(f"{directory}: {why} (the verifier is uid {os.geteuid()})") from error
-    if not any(name[8:] == ".0" for name in names):
-        raise ConfigurationError(f"{directory}: holds no certificate authority (no HASH.0 file)")

@@ -13,13 +13,14 @@ import time
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import der, libcrypto, lsc, x509
+from gridwarden.mapper import chains, der, libcrypto, lsc, x509
 from gridwarden.mapper.accepted import is_too_long
 from gridwarden.tab_file import escape
 
 TYPE_CHECKING = False  # typing's own costs a verification 6 ms
 if TYPE_CHECKING:
     from gridwarden.mapper.accepted import Accepted
+    from gridwarden.mapper.chains import Authorities
 
 ATTRIBUTE_CERTIFICATES = b"1.3.6.1.4.1.8005.100.100.5"
 FQANS = der.object_identifier("1.3.6.1.4.1.8005.100.100.4")
@@ -94,7 +95,9 @@ class Attributes:
         self.end = min((certificate.not_after for certificate in present), default=None)
 
 
-def attributes(proxies: list[int], person: int, certificates: str, vomsdir: str, accepted: Accepted) -> Attributes:
+def attributes(
+    proxies: list[int], person: int, authorities: Authorities, vomsdir: str, accepted: Accepted
+) -> Attributes:
     """What a person's proxies carry, verified.
 
     ``proxies`` and ``person`` are of a verified chain, leaf first; the attributes nearest to the leaf count,
@@ -108,7 +111,7 @@ def attributes(proxies: list[int], person: int, certificates: str, vomsdir: str,
             raise Refused(reasons.VOMS_FORGED, f"the VOMS attributes cannot be understood: {error}") from error
         if present:
             for certificate in present:
-                _verify(certificate, person, certificates, vomsdir, accepted)
+                _verify(certificate, person, authorities, vomsdir, accepted)
             return Attributes(present)
     return Attributes([])
 
@@ -164,23 +167,23 @@ def _generic(data: bytes) -> list[str]:
 
 
 def _verify(
-    certificate: AttributeCertificate, person: int, certificates: str, vomsdir: str, accepted: Accepted
+    certificate: AttributeCertificate, person: int, authorities: Authorities, vomsdir: str, accepted: Accepted
 ) -> None:
     whose = f"the VOMS attributes of {certificate.vo} by {certificate.host}"
-    chains = lsc.trusted_chains(certificate.vo, certificate.host, vomsdir)
+    listed = lsc.trusted_chains(certificate.vo, certificate.host, vomsdir, authorities.files)
     server, *others = certificate.server_certificates
     claimed = [x509.subject(server), libcrypto.oneline(libcrypto.issuer_name(server))]
-    if not any(lsc.begins(chain, claimed) for chain in chains):
+    if not any(lsc.begins(chain, claimed) for chain in listed):
         raise Refused(
             reasons.VOMS_UNTRUSTED, f"{whose}: their signer {claimed[0]} by {claimed[1]} is not in its LSC file"
         )
     try:
-        verified = x509.verify_chain(server, others, certificates, accepted, proxies=False)
-    except x509.ChainFault as fault:
+        verified = chains.verify_chain(server, others, authorities, accepted, proxies=False)
+    except chains.ChainFault as fault:
         reason = reasons.VOMS_FORGED if fault.forged else reasons.VOMS_UNTRUSTED
         raise Refused(reason, f"{whose}: {fault}") from fault
     names = [libcrypto.oneline(libcrypto.subject_name(each)) for each in verified]
-    if not any(lsc.begins(names, chain) for chain in chains):
+    if not any(lsc.begins(names, chain) for chain in listed):
         raise Refused(reasons.VOMS_UNTRUSTED, f"{whose}: the chain of their signer is not in its LSC file")
     if not _signed_by(server, certificate):
         raise Refused(reasons.VOMS_FORGED, f"{whose} are not signed by {claimed[0]}")

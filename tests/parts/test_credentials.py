@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import os
 import random
@@ -20,6 +21,7 @@ from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
 from gridwarden.mapper import credential_file, der, verifying, voms, x509
 from gridwarden.mapper.accepted import Accepted
+from gridwarden.mapper.site_files import SiteFiles
 from gridwarden.mapper.verify import verify_proxy
 from tests import forge
 from tests.forge import HOUR, Holder, attribute_certificate, attributes, common_name, extended
@@ -698,6 +700,36 @@ def test_nobody_is_believed_by_a_file_of_somebody_else(trust, owner):
         trust.verify(path)
 
 
+@pytest.mark.parametrize("name", ["certificates", "vomsdir/cms"])
+def test_nobody_is_believed_by_a_directory_in_which_all_make_files(trust, name):
+    """The sticky bit guards what is there; a second authority of the same name could come, be read, and go."""
+    path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
+    directory = trust.own_vomsdir() / "cms" if "cms" in name else trust.own_certificates()
+    directory.chmod(0o1777)
+    with pytest.raises(ConfigurationError, match=rf"/{name}: can be written by others \(mode 1777\)"):
+        trust.verify(path)
+
+
+def test_a_directory_that_is_opened_to_others_is_seen_by_the_next_verification(trust):
+    files = [str(file) for file in trust.own_certificates().glob("*.0")]
+    before = SiteFiles()
+    for file in files:
+        before.require_trusted(file)
+    trust.certificates.chmod(0o777)
+    for file in files:
+        with pytest.raises(ConfigurationError, match="/certificates: can be written by others"):
+            SiteFiles().require_trusted(file)
+
+
+def test_a_file_that_is_opened_to_others_is_seen_by_the_same_verification(trust):
+    first, *_ = trust.own_certificates().glob("*.0")
+    files = SiteFiles()
+    files.require_trusted(str(first))
+    first.chmod(0o666)
+    with pytest.raises(ConfigurationError, match=r"\.0: can be written by others"):
+        files.require_trusted(str(first))
+
+
 def test_authorities_may_be_links_and_what_they_lead_to_is_looked_at(trust):
     path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
     elsewhere = trust.directory / "elsewhere"
@@ -848,6 +880,57 @@ def test_a_chain_with_somebody_elses_key_proves_nothing(trust):
     trust.grid.proxy(BELA, other)
     path = with_key(trust, lambda _: key_of(other))
     assert "the private key of" in trust.refusal(path, reasons.CREDENTIAL_MALFORMED)
+
+
+def der_of(key: str, *options: str) -> bytes:
+    command = ["openssl", "pkey", "-outform", "DER", *options]
+    return subprocess.run(command, input=key.encode(), capture_output=True, check=True).stdout
+
+
+def pem_of(kind: str, key: bytes) -> str:
+    return f"-----BEGIN {kind}-----\n{base64.encodebytes(key).decode()}-----END {kind}-----\n"
+
+
+@pytest.mark.parametrize("kind", ["PRIVATE KEY", "RSA PRIVATE KEY"])
+def test_each_form_of_an_rsa_key_proves_its_holder(trust, kind):
+    path = with_key(trust, lambda key: pem_of(kind, der_of(key, *["-traditional"] * kind.startswith("RSA"))))
+    assert trust.verify(path).subject == ANNA.subject
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, None])  # None: the modulus itself, times 1
+@pytest.mark.parametrize("kind", ["PRIVATE KEY", "RSA PRIVATE KEY"])
+def test_a_key_made_up_around_the_public_half_proves_nothing(trust, kind, first):
+    """Whoever saw the chain can make one that libcrypto takes for the certificate's own."""
+
+    def made_up(key: str) -> str:
+        version, modulus, exponent, *_ = der.sequence(der_of(key, "-traditional"))
+        factors = [forge.integer(first), forge.integer(5)] if first is not None else [modulus.whole, forge.integer(1)]
+        rest = [forge.integer(number) for number in (7, 11, 13)]
+        fake = forge.sequence(version.whole, modulus.whole, exponent.whole, forge.integer(99), *factors, *rest)
+        if kind == "PRIVATE KEY":
+            named = forge.sequence(forge.oid("1.2.840.113549.1.1.1"), forge.tlv(0x05))
+            fake = forge.sequence(forge.integer(0), named, forge.tlv(der.OCTET_STRING, fake))
+        return pem_of(kind, fake)
+
+    path = with_key(trust, made_up)
+    assert "the private key of" in trust.refusal(path, reasons.CREDENTIAL_MALFORMED)
+
+
+def test_an_elliptic_key_made_up_around_the_public_half_proves_nothing(trust):
+    path = trust.write(forge.proxy(trust.anna, trust.key), trust.anna)
+    assert trust.verify(path).subject == ANNA.subject
+    key = key_of(path)
+    version, number, *public = der.sequence(der_of(key, "-traditional"))
+    other = forge.tlv(der.OCTET_STRING, bytes([*number.value[:-1], number.value[-1] ^ 1]))
+    fake = forge.sequence(version.whole, other, *(each.whole for each in public))
+    path.write_text(path.read_text().replace(key, pem_of("EC PRIVATE KEY", fake)))
+    assert "the private key of" in trust.refusal(path, reasons.CREDENTIAL_MALFORMED)
+
+
+def test_a_proxy_with_another_kind_of_key_is_believed(trust):
+    key = trust.directory / "ed25519.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    assert trust.verify(trust.write(forge.proxy(trust.anna, key), trust.anna)).subject == ANNA.subject
 
 
 def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(trust):
