@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from gridwarden.mapper.site import SiteValues
 
 
-def believed(what: str, site: SiteValues, command: str) -> str:
+def believed(what: str, site: SiteValues) -> str:
     """The name of who runs this, by sudo or as themselves, if the site believes them about ``what`` they bring.
 
-    Raises Refused (credential-untrusted), which is recorded: it proves nothing by itself, so anybody could be named.
+    Raises Refused (credential-untrusted): it proves nothing by itself, so anybody could be named.
     """
-    from gridwarden.mapper.mapping import note_failure  # noqa: PLC0415 - only a refusal needs it
-
     uid = caller_uid() or 0 if os.geteuid() == 0 else os.geteuid()
     try:
         caller = pwd.getpwuid(uid).pw_name
@@ -28,10 +26,8 @@ def believed(what: str, site: SiteValues, command: str) -> str:
         caller = f"uid {uid}"
     if uid == 0 or caller in site.callers:
         return caller
-    refusal = Refused(
+    raise Refused(
         reasons.CREDENTIAL_UNTRUSTED,
         f"{caller} brings {what}, which proves nothing",
         "credentials.callers in site.yaml says who else than root is believed",
     )
-    note_failure(refusal, None, site, command)
-    raise refusal

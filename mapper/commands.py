@@ -91,7 +91,9 @@ def map_command(
       gridwarden map --dn '/DC=org/DC=example/CN=Anna' --fqan /cms/Role=production --fqan /cms --explain
       gridwarden map --user anna --verified-by 'gateway gw1'
     """
-    from gridwarden.mapper.mapping import Presented
+    from contextlib import nullcontext
+
+    from gridwarden.mapper.mapping import Presented, noted
 
     named = not (dn is None and user is None and claims is None)
     if named is bool(proxy or token or globus):
@@ -103,14 +105,14 @@ def map_command(
         raise BadQuestion("--verified-by goes with --dn and --user", "token-map maps claims: docs/credentials.md")
     site = site_values(path)
     only_told = dry_run or (named and verified_by is None)
-    word = word_of(verified_by, site) if verified_by is not None and not only_told else ""
-    absent = somebody(dn, fqans, user, claims, site, word)
     steps: list[str] = []
-    presented = Presented(proxy, token, absent)
-    if globus:
-        presented = presented._replace(globus=brought_set(globus, site, believed=only_told))
     row: dict[str, object] = {}
     try:
+        with nullcontext() if only_told else noted(site, "map"):
+            word = word_of(verified_by, site) if verified_by is not None and not only_told else ""
+            presented = Presented(proxy, token, somebody(dn, fqans, user, claims, site, word))
+            if globus:
+                presented = presented._replace(globus=brought_set(globus, site, believed=only_told))
         row = answer(presented, site, slot or 0, steps, explain=explain, only_told=only_told)
     except Refused as refusal:
         row = {"reason": refusal.reason, "detail": refusal.detail}
@@ -166,7 +168,7 @@ def word_of(who: str, site: SiteValues) -> str:
         raise BadQuestion(
             f"--verified-by: needs 1 to {LONGEST_WHO} printable characters of ASCII, no /", "gridwarden map --help"
         )
-    return f"caller={callers.believed(f'somebody whom {who} has verified', site, 'map')} verified-by={who}"
+    return f"caller={callers.believed(f'somebody whom {who} has verified', site)} verified-by={who}"
 
 
 def brought_set(globus: BinaryIO, site: SiteValues, *, believed: bool) -> Brought:
@@ -175,7 +177,7 @@ def brought_set(globus: BinaryIO, site: SiteValues, *, believed: bool) -> Brough
     from gridwarden.mapper.globus_values import Brought
 
     if not believed:
-        callers.believed("a Globus identity set", site, "map")
+        callers.believed("a Globus identity set", site)
     return Brought(globus_people.parse(globus.read(globus_people.LONGEST_SET + 1)))
 
 

@@ -13,8 +13,10 @@ from gridwarden.errors import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
+COMMAND = "globus-map"
 
-@click.command("globus-map")
+
+@click.command(COMMAND)
 @click.option(
     "-c", "connector", metavar="UUID", help="Connector for which Globus asks; the answer is the same for all."
 )
@@ -35,15 +37,16 @@ def globus_map_command(path: Path, connector: str | None, gateway: str | None, e
     from gridwarden import reasons
     from gridwarden.mapper import callers, globus_people, site_cache
     from gridwarden.mapper.globus_values import Brought
-    from gridwarden.mapper.mapping import Presented, Wanted, map_credentials
+    from gridwarden.mapper.mapping import Presented, Wanted, map_credentials, noted
 
     site = site_cache.load(path)
-    callers.believed("a Globus identity set", site, "globus-map")
-    data = sys.stdin.buffer.read(globus_people.LONGEST_SET + 1)
-    brought = Brought(globus_people.parse(data, status_required=False))
+    with noted(site, COMMAND):
+        callers.believed("a Globus identity set", site)
+        data = sys.stdin.buffer.read(globus_people.LONGEST_SET + 1)
+        brought = Brought(globus_people.parse(data, status_required=False))
     result = []
     try:
-        lease = map_credentials(Presented(globus=brought), site, Wanted("globus-map"))
+        lease = map_credentials(Presented(globus=brought), site, Wanted(COMMAND))
         mapped = next(person for person in brought.people if person.identity.subject == lease.subject)
         result = [{"id": mapped.properties.get("id", lease.subject), "output": lease.account}]
     except Refused as refusal:

@@ -6,6 +6,7 @@ Every outcome is one syslog line, and a refusal is a record of the ledger too.
 from __future__ import annotations
 
 import pwd
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line
@@ -15,7 +16,7 @@ from gridwarden.mapper.globus_values import NOTHING
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gridwarden.mapper.accounts import Users
     from gridwarden.mapper.globus_values import Brought
@@ -166,6 +167,16 @@ def allowed(
     if explain is None:  # else each rule has said it
         say(f"rule {decision.rule} of the policy says {decision.kind} {decision.target}")
     return decision
+
+
+@contextmanager
+def noted(site: SiteValues, command: str) -> Iterator[None]:
+    """Record a refusal of what is brought to be mapped, before anybody knows who it is."""
+    try:
+        yield
+    except Refused as refusal:
+        note_failure(refusal, None, site, command)
+        raise
 
 
 def note_failure(error: GridwardenError, identity: Identity | None, site: SiteValues, command: str) -> None:

@@ -156,6 +156,23 @@ def test_nobody_but_whom_the_site_believes_brings_an_identity_set(cell, sudo_rul
     assert run_as("alice", *words, text=json.dumps([ALICE])).returncode == 0
 
 
+@pytest.mark.parametrize("command", [["map", "--globus", "-"], ["globus-map", "-a"]])
+@pytest.mark.parametrize("given", ['[{"id": 1}]', '[{"id', "[]", "\x00"])
+def test_an_identity_set_that_is_none_is_refused_with_a_record(cell, command, given):
+    done = subprocess.run(
+        ["gridwarden", "--config", cell.config, *command], input=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 77, done.stderr
+    (record,) = [line.body for line in chain.read(cell.ledger)]
+    assert (record["kind"], record["reason"], record["command"]) == ("refused", "credential-malformed", command[0])
+
+
+def test_an_identity_set_that_is_only_asked_about_leaves_no_record(cell):
+    done = gridwarden(cell, "map", "--globus", "-", "--dry-run", "--format", "json", given=[])
+    assert (done.returncode, json.loads(done.stdout)[0]["reason"]) == (77, "credential-malformed")
+    assert not list(chain.read(cell.ledger))
+
+
 # gridwarden as the external mapping program of Globus's own code, as an endpoint of Globus Compute calls it.
 
 

@@ -95,3 +95,18 @@ def test_a_ban_holds_for_whom_a_caller_has_verified(gateway):
 def test_what_could_be_read_in_two_ways_maps_nobody(gateway, words):
     assert gridwarden(gateway, "map", *words).returncode == 2
     assert not list(Path(gateway.holders).iterdir())
+
+
+@pytest.mark.parametrize("words", [["--dn", "Anna"], ["--dn", "/CN=a", "--fqan", "cms"], ["--user", "a/b"]])
+def test_somebody_verified_who_cannot_be_named_so_is_refused_with_a_record(gateway, words):
+    assert gridwarden(gateway, "map", *words, "--verified-by", "gw1").returncode == 77
+    (record,) = records(gateway, "refused")
+    assert record["reason"] == "credential-malformed"
+
+
+@pytest.mark.parametrize(("given", "code"), [('{"iss": ', 2), ('{"iss": "https://nowhere.example.org/"}', 77)])
+def test_a_question_about_claims_leaves_no_record_whatever_its_answer(gateway, given, code, tmp_path):
+    claims = tmp_path / "claims.json"
+    claims.write_text(given)
+    assert gridwarden(gateway, "map", "--claims", claims).returncode == code
+    assert list(chain.read(gateway.ledger)) == []
