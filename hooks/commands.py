@@ -134,7 +134,7 @@ def hooks_group() -> None:
     type=click.Path(path_type=Path),
     default=Path("/usr/libexec/gridwarden"),
     show_default=True,
-    help="Where the prolog, the epilog and the mapping plugins go.",
+    help="Where the prolog, the epilog, the mapping plugins and the launcher go.",
 )
 @click.option(
     "--slurm-directory",
@@ -143,10 +143,26 @@ def hooks_group() -> None:
     show_default=True,
     help="Where slurm.conf is, and job_submit.lua goes; only the controller reads it.",
 )
-def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> None:
-    """Write Slurm's prolog, epilog and job_submit.lua, and the mapping plugins; print what slurm.conf needs.
+@click.option(
+    "--program-directory",
+    type=click.Path(path_type=Path),
+    default=Path("/usr/bin"),
+    show_default=True,
+    help="Where pilots find gridwarden-exec.",
+)
+@click.option(
+    "--glexec",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Path at which pilots find glexec, such as /usr/sbin/glexec; what is there is replaced. May be repeated.",
+)
+def install_command(
+    dry_run: bool, directory: Path, slurm_directory: Path, program_directory: Path, glexec: tuple[Path, ...]
+) -> None:
+    """Write Slurm's prolog, epilog and job_submit.lua, the mapping plugins and the payload launcher.
 
-    docs/credentials.md says how HTCondor-CE calls condor-token-map, and ARC arc-token-map.
+    Prints what slurm.conf needs. docs/credentials.md says how HTCondor-CE calls condor-token-map, and ARC arc-token-map;
+    docs/launcher.md, how pilots call gridwarden-exec and glexec, and which sudo rule the launcher needs.
 
     Run it on every node and controller after each upgrade of gridwarden.
 
@@ -154,10 +170,12 @@ def install_command(dry_run: bool, directory: Path, slurm_directory: Path) -> No
     Examples:
       gridwarden hooks install --dry-run
       gridwarden hooks install
+      gridwarden hooks install --glexec /usr/sbin/glexec
     """
     from gridwarden.hooks.install import plan, slurm_conf, write
 
-    files = plan(directory.absolute(), slurm_directory.absolute())
+    faces = [path.absolute() for path in glexec]
+    files = plan(directory.absolute(), slurm_directory.absolute(), program_directory.absolute(), faces)
     if not dry_run:
         write(files)
     for file in files:

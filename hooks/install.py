@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import gridwarden
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
+from gridwarden.hooks.pilot import entry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LONGEST_SHEBANG = 127  # bytes of the first line that every Linux kernel in use reads
@@ -78,26 +80,32 @@ class HookFile(NamedTuple):
     mode: int
 
 
-def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
-    """The files to write: prolog and epilog, the mapping plugins, and the job_submit plugin.
+PARTS = (
+    "gridwarden",
+    "gridwarden/hooks",
+    "gridwarden/hooks/slurm",
+    "gridwarden/hooks/htcondor",
+    "gridwarden/hooks/pilot",
+    "gridwarden/mapper",
+    "gridwarden/batch",
+    "gridwarden/prune",
+)
 
-    Raises ConfigurationError when what they would run could be changed by others than root.
+
+def plan(directory: Path, slurm_directory: Path, programs: Path, glexec: Sequence[Path] = ()) -> list[HookFile]:
+    """The files to write: prolog and epilog, the mapping plugins, the job_submit plugin, the launcher and its faces.
+
+    ``programs`` is where pilots find ``gridwarden-exec``, ``glexec`` the paths at which they find gLExec.  Raises
+    ConfigurationError when what they would run could be changed by others than root.
     """
     interpreter = os.path.realpath(sys.executable)
     library = os.path.dirname(os.path.realpath(gridwarden.__path__[0]))
     if len(f"#!{interpreter} -ISB") > LONGEST_SHEBANG:
         raise ConfigurationError(f"{interpreter}: the path is too long for the first line of a program")
     os.close(trusted.open_file(interpreter))
-    for part in (
-        "gridwarden",
-        "gridwarden/hooks",
-        "gridwarden/hooks/slurm",
-        "gridwarden/hooks/htcondor",
-        "gridwarden/mapper",
-        "gridwarden/batch",
-        "gridwarden/prune",
-    ):
-        os.close(trusted.open_directory(os.path.realpath(f"{library}/{part}")))
+    packages = [os.path.realpath(f"{library}/{part}") for part in PARTS]
+    for package in packages:
+        os.close(trusted.open_directory(package))
     files = [
         HookFile(
             directory / f"slurm-{context}",
@@ -106,6 +114,7 @@ def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
         )
         for context in ("prolog", "epilog")
     ]
+    launcher = directory / "exec"
     job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua")).decode()
     return [
         *files,
@@ -115,6 +124,10 @@ def plan(directory: Path, slurm_directory: Path) -> list[HookFile]:
             for name, command in WRAPPED.items()
         ),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
+        HookFile(
+            launcher, entry.ENTRY.format(interpreter=interpreter, packages=packages, libraries=libraries()), 0o755
+        ),
+        *(HookFile(path, text, 0o755) for path, text in entry.faces(launcher, programs, glexec).items()),
     ]
 
 

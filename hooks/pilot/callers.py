@@ -53,10 +53,11 @@ def pilot() -> Pilot:
             f"the process above the launcher is not the sudo of {user.pw_name}",
             "sudo leaves no process of its own with !use_pty, !pam_session and !pam_setcred; gridwarden doctor exec",
         )
+    gid = int(status.partition(b"\nGid:")[2].split(maxsplit=1)[0])
     groups = tuple(map(int, status.partition(b"\nGroups:")[2].partition(b"\n")[0].split()))
     with open(f"/proc/{parent}/environ", "rb") as file:
         environment = file.read(LONGEST_ENVIRONMENT)
-    return Pilot(user.pw_name, uid, user.pw_gid, groups, variables(environment))
+    return Pilot(user.pw_name, uid, gid, groups, variables(environment))
 
 
 def variables(environment: bytes) -> dict[bytes, bytes]:

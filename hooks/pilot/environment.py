@@ -19,9 +19,17 @@ if TYPE_CHECKING:
     class Entry(Protocol):
         """What a passwd entry says of an account."""
 
-        pw_name: str
-        pw_dir: str
-        pw_shell: str
+        @property
+        def pw_name(self) -> str:
+            """Its name."""
+
+        @property
+        def pw_dir(self) -> str:
+            """Its home."""
+
+        @property
+        def pw_shell(self) -> str:
+            """Its shell, or nothing."""
 
     Environment = dict[bytes, bytes]
 

@@ -7,6 +7,7 @@ like as the owner.  A program reached through links is judged by what it is in t
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,8 @@ from gridwarden.trusted import WRITABLE_BY_OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from gridwarden.mapper.pilot_values import PilotValues
 
 LOOK = os.O_PATH | os.O_CLOEXEC
 SPECIAL_MODES = stat.S_ISUID | stat.S_ISGID
@@ -66,11 +69,9 @@ def open_program(name: bytes, directory: int) -> Program:
     return Program(descriptor, _real_path(descriptor), script=regular and _is_script(descriptor))
 
 
-def judge_program(program: Program, owners: Collection[int], allowed: Sequence[str]) -> None:
-    """Refuse a program that others could change, that changes who runs it, or that the site does not allow.
-
-    ``allowed`` are patterns of real paths, none: any.  Raises Refused.
-    """
+def judge_program(program: Program, owners: Collection[int], pilot: PilotValues) -> None:
+    """Refuse a program that others could change, that changes who runs it, or that the site does not allow."""
+    owners = {*owners, *_uids(pilot.program_owners)}
     status, shown = os.fstat(program.descriptor), escape(os.fsdecode(program.path))
     if not stat.S_ISREG(status.st_mode):
         raise Refused(reasons.PROGRAM_NOT_EXECUTABLE, f"{shown}: is not a regular file")
@@ -83,7 +84,7 @@ def judge_program(program: Program, owners: Collection[int], allowed: Sequence[s
         _refuse_changeable(os.lstat(above), shown, owners, directory=above)
     if not _is_at(program):
         raise Refused(reasons.PROGRAM_WRITABLE, f"{shown}: was moved while it was looked at")
-    if allowed and not any(fnmatchcase(os.fsdecode(program.path), pattern) for pattern in allowed):
+    if pilot.programs and not any(fnmatchcase(os.fsdecode(program.path), pattern) for pattern in pilot.programs):
         raise Refused(reasons.PROGRAM_NOT_ALLOWED, f"{shown}: matches none of pilot.programs")
 
 
@@ -94,6 +95,16 @@ def _refuse_changeable(status: os.stat_result, shown: str, owners: Collection[in
     sticky = directory and status.st_mode & stat.S_ISVTX  # nobody can replace there what another owns
     if status.st_mode & WRITABLE_BY_OTHERS and not sticky:
         raise Refused(reasons.PROGRAM_WRITABLE, f"{where} has mode {stat.S_IMODE(status.st_mode):04o}")
+
+
+def _uids(names: Sequence[str]) -> set[int]:
+    found = set()
+    for name in names:
+        try:
+            found.add(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            continue  # who is not here owns nothing here
+    return found
 
 
 def _directories_above(path: str) -> list[str]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+from typing import TYPE_CHECKING
 
 from gridwarden import reasons
 from gridwarden.errors import BadQuestion, GridwardenError, Refused
 from gridwarden.tab_file import escape
+
+if TYPE_CHECKING:
+    from gridwarden.hooks.pilot.session import Ended
 
 CLIENT, SYSTEM, AUTHORIZATION, COLLISION, NOT_EXECUTABLE = 201, 202, 203, 204, 126
 OURS = range(CLIENT, COLLISION + 1)
@@ -44,9 +49,29 @@ def code_of(error: BaseException) -> int:
     return CLIENT if error.reason in OF_THE_CLIENT else AUTHORIZATION
 
 
-def code_of_payload(code: int) -> int:
-    """The exit code for a payload's own: one that would be read as ours becomes 204."""
+def end_as(ended: Ended) -> int:
+    """The exit code for how a payload ended; where a signal ended it, that signal ends this process, and so sudo.
+
+    A payload's own exit code that would be read as ours becomes 204.
+    """
+    code = os.waitstatus_to_exitcode(ended.status)
+    if code < 0:
+        die_of(-code)
+        return 128 - code
+    if code == SYSTEM and ended.because:  # ours: its process could not become the account
+        return SYSTEM
     return COLLISION if code in OURS else code
+
+
+def die_of(number: int) -> None:
+    """End by a signal, without a core file: it would be of a process that was root.  Comes back where none ends us."""
+    import resource  # noqa: PLC0415 - most payloads end by themselves
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    os.kill(os.getpid(), number)
 
 
 def tell(error: BaseException) -> None:

@@ -599,7 +599,7 @@ def test_what_is_left_beyond_count_is_at_least_counted(machine: Machine) -> None
 
 
 def test_the_programs_start_an_interpreter_that_only_root_decides_about(machine: Machine) -> None:
-    for file in install.plan(machine.base / "libexec", machine.base / "slurm"):
+    for file in install.plan(machine.base / "libexec", machine.base / "slurm", machine.base / "bin"):
         install.write([file])
         assert stat.S_IMODE(file.path.stat().st_mode) == file.mode
     prolog = machine.base / "libexec" / "slurm-prolog"
@@ -618,7 +618,7 @@ def test_a_program_is_not_installed_over_code_that_others_can_change(
     (library / "gridwarden" / "hooks").chmod(0o777)
     monkeypatch.setattr(install.gridwarden, "__path__", [str(library / "gridwarden")])
     with pytest.raises(ConfigurationError, match="can be written by others"):
-        install.plan(machine.base / "libexec", machine.base / "slurm")
+        install.plan(machine.base / "libexec", machine.base / "slurm", machine.base / "bin")
 
 
 CHEAP = {"_abc", "_codecs", "_collections_abc", "_frozen_importlib", "_frozen_importlib_external", "_imp", "_io"}

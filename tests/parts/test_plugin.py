@@ -51,7 +51,7 @@ def cell():
         settings = load(config)
         install.install(settings, base / "node", base / "none" / "tmpfiles", dry_run=False)
         (base / "libexec").mkdir()
-        hooks.write(hooks.plan(base / "libexec", base / "slurm"))
+        hooks.write(hooks.plan(base / "libexec", base / "slurm", base / "bin"))
         yield SimpleNamespace(base=base, site=site, config=config, ledger=settings.ledger_directory)
 
 

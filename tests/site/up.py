@@ -157,7 +157,7 @@ def _install_gridwarden() -> None:
     _step(*pip, str(source))
     shutil.rmtree(source)
     _step("gridwarden", "config", "install")
-    _step("gridwarden", "hooks", "install")
+    _step("gridwarden", "hooks", "install", "--glexec", "/usr/sbin/glexec")
     for name, (place, mode) in PILOT_FILES.items():
         _step("install", "--mode", mode, f"/src/site-configs/pilot/{name}", place)
 

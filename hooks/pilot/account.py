@@ -1,0 +1,120 @@
+"""The account that a payload runs as: who its owner is, what the site leases them, and whether payloads may have it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import holders, pools, reasons
+from gridwarden.errors import Refused
+from gridwarden.mapper import bans, lease, mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gridwarden.hooks.pilot.callers import Pilot
+    from gridwarden.hooks.pilot.credentials import People
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.lease import Lease
+    from gridwarden.mapper.pilot_values import PilotValues
+    from gridwarden.mapper.site import SiteValues
+
+
+class Target(NamedTuple):
+    """Whom a payload runs as: ``owner`` is the identity that it is for, ``lease`` its lease id.
+
+    ``groups`` are the supplementary groups, those that track the batch job included.  ``same``: it is the pilot's own
+    work, or its own account, and nothing of who it is changes.
+    """
+
+    entry: pwd.struct_passwd
+    gid: int
+    groups: tuple[int, ...]
+    owner: Identity
+    lease: str
+    same: bool = False
+
+    @property
+    def account(self) -> str:
+        """The account's name."""
+        return self.entry.pw_name
+
+    @property
+    def uid(self) -> int:
+        """The account's uid."""
+        return self.entry.pw_uid
+
+
+def of(people: People, pilot: Pilot, site: SiteValues) -> Target:
+    """The account for the payload's owner, leased now; the pilot's where the owner is the pilot, who has one.
+
+    Raises as ``mapping.map_identities``, and Refused for an account that no payload may have.
+    """
+    lease.refuse_banned(people.pilot, bans.in_force(site), pilot.account)
+    if is_own(people):
+        mapping.allowed(people.owner, site, mapping.silent)
+        return _unchanged(pilot, people.owner[0], "")
+    found = mapping.map_identities(people.owner, site, mapping.silent)
+    owner = next(one for one in people.owner if (one.scheme, one.subject) == (found.scheme, found.subject))
+    if found.uid == pilot.uid:
+        return _unchanged(pilot, owner, found.lease_id)
+    own = os.getgrouplist(found.account, found.gid)
+    judge(found, own, site)
+    groups = tuple(dict.fromkeys((*own, *found.groups, *tracking(pilot.groups, site.pilot))))
+    return Target(pwd.getpwnam(found.account), found.gid, groups, owner, found.lease_id)
+
+
+def is_own(people: People) -> bool:
+    """Whether the payload is the pilot's own: the same identity that the pilot itself shows."""
+    own = {(one.scheme, one.subject) for one in people.pilot}
+    return bool(own) and all((one.scheme, one.subject) in own for one in people.owner)
+
+
+def tracking(groups: Sequence[int], pilot: PilotValues) -> list[int]:
+    """Those of a pilot's groups by which a batch system finds the processes of a job."""
+    first, last = pilot.tracking_groups
+    return [gid for gid in groups if first <= gid <= last]
+
+
+def judge(found: Lease, groups: Collection[int], site: SiteValues) -> None:
+    """Refuse an account that no payload may have; ``groups`` are the gids that it has on this machine."""
+    pilot = site.pilot
+    if found.account not in pilot.accounts and not any(pools.is_of_pool(found.account, pool) for pool in site.pools):
+        raise Refused(reasons.ACCOUNT_OUTSIDE_POOLS, f"{found.account} is of no pool, and none of pilot.accounts")
+    if found.uid < max(pilot.minimum_uid, 1):
+        raise Refused(reasons.UID_TOO_LOW, f"{found.account} has uid {found.uid}, below {pilot.minimum_uid}")
+    low = {gid for gid in (found.gid, *groups, *found.groups) if gid < pilot.minimum_gid}
+    if low and (0 in low or not low <= _gids(site.leases.system_groups)):
+        gids = " and ".join(map(str, sorted(low)))
+        raise Refused(reasons.GID_TOO_LOW, f"{found.account} is in group {gids}, below {pilot.minimum_gid}")
+
+
+def confirm(target: Target, site: SiteValues) -> None:
+    """Refuse an account that was taken back, or whose holder was banned, before the payload stood in the register.
+
+    From then on nobody takes it back.
+    """
+    if target.same:
+        return
+    holder = holders.read(site.holders, target.account)
+    if holder.verdict == holders.BANNED:
+        raise Refused(reasons.BANNED, f"{target.account}: {holder.because}")
+    if holder.lease != target.lease:
+        raise Refused(reasons.HOLDER_INVALID, f"{target.account} was released while the payload was prepared")
+
+
+def _unchanged(pilot: Pilot, owner: Identity, lease_id: str) -> Target:
+    return Target(pwd.getpwnam(pilot.account), pilot.gid, pilot.groups, owner, lease_id, same=True)
+
+
+def _gids(names: Sequence[str]) -> set[int]:
+    import grp  # noqa: PLC0415 - only for an account in such a group
+
+    found = set()
+    for name in names:
+        try:
+            found.add(grp.getgrnam(name).gr_gid)
+        except KeyError:
+            continue
+    return found

@@ -1,0 +1,111 @@
+"""The credentials of a pilot and of a payload's owner: read as the pilot, understood by processes without rights.
+
+All of them are at work at once, while the launcher does what does not depend on who they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import reasons
+from gridwarden.errors import Refused
+from gridwarden.mapper import credential_file, token, verify
+from gridwarden.tab_file import escape
+
+if TYPE_CHECKING:
+    from gridwarden.hooks.pilot.request import Request
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.site import SiteValues
+    from gridwarden.mapper.token import Asked
+    from gridwarden.mapper.verifying import Verifier
+
+
+class Proxy(NamedTuple):
+    """A proxy file's bytes, and the verifier at work on them."""
+
+    path: str
+    data: bytes
+    verifier: Verifier
+
+
+class Token(NamedTuple):
+    """A token file's bytes, and the verifier at work on them."""
+
+    path: str
+    data: bytes
+    asked: Asked
+
+
+class Shown(NamedTuple):
+    """What has been read; ``proxy`` and ``token`` are the owner's, ``source`` the proxy that the payload is given."""
+
+    proxy: Proxy | None
+    token: Token | None
+    source: Proxy | None
+    pilot_proxy: Proxy | None
+    pilot_token: Token | None
+
+
+class People(NamedTuple):
+    """Whose they are: the owner's identities in the order proxy, token, and the pilot's own."""
+
+    owner: tuple[Identity, ...]
+    pilot: tuple[Identity, ...]
+
+
+def read(asked: Request, caller: int, site: SiteValues, *, own: bool) -> Shown:
+    """Read the files that the pilot names as the user ``caller``, and start verifying; ``own``: the pilot's, too.
+
+    Raises Refused, ConfigurationError, Unavailable.
+    """
+    if not (asked.proxy or asked.token):
+        raise Refused(reasons.CREDENTIAL_MISSING, "no proxy and no token of the payload's owner is named")
+    if asked.proxy or asked.pilot_proxy:
+        verify.refuse_changeable(site.certificates, site.vomsdir)
+    proxy = _proxy(asked.proxy, caller, site)
+    source = asked.source_proxy if asked.source_proxy != asked.proxy else ""
+    return Shown(
+        proxy,
+        _token(asked.token, caller, site),
+        _proxy(source, caller, site) or proxy,
+        _proxy(asked.pilot_proxy, caller, site) if own else None,
+        _token(asked.pilot_token, caller, site) if own else None,
+    )
+
+
+def people(shown: Shown, site: SiteValues) -> People:
+    """Wait for the verifiers.  Raises Refused, also where the proxy for the payload is not its owner's; and as ``read``."""
+    limited = site.limited_proxies or any(rule.limited for rule in site.rules)
+    own = [_of_proxy(shown.pilot_proxy, limited=True), _of_token(shown.pilot_token, site)]
+    owner = [_of_proxy(shown.proxy, limited=limited), _of_token(shown.token, site)]
+    found = People(tuple(filter(None, owner)), tuple(filter(None, own)))
+    if shown.source and shown.source is not shown.proxy:
+        source = _of_proxy(shown.source, limited=True)
+        if source and (source.scheme, source.subject) not in ((one.scheme, one.subject) for one in found.owner):
+            raise Refused(
+                reasons.IDENTITY_CHANGED,
+                f"{escape(shown.source.path)} is of {source.subject}, the payload of {found.owner[0].subject}",
+            )
+    return found
+
+
+def _proxy(path: str, caller: int, site: SiteValues) -> Proxy | None:
+    if not path:
+        return None
+    data = credential_file.read(path, caller)
+    return Proxy(path, data, verify.start(data, site.certificates, site.vomsdir, site.verify_seconds, site.accepted))
+
+
+def _token(path: str, caller: int, site: SiteValues) -> Token | None:
+    if not path:
+        return None
+    data = credential_file.read(path, caller)
+    return Token(path, data, token.start(data, site))
+
+
+def _of_proxy(proxy: Proxy | None, *, limited: bool) -> Identity | None:
+    return verify.identity_of(proxy.verifier, escape(proxy.path), limited_allowed=limited) if proxy else None
+
+
+def _of_token(one: Token | None, site: SiteValues) -> Identity | None:
+    return token.identity_of(one.asked, site, escape(one.path)) if one else None

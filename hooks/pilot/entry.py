@@ -1,0 +1,83 @@
+"""The text of what pilots and sudo start: the launcher's entry, which root runs, and the faces that pilots call.
+
+The entry looks at everything that it is about to load, with nothing but modules that are part of the interpreter itself:
+whoever else than root could change one of those files would be root at the next launch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gridwarden import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SUDO = "/usr/bin/sudo"
+ENTRY = """\
+#!{interpreter} -ISB
+# Written by `gridwarden hooks install`; the next one overwrites it.
+import os, sys
+
+PACKAGES = {packages!r}
+LIBRARIES = {libraries!r}
+LINK, KIND = 0o120000, 0o170000
+
+
+def look(path):
+    status = os.lstat(path)
+    if status.st_uid != 0 or (status.st_mode & 0o022 and status.st_mode & KIND != LINK):
+        raise PermissionError(f"{{path}} could be changed by others than root")
+
+
+def look_above(path):
+    while path != "/":
+        look(path)
+        path = os.path.dirname(path)
+
+
+code = 202
+try:
+    for library in (sys.executable, os.path.dirname(os.path.realpath(os.__file__)), *LIBRARIES, *PACKAGES):
+        look_above(library)
+    for package in PACKAGES:
+        for directory in (package, package + "/__pycache__"):
+            for name in os.listdir(directory) if os.path.isdir(directory) else ():
+                look(f"{{directory}}/{{name}}")
+    sys.path += LIBRARIES
+    from gridwarden.hooks.pilot.launch import main
+
+    code = main()
+except BaseException as error:
+    os.write(2, f"gridwarden-exec: {{error!r}}\\n".encode("ascii", "backslashreplace"))
+finally:
+    os._exit(code)
+"""
+
+# Where sudo cannot make anybody root it says so in words that pilots take for the payload's, with the exit code 1.
+FACE = """\
+#!/bin/sh
+# Written by `gridwarden hooks install`; the next one overwrites it.
+{first}no() {{ echo "gridwarden-exec: $1" >&2; exit 202; }}
+[ -u {sudo} ] || no "this machine has no {sudo} that could start the launcher"
+[ -x {entry} ] || no "the launcher {entry} is not installed; gridwarden hooks install"
+[ -r /proc/self/uid_map ] || no "/proc is not mounted here, so nobody can be looked after"
+while read -r name value; do
+    [ "$name $value" != "NoNewPrivs: 1" ] || no "this process may get no new privileges, so sudo cannot work here"
+done </proc/self/status
+read -r inside outside count </proc/self/uid_map
+[ "$inside $outside $count" = "0 0 4294967295" ] ||
+    no "this is a container with a user namespace of its own, so sudo cannot work here"
+exec {sudo} -n -- {entry} {face} "$@"
+"""
+
+GLEXEC_VERSION = """[ "$*" = -v ] && echo "glexec version: gridwarden {version}" && exit 0
+"""
+
+
+def faces(entry: Path, programs: Path, glexec: Sequence[Path]) -> dict[Path, str]:
+    """The faces by the paths at which pilots find them: ``gridwarden-exec``, and gLExec's name at each path of ``glexec``."""
+    ours = {programs / "gridwarden-exec": FACE.format(sudo=SUDO, entry=entry, face="exec", first="")}
+    first = GLEXEC_VERSION.format(version=__version__)
+    return ours | {path: FACE.format(sudo=SUDO, entry=entry, face="glexec", first=first) for path in glexec}
