@@ -25,6 +25,8 @@ COMMANDS = {
     "collect": "gridwarden.accounting.commands:collect_command",
     "config": "gridwarden.commands:config_group",
     "doctor": "gridwarden.mapper.doctor_commands:doctor_group",
+    "exec-check": "gridwarden.hooks.pilot.probe_commands:exec_check_command",
+    "exec-test": "gridwarden.hooks.pilot.probe_commands:exec_test_command",
     "follow": "gridwarden.mapper.follow_commands:follow_command",
     "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",
