@@ -215,6 +215,11 @@ def is_led(directory: str, payload: str) -> bool:
     return False
 
 
+def without_launcher(directory: str) -> list[str]:
+    """The ids of the payloads to which somebody else must see now; ``directory`` may be "" or missing."""
+    return [payload for payload in names(directory) if not is_led(directory, payload)] if directory else []
+
+
 def take_over(directory: str, payload: str) -> int | None:
     """The lock of a payload without a launcher, as a descriptor; None while it has one, or is gone.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 OPEN_AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 MOST_NAMED = 100
+MORE = "*"
 OTHERS = "belongs to neither, and stays"
 LINKED = "has other names, which may be anywhere, and stays"
 DEVICE = "is a device, and stays"
@@ -48,8 +49,8 @@ class Giving:
 def change_owner(top: int, giving: Giving) -> Left:
     """Give the open directory ``top`` and all below it; (what below it, why it is left) of what is not given.
 
-    The last may be ``(".", why)``, where not everything was reached.  Neither account is asked, and either may work in
-    there meanwhile.
+    The last may be ``(".", why)``, where not everything was reached, or ``("*", how many more)``.  Neither account is
+    asked, and either may work in there meanwhile.
     """
     report, finished = child.run(_giver(top, giving), giving.seconds + HANGING_SECONDS)
     lines = [line.partition(b"\0") for line in report.split(b"\0\0")[:-1]]
@@ -79,7 +80,7 @@ def _giver(top: int, giving: Giving) -> Callable[[int], None]:
         if named > MOST_NAMED:
             more = named - MOST_NAMED
             named = 0
-            leave([], f"{more} more are left")
+            leave([MORE], f"{more} more are left")
 
     return work
 

@@ -87,7 +87,7 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
     """
     tree = Tree(snapshot.seen)
     jobs = [job for answer in answers for job in answer.jobs]
-    of_jobs = _of_jobs(snapshot, tree, jobs, rules)
+    by_jobs = of_jobs(snapshot, tree, jobs, cgroup_protects=rules.cgroup_protects)
     below_daemons = tree.below(_batch_daemons(snapshot, rules), _strangers(snapshot, answers))
     below_logins = tree.below(_run_by_root(snapshot, LOGIN_DAEMONS))
     uncertain = tree.below(tree.rootless)
@@ -102,8 +102,8 @@ def judge(snapshot: Snapshot, answers: list[Answer], rules: Rules) -> list[Verdi
         account, owner, job = snapshot.accounts[uid], rules.lenders.get(uid, uid), ""
         if process.real_uid != uid:
             reason = reasons.OUTSIDER
-        elif pid in of_jobs:
-            reason, job = of_jobs[pid]
+        elif pid in by_jobs:
+            reason, job = by_jobs[pid]
         elif pid in below_daemons:
             reason = reasons.BELOW_BATCH_DAEMON
         elif exemption := _exemption(one, account, rules, below_logins):
@@ -134,10 +134,12 @@ def may_be_emptied(uid: int, verdicts: list[Verdict], answers: list[Answer]) -> 
     return bool(answers) and not (protected or jobs or any(answer.unknown for answer in answers))
 
 
-def _of_jobs(snapshot: Snapshot, tree: Tree, jobs: list[LiveJob], rules: Rules) -> dict[int, tuple[str, str]]:
+def of_jobs(
+    snapshot: Snapshot, tree: Tree, jobs: list[LiveJob], *, cgroup_protects: bool = True
+) -> dict[int, tuple[str, str]]:
     """The reason and the job of each process that is a live job's."""
     found: dict[int, tuple[str, str]] = {}
-    by_cgroup = {cgroup.rstrip("/"): _name(job) for job in jobs for cgroup in job.cgroups if rules.cgroup_protects}
+    by_cgroup = {cgroup.rstrip("/"): _name(job) for job in jobs for cgroup in job.cgroups if cgroup_protects}
     by_session = {session: _name(job) for job in jobs for session in job.sessions if session > INIT}
     for pid, one in snapshot.seen.items():
         cgroup = _within(one.cgroups, by_cgroup)

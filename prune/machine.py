@@ -94,23 +94,16 @@ class Machine:
 
     def ask(self) -> list[Answer]:
         """What every batch system of this node and the local register say."""
-        return asked(self.site, self._batch, self.deadline)
+        from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
 
-
-def asked(site: Site, systems: list[str], deadline: float | None = None) -> list[Answer]:
-    """What these batch systems, the launchers of payloads and the local register say, each in its time."""
-    from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
-
-    def seconds() -> float:
-        return ASK_SECONDS if deadline is None else min(ASK_SECONDS, max(deadline - time.monotonic(), 0.0))
-
-    answers = []
-    for name in systems:
-        if name not in BATCH_SYSTEMS:
-            raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
-        answers.append(import_module(f"gridwarden.batch.{name}").jobs_here(site, seconds()))
-    answers += [led.jobs_here(site, seconds()), registered.jobs_here(site, seconds())]
-    return answers
+        answers = []
+        for name in self._batch:
+            if name not in BATCH_SYSTEMS:
+                raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
+            module = import_module(f"gridwarden.batch.{name}")
+            answers.append(module.jobs_here(self.site, min(ASK_SECONDS, self.left())))
+        answers += [ask(self.site, min(ASK_SECONDS, self.left())) for ask in (led.jobs_here, registered.jobs_here)]
+        return answers
 
 
 class Sight:

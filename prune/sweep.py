@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import proc, register, trusted
+from gridwarden import payloads, proc, register, trusted
 from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds
 from gridwarden.prune import report as reporting
@@ -38,10 +38,11 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
     not be recorded (the run then ends), ConfigurationError, Unavailable.
     """
     began = time.monotonic()
+    report = Report(acts=kill)
     if kill:
         os.close(trusted.open_directory(site["ledger"][0]))  # no kill without a record
+        _recover_payloads(site, report)
     machine = Machine(site, began + seconds)
-    report = Report(acts=kill)
     with Urgent():
         sight = machine.look_closely()
         report.judged((verdict for verdict in sight.verdicts if not verdict.stray), reporting.SPARED)
@@ -66,6 +67,14 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
     report.left("", list(machine.rules.lent.faults.items()))
     report.seconds = time.monotonic() - began
     return report
+
+
+def _recover_payloads(site: Site, report: Report) -> None:
+    """See to payloads whose launchers were killed: their accounts have no job of theirs any more then."""
+    if payloads.without_launcher(site.get("payloads", [""])[0]):
+        from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415 - hardly any run finds one
+
+        report.left("", recover_all(site))
 
 
 def _report_processes(machine: Machine, uid: int, sight: Sight, report: Report) -> None:

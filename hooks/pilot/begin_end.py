@@ -7,6 +7,7 @@ something left behind, and so that the account is cleared after the last of them
 from __future__ import annotations
 
 import os
+import time
 
 from gridwarden import payloads, reasons, register
 from gridwarden.batch import NO_BATCH_SYSTEM
@@ -29,6 +30,10 @@ def begin(site: Site, state: State, most: int = UNLIMITED) -> tuple[State, int]:
     many payloads of this identity may run here at once.  Raises Refused (payload-limit), Unavailable,
     ConfigurationError, OSError; nothing is left behind then.
     """
+    if payloads.without_launcher(site["payloads"][0]):
+        from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415 - rare
+
+        recover_all(site, finish)
     state = payloads.here(state)
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
         if most and (running := _running(site, state)) >= most:
@@ -49,9 +54,10 @@ def started(site: Site, state: State, held: int, process: int, cgroup: str) -> t
     Raises EvidenceError, ConfigurationError, OSError: it must not run then.
     """
     state = payloads.leading(state, process, cgroup)
-    held = payloads.write(site["payloads"][0], state, held)
-    payload_end.record_start(site, state)
-    return state, held
+    held_now = payloads.write(site["payloads"][0], state)
+    payload_end.record_start(site, state)  # where it cannot, ``held`` is still good to ``abandon`` with
+    os.close(held)
+    return state, held_now
 
 
 def abandon(site: Site, state: State, held: int) -> None:
@@ -90,9 +96,9 @@ def runs_elsewhere(uid: int, site: Site) -> bool | None:
         listed = register.everything(site["register"][0])
         others = {(entry.node, entry.job) for entry in listed if entry.batch == "slurm" and entry.uid != uid}
         return slurm.runs_as(uid, site["slurm_spool"][0], others)
-    from gridwarden.prune.machine import asked  # noqa: PLC0415 - as above
+    from gridwarden.prune.machine import ASK_SECONDS, Machine  # noqa: PLC0415 - as above
 
-    answers = asked(site, systems)
+    answers = Machine(site, time.monotonic() + ASK_SECONDS).ask()
     if any(answer.unknown or uid in answer.doubted for answer in answers):
         return None
     owners = {job.owner for answer in answers for job in answer.jobs}

@@ -44,6 +44,8 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
     except (ConfigurationError, OSError) as error:
         _complain(context, "unconfigured", str(error))
         return PASS
+    if context == "epilog":
+        _recover_payloads(site)
     account = environment.get("SLURM_JOB_USER", "")
     if account and not (_is_name(account) and batch_job.concerns(account, site)):
         return PASS
@@ -141,6 +143,23 @@ def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
     job.log("prolog", outcome, at, lease=lease, reason=reason)
     return PASS if done else FAIL
+
+
+def _recover_payloads(site: Site) -> None:
+    """See to payloads whose launchers were killed, as when Slurm killed a pilot's whole job; whoever the pilot is."""
+    from gridwarden import payloads  # noqa: PLC0415 - a prolog has no use for it
+
+    try:
+        unled = payloads.without_launcher(site.get("payloads", [""])[0])
+    except (GridwardenError, OSError) as error:
+        return _complain("epilog", "left", str(error))
+    if unled:
+        from gridwarden.hooks.pilot import begin_end  # noqa: PLC0415 - rare
+        from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415
+
+        for payload, why in recover_all(site, begin_end.finish):
+            _complain("epilog", "left", f"{payload}: {why}")
+    return None
 
 
 def _is_name(value: str) -> bool:

@@ -1,0 +1,98 @@
+"""Which batch job a pilot is in, by what root's own processes and the kernel say; never by its environment."""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import proc, register
+from gridwarden.batch import question
+from gridwarden.errors import ConfigurationError
+
+TYPE_CHECKING = False  # typing's own costs a launch 6 ms
+if TYPE_CHECKING:
+    from gridwarden.hooks.job import Site
+
+# What starts a job's processes, by the name of its file.
+STARTERS = {"slurmstepd": ("slurm",), "condor_starter": ("htcondor",), "pbs_mom": ("pbs", "torque")}
+MOST_ANCESTORS = 64
+TITLE = "slurmstepd: ["
+GROUP = "job_"
+
+
+class CallerJob:
+    """A batch job: ``job`` is "" where it is not known, ``batch``, too, where there is none."""
+
+    __slots__ = ("batch", "job", "restart")
+
+    def __init__(self, batch: str = "", job: str = "", restart: int = 0) -> None:
+        self.batch = batch
+        self.job = job
+        self.restart = restart
+
+
+def caller_job(site: Site, pilot: str, pid: int = 0) -> CallerJob:
+    """The job that process ``pid``, by default this one, is in; ``pilot`` is the account that called."""
+    pid = pid or os.getpid()
+    starter = _starter_above(pid)
+    known = _registered(site, pilot)
+    if starter is None:
+        job = _job_of_group(pid)
+        return _with_restart("slurm", job, known) if job else CallerJob()
+    name, above = starter
+    if name == "slurmstepd":
+        return _with_restart("slurm", step_job(_title(above)), known)
+    of_pilot = [entry for entry in known if entry.batch in STARTERS[name]]
+    if len(of_pilot) == 1:  # of several nothing here says which it is
+        return CallerJob(of_pilot[0].batch, of_pilot[0].job, of_pilot[0].restart)
+    return CallerJob(STARTERS[name][0])
+
+
+def step_job(title: str) -> str:
+    """The job in the title that a slurmstepd gives itself, ``slurmstepd: [JOB.STEP]`` (seen with 24.11.5); "" if none."""
+    if not title.startswith(TITLE):
+        return ""
+    job, dot, _ = title.removeprefix(TITLE).partition("]")[0].partition(".")
+    return job if dot and job.isascii() and job.isdigit() else ""
+
+
+def _starter_above(pid: int) -> tuple[str, int] | None:
+    """The nearest ancestor that root runs from a file of one of these names."""
+    for _ in range(MOST_ANCESTORS):
+        process = proc.read(pid)
+        if process is None or process.pid <= 1:
+            return None
+        name = os.path.basename(question.executable(pid).removesuffix(" (deleted)"))
+        if name in STARTERS and process.real_uid == 0:
+            return name, pid
+        pid = process.parent
+    return None
+
+
+def _job_of_group(pid: int) -> str:
+    """The job whose control group, one that Slurm made, the process is in: its starter may have ended."""
+
+    def is_jobs(name: str) -> bool:
+        return name.startswith(GROUP) and name.removeprefix(GROUP).isdigit()
+
+    groups = question.control_groups(pid, is_jobs)
+    return groups[0].rpartition("/")[2].removeprefix(GROUP) if groups else ""
+
+
+def _title(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(4096).partition(b"\0")[0].decode("ascii", "replace")
+    except OSError:
+        return ""
+
+
+def _with_restart(batch: str, job: str, known: list[register.Entry]) -> CallerJob:
+    restart = next((entry.restart for entry in known if (entry.batch, entry.job) == (batch, job)), 0)
+    return CallerJob(batch, job, restart)
+
+
+def _registered(site: Site, pilot: str) -> list[register.Entry]:
+    try:
+        return register.jobs_of(site["register"][0], pilot)
+    except (ConfigurationError, OSError):
+        return []

@@ -1,0 +1,106 @@
+"""New credentials for a payload that runs: whose they are was verified as for a new one, and must be the same.
+
+The caller has verified, asked bans and policy, and mapped, as for any launch; here is what is left.
+"""
+
+from __future__ import annotations
+
+from gridwarden import ledger, payloads, reasons, register, syslog_line
+from gridwarden.errors import Refused
+from gridwarden.hooks.job import LOCK_SECONDS
+from gridwarden.hooks.pilot import deliver
+from gridwarden.tab_file import escape
+
+TYPE_CHECKING = False  # typing's own costs a launch 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from gridwarden.hooks.job import Site
+    from gridwarden.payloads import State
+
+    class Person(Protocol):
+        """Of a verified identity what is compared and recorded (``mapper.identity``)."""
+
+        @property
+        def scheme(self) -> str:
+            """Which kind of credential."""
+
+        @property
+        def subject(self) -> str:
+            """Whom it names."""
+
+        @property
+        def credential(self) -> str:
+            """Its serial number, or jti."""
+
+
+class Copies:
+    """New contents: ``proxy`` for the payload's proxy file, ``token`` for its token file, None to leave it as it is."""
+
+    __slots__ = ("proxy", "token")
+
+    def __init__(self, proxy: bytes | None = None, token: bytes | None = None) -> None:
+        self.proxy = proxy
+        self.token = token
+
+    def at(self, state: State) -> dict[str, bytes]:
+        """What is written where; raises Refused for a file that the payload does not have."""
+        found = {}
+        for kind, path, data in (("proxy", state.proxy, self.proxy), ("token", state.token, self.token)):
+            if data is None:
+                continue
+            if not path:
+                detail = f"payload {state.payload} was started without a {kind}"
+                raise Refused(reasons.PAYLOAD_UNKNOWN, detail, "renew what it has")
+            found[path] = data
+        return found
+
+
+def find(site: Site, pilot_uid: int, *, name: str = "", target: str = "") -> State:
+    """The payload that the pilot ``pilot_uid`` called ``name``, or whose credential is in ``target``.
+
+    Of several it is the one that started last.  Raises Refused (payload-unknown), ConfigurationError.
+    """
+    directory = site["payloads"][0]
+    found = [
+        state
+        for state in payloads.everything(directory)
+        if state.pilot_uid == pilot_uid
+        and ((name and state.name == name) or (target and target in (state.proxy, state.token)))
+    ]
+    for state in sorted(found, key=lambda state: state.start, reverse=True):
+        if payloads.is_led(directory, state.payload):
+            return state
+    shown = escape(name or target) or "without a name or a target"
+    raise Refused(reasons.PAYLOAD_UNKNOWN, f"{shown}: this caller has no such payload here")
+
+
+def renew(site: Site, state: State, people: Sequence[Person], account: str, copies: Copies, groups: list[int]) -> None:
+    """Replace the payload's copies, each in one step, and record each new credential.
+
+    ``people`` are those whom the new credentials name, the first the one to whom ``account`` was lent now.  Raises
+    Refused (identity-changed, payload-unknown, target-unusable), EvidenceError, Unavailable, ConfigurationError.
+    """
+    leased = people[0]
+    if (leased.scheme, leased.subject, account) != (state.scheme, state.subject, state.account):
+        raise Refused(
+            reasons.IDENTITY_CHANGED,
+            f"payload {state.payload} is {state.subject}'s, in {state.account}; this is {leased.subject}, in {account}",
+        )
+    with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
+        if not payloads.is_led(site["payloads"][0], state.payload):
+            raise Refused(reasons.PAYLOAD_UNKNOWN, f"payload {state.payload} has ended")
+        seq, head = ledger.append_all(
+            site["ledger"][0],
+            [("renewed", {**state.facts("payload", "account", "lease"), **_of(person)}) for person in people],
+            node=state.node,
+            cluster=state.cluster,
+        )
+        deliver.hand_over(copies.at(state), deliver.Owner(state.uid, state.gid, groups))
+    about: dict[str, str | int | None] = {"batch": payloads.BATCH, "job": state.payload, "account": state.account}
+    syslog_line.decision("payload-renew", "renewed", **about, **_of(leased), seq=seq, head=head)
+
+
+def _of(person: Person) -> dict[str, str | int | None]:
+    return {"scheme": person.scheme, "subject": person.subject, "credential": person.credential}

@@ -1,0 +1,179 @@
+"""Clear up after launchers that were killed: end what they ran, put that on record, give back what was lent.
+
+A launcher and its session process that are both killed with SIGKILL can do nothing any more; what they ran may live on,
+beside a pilot that lives on as well.  Their state file says what that is.  Whoever comes first, an epilog, a run of the
+pruner or the next launch, takes its lock and does what they would have done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gridwarden import payloads, register
+from gridwarden.errors import GridwardenError, Unavailable
+from gridwarden.prune import clear, holds, payload_end, reasons, snapshot
+from gridwarden.prune.judge import Tree, Verdict, of_jobs
+from gridwarden.prune.lent import Lent, LentTo
+from gridwarden.prune.machine import ASK_SECONDS, Machine
+from gridwarden.prune.recording import Owner, Recorder
+from gridwarden.prune.signals import Uids, key
+
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gridwarden import proc
+    from gridwarden.batch.evidence import LiveJob
+    from gridwarden.payloads import State
+    from gridwarden.prune.signals import Key
+
+    Site = dict[str, list[str]]
+    Finish = Callable[[Site, State, int], None]
+
+LOCK_SECONDS = 10.0
+KILL_SECONDS = 15.0
+GROUP_SECONDS = 2.0
+PAUSE_SECONDS = 0.01
+BECAUSE = "launcher killed"
+GROUP_PREFIX = "gridwarden-payload-"
+
+
+def recover_all(site: Site, finish: Finish | None = None) -> list[tuple[str, str]]:
+    """See to every payload of this machine whose launcher is gone: (payload, why) of each that must wait.
+
+    ``finish`` does what ``settle`` does not, for who can (``hooks.pilot.begin_end.finish``).  Never raises: whoever calls
+    has work of their own.
+    """
+    left: list[tuple[str, str]] = []
+    for payload in payloads.without_launcher(site.get("payloads", [""])[0]):
+        try:
+            recover(site, payload, finish or settle_only)
+        except (GridwardenError, OSError) as error:
+            left.append((f"payload {payload}", str(error)))
+    return left
+
+
+def recover(site: Site, payload: str, finish: Finish) -> bool:
+    """See to one payload if its launcher is gone; whether it was.
+
+    Raises Unavailable when it cannot be told what of its account is whose, or that is not to be ended; EvidenceError,
+    ConfigurationError, OSError.  The state file stays then, for the next one.
+    """
+    directory = site["payloads"][0]
+    held = payloads.take_over(directory, payload)
+    if held is None:
+        return False
+    try:
+        state = payloads.parse(os.pread(held, os.fstat(held).st_size, 0), f"{directory}/{payload}")
+        with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
+            if not state.recorded:
+                state = _end(site, state)
+            finish(site, state, os.dup(held))
+    finally:
+        os.close(held)
+    return True
+
+
+def settle_only(site: Site, state: State, held: int) -> None:
+    """``finish`` for the pruner, which clears accounts in its own time."""
+    os.close(payload_end.settle(site, state, held))
+    payloads.remove(site["payloads"][0], state.payload)
+
+
+def _end(site: Site, state: State) -> State:
+    """End what is left of the payload; the state with the figures that are still to be had."""
+    cpu = group_cpu(state.cgroup)
+    orphans = Orphans(site, state)
+    before = orphans()
+    if cpu is None and before:
+        state = state.but(user=sum(one.process.cpu for one in before if one.stray), measured="processes")
+    elif cpu is not None:
+        state = state.but(user=cpu[0], system=cpu[1], group_cpu=cpu[2], measured="cpu.stat")
+    kill_group(state)
+    if any(one.stray for one in orphans()):
+        _kill(site, state, orphans)
+    return state.but(because=state.because or BECAUSE)
+
+
+def _kill(site: Site, state: State, orphans: Orphans) -> None:
+    lent = LentTo(Lent(), state.account, state.uid)
+    owner = Owner(
+        state.account, state.uid, state.gid, state.cluster, state.node,
+        batch=payloads.BATCH, job=state.payload, lent=lent,
+    )  # fmt: skip
+    owner.look_up(site)
+    hold = holds.why_held(site, state.account)
+    outcome = clear.beside_a_job(
+        owner, Recorder(site, owner), orphans, reasons.LEFT_ITS_JOB, hold=hold, seconds=KILL_SECONDS, term_seconds=0.0
+    )
+    if outcome.left:
+        what, why = outcome.left[0]
+        raise Unavailable(f"payload {state.payload}: {what}: {why}")
+
+
+class Orphans:
+    """Judge what runs as a payload's account: a stray is what no other launcher and no job of its own accounts for.
+
+    What descends from the pilot's batch job alone is none of that: the pilot is somebody else.  Raises Unavailable while
+    a batch system cannot say what runs here.
+    """
+
+    def __init__(self, site: Site, state: State) -> None:
+        self._site = site
+        self._state = state
+        self._uids = Uids(state.uid, LentTo(Lent(), state.account, state.uid))
+        self._jobs: list[LiveJob] = []
+        self._known: set[Key] = set()
+
+    def __call__(self) -> list[Verdict]:
+        """The verdicts of this moment; batch systems are asked again only about processes not seen before."""
+        seen = snapshot.take(lambda uid: self._state.account if uid in self._uids else "")
+        processes = [one.process for one in seen.seen.values() if self._is_its(one.process)]
+        if not self._known.issuperset(map(key, processes)):
+            self._jobs = self._ask()
+            self._known |= set(map(key, processes))
+        accounted = of_jobs(seen, Tree(seen.seen), self._jobs)
+        itself = (reasons.LEFT_ITS_JOB, f"{payloads.BATCH} {self._state.payload}")
+        verdicts = [(process, accounted.get(process.pid, itself)) for process in processes]
+        return [Verdict(one, self._state.account, self._state.uid, *why) for one, why in verdicts]
+
+    def _is_its(self, process: proc.Process) -> bool:
+        return process.real_uid in self._uids and not process.has_ended()
+
+    def _ask(self) -> list[LiveJob]:
+        """The jobs here that are the account's own, or may be."""
+        machine = Machine(self._site, time.monotonic() + ASK_SECONDS)
+        answers = machine.ask()
+        for answer in answers:
+            if why := answer.unknown or answer.doubted.get(self._state.uid):
+                raise Unavailable(f"it cannot be told what of {self._state.account} belongs to a job: {why}")
+        return [job for answer in answers for job in answer.jobs if job.owner in (self._state.uid, None)]
+
+
+def group_cpu(cgroup: str) -> tuple[int, int, int] | None:
+    """User, system and all CPU of a control group in microseconds (cpu.stat of cgroups(7), version 2); None without."""
+    try:
+        with open(f"{cgroup}/cpu.stat", "rb", buffering=0) as file:
+            words = file.read(4096).split()
+    except OSError:
+        return None
+    values = dict(zip(words[::2], map(int, words[1::2]), strict=False))
+    return values.get(b"user_usec", 0), values.get(b"system_usec", 0), values.get(b"usage_usec", 0)
+
+
+def kill_group(state: State) -> None:
+    """Kill all in the payload's own control group, at once, and remove it; where it is not to be had, do nothing."""
+    if os.path.basename(state.cgroup) != GROUP_PREFIX + state.payload:
+        return
+    try:
+        with open(f"{state.cgroup}/cgroup.kill", "wb", buffering=0) as file:
+            file.write(b"1")
+    except OSError:
+        pass  # gone with its job, or a kernel before 5.14: its processes are found one by one
+    late = time.monotonic() + GROUP_SECONDS
+    while os.path.lexists(state.cgroup) and time.monotonic() < late:
+        try:
+            os.rmdir(state.cgroup)
+        except OSError:
+            time.sleep(PAUSE_SECONDS)
