@@ -26,6 +26,7 @@ COMMANDS = {
     "config": "gridwarden.commands:config_group",
     "doctor": "gridwarden.mapper.doctor_commands:doctor_group",
     "exec-check": "gridwarden.hooks.pilot.probe_commands:exec_check_command",
+    "exec-dir": "gridwarden.hooks.pilot.exec_dir_commands:exec_dir_command",
     "exec-test": "gridwarden.hooks.pilot.probe_commands:exec_test_command",
     "follow": "gridwarden.mapper.follow_commands:follow_command",
     "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
