@@ -1,18 +1,75 @@
-"""Those above a launcher whose end ends the payload, and whose stop stops it: sudo, and the pilot that called it."""
+"""Those above a payload whose end ends it, and whose stop stops it: the launcher, sudo, and the pilot that called sudo."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+import select
+
+from gridwarden import proc
+
+SUDO = "sudo"
 
 
-class Ancestors(NamedTuple):
-    """A launcher's parent and its parent's parent."""
+class Ancestor:
+    """A process that is watched: what messages call it, where it is in /proc, and what tells its end."""
 
-    parent: int
-    pilot: int
+    __slots__ = ("directory", "end", "name")
+
+    def __init__(self, name: str, pid: int) -> None:
+        self.name = name
+        self.directory = proc.open_directory(pid)
+        self.end = os.pidfd_open(pid)
+
+
+class Ancestors:
+    """The ancestors of a payload, nearest first; children of the process that watches inherit the watch."""
+
+    __slots__ = ("_ancestors", "_lost")
+
+    def __init__(self, ancestors: list[Ancestor], lost: str = "") -> None:
+        self._ancestors = ancestors
+        self._lost = lost
+
+    def gone(self) -> str:
+        """Which of them has ended, "" for none."""
+        if self._lost:
+            return self._lost
+        poll = select.poll()
+        for ancestor in self._ancestors:
+            poll.register(ancestor.end, select.POLLIN)
+        ended = {descriptor for descriptor, _ in poll.poll(0)}
+        return next((ancestor.name for ancestor in self._ancestors if ancestor.end in ended), "")
+
+    def are_stopped(self) -> bool:
+        """Whether one of them has been stopped (SIGSTOP, SIGTSTP)."""
+        found = (proc.read_below(ancestor.directory) for ancestor in self._ancestors)
+        return any(process is not None and process.state == "T" for process in found)
 
 
 def watch() -> Ancestors:
-    """Begin to watch; call it first of all, before one of them can have gone unseen."""
-    return Ancestors(os.getppid(), 0)
+    """Watch this process, its parent, and its parent's parent if the parent is sudo; raises OSError.
+
+    Call it first of all: who has ended before is not missed, since a process that lost its parent gets another.
+    """
+    ancestors = [Ancestor("the launcher", os.getpid())]
+    try:
+        parent = os.getppid()
+        above = Ancestor("the pilot", parent)
+        if proc.executable_below(above.directory).rpartition("/")[2] == SUDO:
+            above.name = SUDO
+            pilot = _parent_of(above)
+            ancestors += [above, Ancestor("the pilot", pilot)] if pilot else [above]
+            lost = "the pilot" if _parent_of(above) != pilot else ""
+        elif parent:
+            ancestors.append(above)
+            lost = ""
+    except (FileNotFoundError, ProcessLookupError):
+        return Ancestors(ancestors, "the pilot")
+    return Ancestors(ancestors, lost or ("" if os.getppid() == parent else SUDO))
+
+
+def _parent_of(ancestor: Ancestor) -> int:
+    process = proc.read_below(ancestor.directory)
+    if process is None:
+        raise ProcessLookupError
+    return process.parent

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden.hooks.pilot import ancestors as above
+from gridwarden.hooks.pilot import control_group, limits, pam, privileges, signals, terminal
+from gridwarden.hooks.pilot.guard_process import GuardProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +72,38 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
     ``ready`` gets the payload's pid and the path of its control group, or "", while its process is held before its
     first instruction; whatever it raises is raised again, and the payload never runs.  ``ancestors`` are those whose end
     ends the payload (``ancestors.watch``, to be called as early as can be).  Afterwards the signals that end a process
-    stay blocked, so that the end can be recorded.  Raises Refused (pam-refused, pam-service-missing, terminal) and
-    Unavailable.
+    stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
+    terminal) and Unavailable.
     """
-    raise NotImplementedError
+    signals.take()
+    terminal.refuse()
+    pam.require_service(work.service)
+    privileges.adopt_orphans()
+    kept = limits.lift()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    group = control_group.make(work.payload) if work.control_group else None
+    guard = GuardProcess(work, ancestors or above.watch(), group, kept)
+    try:
+        pid = guard.held()
+        group = control_group.entered(group, pid)
+        ready(pid, group.path if group else "")
+        guard.go()
+        told = guard.ended()
+    finally:
+        left = guard.clear()
+        counted = control_group.removed(group)
+    measured = "wait4" if counted is None else "wait4+cpu.stat"
+    if told:
+        status, user, system, memory = map(int, told[:4])
+        return Ended(status, user, system, memory, counted, measured, told[-1] or told[-2], left)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Ended(
+        signal.SIGKILL if guard.status is None else guard.status,
+        round((used.ru_utime - before.ru_utime) * 1_000_000),
+        round((used.ru_stime - before.ru_stime) * 1_000_000),
+        used.ru_maxrss * 1024,
+        counted,
+        measured,
+        "its guard was killed",
+        left,
+    )

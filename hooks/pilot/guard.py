@@ -1,0 +1,193 @@
+"""The process between launcher and payload: it holds the PAM session, and sees to it that nobody outlives the payload.
+
+It is in a session of its own, so that a signal to all of the pilot's session, or of its process group, does not reach
+it: who is stopped there is seen by it, and all that descends from the payload is stopped too.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import tab_file
+from gridwarden.errors import GridwardenError, Refused, Unavailable
+from gridwarden.hooks.pilot import descendants, limits, payload, privileges, signals
+from gridwarden.hooks.pilot.control_group import own_path
+from gridwarden.hooks.pilot.environment import NEVER, NEVER_EXACTLY
+from gridwarden.hooks.pilot.pam import Session
+from gridwarden.hooks.pilot.signals import ENDING, WATCHED, name_of
+from gridwarden.trusted import write_all
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from gridwarden.hooks.pilot.ancestors import Ancestors
+    from gridwarden.hooks.pilot.control_group import Group
+    from gridwarden.hooks.pilot.limits import Limits
+    from gridwarden.hooks.pilot.payload import Payload
+    from gridwarden.hooks.pilot.session import Work
+
+POLL_SECONDS = 0.25
+END_SECONDS = 10.0  # for what was killed to be gone, unless it hangs in the kernel
+
+
+class Watch(NamedTuple):
+    """What a guard has of its launcher: pipes, whom to watch, where the payload goes, and the limits that it keeps."""
+
+    report: int
+    gate: int
+    ancestors: Ancestors
+    group: Group | None
+    limits: Limits
+
+
+def guard(work: Work, watch: Watch, launcher: int) -> NoReturn:
+    """Be the guard of a payload, in a child of the launcher that has the pid ``launcher``, and end.
+
+    The launcher is told, a line each: ``held PID``, then ``ended STATUS USER SYSTEM MEMORY LEFT BECAUSE``; or instead
+    ``refused REASON DETAIL`` or ``unavailable DETAIL``.
+    """
+    try:
+        privileges.end_with_parent(signal.SIGTERM)
+        if os.getppid() == launcher:
+            _guard(work, watch)
+        os._exit(0)
+    except Refused as refusal:
+        _tell(watch, "refused", refusal.reason, refusal.detail, refusal.hint)
+    except GridwardenError as error:
+        _tell(watch, "unavailable", str(error), error.hint)
+    except BaseException as error:  # noqa: BLE001 - the launcher's code must never run on in the child
+        _tell(watch, "unavailable", f"unexpected {type(error).__name__}: {error}", "")
+    finally:
+        os._exit(1)
+
+
+def _guard(work: Work, watch: Watch) -> None:
+    privileges.adopt_orphans()
+    privileges.clear_inheritable()
+    limits.restore(watch.limits)
+    signals.let_children_be_waited_for()  # modules execute programs
+    session = Session(work.service, work.account, work.caller)
+    before = own_path()
+    session.open(work.groups)
+    try:
+        if own_path() != before:
+            raise Unavailable(
+                f"PAM service {work.service} has moved the payload out of the batch job's control group",
+                f"take pam_systemd out of /etc/pam.d/{work.service}",
+            )
+        signals.take()
+        guarded = payload.hold(work, _environment(work, session), watch.gate, _capabilities(work))
+        os.close(watch.gate)
+        limits.lift()
+        os.setsid()
+        _tell(watch, "held", str(guarded.pid))
+        ended = Guarding(guarded, watch, work.grace_seconds).run()
+        _tell(watch, "ended", *map(str, ended), guarded.fault())
+    finally:
+        session.close()
+
+
+def _environment(work: Work, session: Session) -> dict[bytes, bytes]:
+    set_by_pam = session.environment().items()
+    return work.environment | {
+        name: value for name, value in set_by_pam if name not in NEVER_EXACTLY and not name.startswith(NEVER)
+    }
+
+
+def _capabilities(work: Work) -> int:
+    return privileges.inheritable() if work.capabilities == "pam" else 0
+
+
+class Guarding:
+    """Watching over a payload until it and all its descendants are gone."""
+
+    def __init__(self, guarded: Payload, watch: Watch, grace_seconds: float) -> None:
+        self._payload = guarded
+        self._watch = watch
+        self._grace = grace_seconds
+        self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._suspension = descendants.Suspension()
+        self._stopped = self._told_to_stop = False
+        self._because = ""
+        self._deadline = float("inf")
+        self._next_look = time.monotonic()
+
+    def run(self) -> tuple[int, int, int, int, int, str]:
+        """Wait for the end: status, user and system microseconds, bytes of memory, how many are left, and why."""
+        while self.reap() and time.monotonic() < self._deadline:
+            if self._payload.status is not None and not self._because:
+                break  # by itself; whom it has left behind is not waited for
+            if time.monotonic() >= self._next_look:
+                self._look()
+            self._take_signals()
+        left = descendants.end_all(self.reap, self._watch.group, END_SECONDS)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        status = self._payload.status
+        return (
+            signal.SIGKILL if status is None else status,  # None: killed, and not gone
+            round((used.ru_utime - self._before.ru_utime) * 1_000_000),
+            round((used.ru_stime - self._before.ru_stime) * 1_000_000),
+            used.ru_maxrss * 1024,
+            left,
+            self._because,
+        )
+
+    def reap(self) -> bool:
+        """Wait for the descendants that have ended without a parent; whether there are others."""
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._payload.pid:
+                    self._payload.status = ended[1]
+        except ChildProcessError:
+            return False
+        return True
+
+    def _look(self) -> None:
+        """End with the ancestors, stop with them and go on with them; who is to end goes on, so that it can."""
+        self._next_look = time.monotonic() + POLL_SECONDS
+        gone = self._watch.ancestors.gone()
+        if gone and not self._because:
+            self._end(signal.SIGTERM, f"{gone} has gone")
+        stopped = not self._because and (self._told_to_stop or self._watch.ancestors.are_stopped())
+        if stopped:
+            self._suspension.stop()
+        elif self._stopped:
+            self._suspension.end()
+        self._stopped = stopped
+
+    def _take_signals(self) -> None:
+        """Wait for a signal until the next look is due, and do what it and those behind it ask for."""
+        seconds = max(min(self._next_look, self._deadline) - time.monotonic(), 0)
+        while info := signal.sigtimedwait(WATCHED, seconds):
+            seconds = 0
+            number = info.si_signo
+            if number in ENDING:
+                self._end(number, f"ended by {name_of(number)}")
+            elif number == signal.SIGTSTP:
+                self._told_to_stop = True  # as an ancestor's stop: all of them, and until it goes on
+            elif number != signal.SIGCHLD:
+                self._told_to_stop &= number != signal.SIGCONT
+                self._pass_on(number)
+
+    def _end(self, number: int, because: str) -> None:
+        """Ask the payload and its descendants to end, and give them their grace."""
+        descendants.signal_all(descendants.seen(), number)
+        if not self._because:
+            self._because = because
+            self._deadline = time.monotonic() + self._grace
+
+    def _pass_on(self, number: int) -> None:
+        if self._payload.status is None:
+            os.kill(self._payload.pid, number)  # our child and not reaped yet, so the number is still its own
+
+
+def _tell(watch: Watch, *words: str) -> None:
+    line = "\t".join(tab_file.escape(word) for word in words) + "\n"
+    try:
+        write_all(watch.report, line.encode("ascii"))
+    except BrokenPipeError:
+        pass  # the launcher has gone; what has to be done is done without

@@ -1,0 +1,133 @@
+"""The launcher's side of a payload's guard: start it, hear what it tells, hand signals on, do its work when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from gridwarden import tab_file
+from gridwarden.errors import Refused, Unavailable
+from gridwarden.hooks.pilot import descendants, guard
+from gridwarden.hooks.pilot.guard import END_SECONDS, Watch
+from gridwarden.hooks.pilot.payload import GO
+from gridwarden.hooks.pilot.signals import ENDING, WATCHED, name_of
+
+if TYPE_CHECKING:
+    from gridwarden.hooks.pilot.ancestors import Ancestors
+    from gridwarden.hooks.pilot.control_group import Group
+    from gridwarden.hooks.pilot.limits import Limits
+    from gridwarden.hooks.pilot.session import Work
+
+PAM_SECONDS = 30.0  # for PAM's modules to open a session, and again to close it
+LATE_SECONDS = 5.0  # more than it needs, after which a guard that should have ended everybody is ended itself
+POLL_SECONDS = 1.0
+MOST_TOLD = 65536
+
+
+class GuardProcess:
+    """The guard of a payload.  ``status`` is the payload's wait status, where its death came to us."""
+
+    def __init__(self, work: Work, ancestors: Ancestors, group: Group | None, kept: Limits) -> None:
+        self.status: int | None = None
+        self._work = work
+        self._ancestors = ancestors
+        self._group = group
+        self._payload = 0
+        self._lines: list[list[str]] = []
+        self._part = b""
+        self._running, self._begun = True, False
+        self._asked_to_end = ""
+        self._report, report = os.pipe2(os.O_CLOEXEC)
+        gate, self._gate = os.pipe2(os.O_CLOEXEC)
+        launcher = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._gate)
+            guard.guard(work, Watch(report, gate, ancestors, group, kept), launcher)
+        os.close(report)
+        os.close(gate)
+        os.set_blocking(self._report, False)
+
+    def held(self) -> int:
+        """The payload's pid, once its session is open and it waits for ``go``; raises Refused, Unavailable."""
+        deadline = time.monotonic() + PAM_SECONDS
+        while self._running and not self._lines and time.monotonic() < deadline:
+            self._wait()
+        if not self._lines:
+            why = f"did not open a session within {PAM_SECONDS:g} s" if self._running else "was killed"
+            raise Unavailable(f"PAM service {self._work.service}: the process for it {why}", "see the log of authpriv")
+        kind, *words = self._lines.pop(0)
+        if kind == "refused":
+            raise Refused(*words)
+        if kind != "held":
+            raise Unavailable(*words)
+        if why := self._asked_to_end or self._ancestors.gone():
+            raise Unavailable(f"{why} before the payload had begun")
+        self._payload = int(words[0])
+        return self._payload
+
+    def go(self) -> None:
+        """Let the payload begin."""
+        self._begun = True
+        try:
+            os.write(self._gate, GO)
+        except BrokenPipeError:
+            pass  # it has been killed meanwhile
+
+    def ended(self) -> list[str] | None:
+        """What the guard tells of the end, once it has closed the session; None where it was killed before."""
+        deadline = float("inf")
+        told = False
+        while self._running and time.monotonic() < deadline:
+            self._wait()
+            if self._lines and not told:
+                told, deadline = True, time.monotonic() + PAM_SECONDS
+            elif deadline == float("inf") and (self._asked_to_end or self._ancestors.gone()):
+                deadline = time.monotonic() + self._work.grace_seconds + END_SECONDS + LATE_SECONDS
+        return self._lines[0][1:] if self._lines and self._lines[0][0] == "ended" else None
+
+    def clear(self) -> int:
+        """Have nobody left of payload and guard; how many are, which hang in the kernel."""
+        os.close(self._gate)  # who is still held ends, and the guard then closes the session
+        deadline = time.monotonic() + (0 if self._begun else END_SECONDS)
+        while self._running and time.monotonic() < deadline:
+            self._wait()
+        left = descendants.end_all(self._reap, self._group, END_SECONDS)
+        os.close(self._report)
+        return left
+
+    def _wait(self) -> None:
+        """Wait a moment for a signal, hand it on, and hear what there is to hear."""
+        seconds = POLL_SECONDS
+        while info := signal.sigtimedwait(WATCHED, seconds):
+            seconds = 0
+            if info.si_signo in ENDING:
+                self._asked_to_end = f"ended by {name_of(info.si_signo)}"
+            if info.si_signo != signal.SIGCHLD and self._running:
+                os.kill(self._pid, info.si_signo)  # our child and not reaped yet, so the number is still its own
+        self._reap()
+        self._hear()
+
+    def _reap(self) -> bool:
+        """Wait for the guard, and for those who have become our children by its end; whether there are others."""
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._pid:
+                    self._running = False
+                elif ended[0] == self._payload:
+                    self.status = ended[1]
+        except ChildProcessError:
+            return False
+        return True
+
+    def _hear(self) -> None:
+        try:
+            while part := os.read(self._report, MOST_TOLD):
+                *whole, self._part = (self._part + part).split(b"\n")
+                self._lines += [
+                    [tab_file.unescape(word) for word in line.decode("ascii").split("\t")] for line in whole
+                ]
+        except BlockingIOError:
+            pass

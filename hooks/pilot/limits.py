@@ -1,0 +1,29 @@
+"""Resource limits (setrlimit(2)) of who watches over a payload: not those that its caller chose, which the payload keeps."""
+
+from __future__ import annotations
+
+import resource
+
+MOST_FILES = 65536
+LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+
+Limits = dict[int, tuple[int, int]]
+
+
+def lift() -> Limits:
+    """Take off the limits of this process as far as it may, but leave no core file of what it knows; those that it had."""
+    before = {limit: resource.getrlimit(limit) for limit in LIMITS}
+    for limit, (_, hard) in before.items():
+        most = max(hard, MOST_FILES) if limit == resource.RLIMIT_NOFILE else resource.RLIM_INFINITY
+        try:
+            resource.setrlimit(limit, (most, most))
+        except (OSError, ValueError):  # a container without CAP_SYS_RESOURCE
+            resource.setrlimit(limit, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    return before
+
+
+def restore(limits: Limits) -> None:
+    """Have these limits; raises OSError."""
+    for limit, values in limits.items():
+        resource.setrlimit(limit, values)

@@ -1,0 +1,151 @@
+"""The chain in which a payload runs, of real processes: pilot, sudo, launcher, guard, payload.
+
+sudo is /bin/sh under its name, which stays as sudo does but passes no signal on: what sudo passes on is sent to the
+launcher instead, and the stories have the real one.  /etc is a copy of the chain's own, where PAM finds its services.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gridwarden import proc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHECKOUT = Path(__file__).parent.parent
+PYTHON = os.path.realpath(sys.executable)
+UID, GID, GROUPS = 61041, 61041, (61042, 65001)
+SECONDS = 15.0
+SERVICES = {
+    "gridwarden-exec": "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
+}
+
+PILOT = """
+import os, subprocess, sys
+chain = subprocess.Popen(sys.argv[1:])
+_, status, used = os.wait4(chain.pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
+"""
+LAUNCHER = f"""
+import json, os, signal, sys
+sys.path.append({str(CHECKOUT)!r})
+from gridwarden.hooks.pilot import ancestors
+watched = ancestors.watch()
+from gridwarden.errors import GridwardenError
+from gridwarden.hooks.pilot import session
+asked = json.loads(sys.argv[1])
+def tell(name, what):
+    with open(asked["directory"] + "/." + name, "w") as file:
+        json.dump(what, file)
+    os.rename(asked["directory"] + "/." + name, asked["directory"] + "/" + name)
+def ready(pid, group):
+    if asked["refused"]:
+        raise GridwardenError("no evidence")
+    guard = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
+    tell("begun", [pid, guard, os.getpid(), os.getppid(), group])
+words = [word.encode() for word in asked["words"]]
+work = session.Work(
+    account=asked["account"], uid={UID}, gid={GID}, groups={GROUPS}, service=asked["service"], caller="pilot",
+    program=os.open(words[0], os.O_PATH | os.O_CLOEXEC), path=words[0], arguments=tuple(words),
+    directory=os.open(asked["where"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), environment={{b"OWN": b"1"}},
+    no_new_privileges=asked["no_new_privileges"], capabilities=asked["capabilities"],
+    control_group=asked["control_group"], grace_seconds=asked["grace_seconds"], same_account=False, payload="0" * 32,
+    script=asked["script"],
+)
+try:
+    ended = session.run(work, ready, watched)
+except GridwardenError as error:
+    tell("ended", {{"error": type(error).__name__, "reason": getattr(error, "reason", ""), "text": str(error)}})
+    sys.exit(77)
+tell("ended", ended._asdict())
+"""
+
+
+class Chain:
+    """A chain that was started, and its processes: ``payload``, ``guard``, ``launcher``, ``sudo`` and ``pilot``."""
+
+    def __init__(self, directory: Path, pilot: subprocess.Popen[str]) -> None:
+        self.directory = directory
+        self.process = pilot
+        self.pilot = pilot.pid
+
+    def begun(self) -> Chain:
+        """Wait until the payload has begun."""
+        numbers = json.loads(self.told("begun"))
+        self.payload, self.guard, self.launcher, self.sudo, self.group = numbers
+        return self
+
+    def ended(self) -> dict:
+        """Wait for the launcher's answer."""
+        return json.loads(self.told("ended"))
+
+    def told(self, name: str) -> str:
+        path = self.directory / name
+        wait_until(path.exists, f"{name}: nothing")
+        return path.read_text()
+
+    def output(self) -> str:
+        """All that the chain wrote, once its last process has ended."""
+        return self.process.communicate(timeout=SECONDS)[0]
+
+    def pid_told(self, name: str = "pid") -> int:
+        """The pid that the payload wrote into a file."""
+        return int(self.told(name))
+
+    def everybody(self) -> list[proc.Process]:
+        """What runs as the payload's account."""
+        return proc.owned_by(UID)
+
+
+def wait_until(holds: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **asked) -> Chain:
+    """Start a chain that runs ``words`` as the account."""
+    directory.chmod(0o755)
+    sudo = directory / "sudo"
+    shutil.copy("/bin/sh", sudo)
+    work = directory / "work"
+    work.mkdir()
+    os.chown(work, UID, GID)
+    etc = "".join(f"printf %s '{rules}' >/etc/pam.d/{name}; " for name, rules in services.items())
+    setup = f"mount -t tmpfs tmpfs /etc/pam.d && {etc}" + asked.pop("setup", "true") + '; exec "$@"'
+    options = {
+        "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
+        "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 1.0, "script": False,
+        "refused": False,
+    }  # fmt: skip
+    launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]
+    pilot = [PYTHON, "-ISBc", PILOT, str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]
+    apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", setup, "sh"]
+    process = subprocess.Popen(
+        [*apart, *pilot], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
+        start_new_session=True,
+    )  # fmt: skip
+    return Chain(directory, process)
+
+
+def python(directory: Path, code: str) -> list[str]:
+    """The words of a payload of Python; ``tell(name, text)`` writes a file that the test can wait for."""
+    tell = f"""
+import ctypes, os, signal, subprocess, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+def tell(name, text):
+    with open({str(directory / "work")!r} + "/." + name, "w") as file:
+        file.write(str(text))
+    os.rename({str(directory / "work")!r} + "/." + name, {str(directory / "work")!r} + "/" + name)
+"""
+    return [PYTHON, "-ISBc", tell + code]
