@@ -62,8 +62,8 @@ def directories(settings: Settings, group: int) -> list[tuple[Path, int, int]]:
         (settings.holds_directory, 0o700, 0),
         (settings.holders_directory, 0o750, group),
         (settings.register_directory, 0o700, 0),
-        (settings.payloads_directory, 0o700, 0),
         (settings.locks_directory, 0o700, 0),
+        (settings.payloads_directory, 0o700, 0),
         *([(settings.globus_directory, 0o700, 0)] if settings.globus.sets else []),
     ]
 

@@ -20,6 +20,7 @@ SUCCESSES = frozenset(
         "adopted",
         "mapped",
         "released",
+        "renewed",
         "freed",
         "started",
         "ended",
