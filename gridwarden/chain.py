@@ -60,6 +60,16 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
         )
 
 
+def bodies_with(directory: str | os.PathLike[str], text: bytes) -> Iterator[dict[str, records.Value]]:
+    """The records whose line holds ``text``, in order, each as altered as it may be: for whoever looks one up.
+
+    Raises ConfigurationError, OSError.
+    """
+    for _, raw in _raw_lines(directory, 0):
+        if text in raw and (parts := ledger.split_line(raw)):
+            yield _record(parts[3]) or {}
+
+
 def faults(directory: str | os.PathLike[str]) -> list[str]:
     """Everything that is wrong with the ledger, one sentence each; empty when the chain is whole."""
     return [f"{line.where}: {line.fault}" for line in read(directory) if line.fault]

@@ -11,8 +11,8 @@ import pwd
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, ledger, register, syslog_line, trusted
-from gridwarden.errors import BadQuestion, Refused, Unavailable
-from gridwarden.mapper import ban_files, ban_list, bans
+from gridwarden.errors import BadQuestion, ConfigurationError, Refused, Unavailable
+from gridwarden.mapper import ban_files, ban_history, ban_list, bans
 from gridwarden.mapper.ban import IN_FORCE, Ban, banned_holder, moment
 from gridwarden.mapper.identity import as_in_a_dn
 
@@ -71,7 +71,7 @@ def add(
             known = [other for other in known if other not in same] + [ban]
         if changed and not dry_run:
             ban_files.change(path, same, ban, site)
-        change = Change(changed, *mark(known, site, dry_run=dry_run))
+        change = Change(changed, *mark(known, site, ban, dry_run=dry_run))
     return record("add", ban, change, site, dry_run=dry_run)
 
 
@@ -134,19 +134,35 @@ def listing(site: SiteValues) -> list[dict[str, object]]:
     ]
 
 
-def mark(known: Sequence[Ban], site: SiteValues, *, dry_run: bool) -> tuple[list[Marked], list[str], list[str]]:
-    """Give every holder the verdict that the bans say: those marked, files nobody can read, those not written."""
+def mark(
+    known: Sequence[Ban], site: SiteValues, added: Ban | None = None, *, dry_run: bool
+) -> tuple[list[Marked], list[str], list[str]]:
+    """Give every holder the verdict that the bans say: those marked, files nobody can read, those not written.
+
+    A ban of a credential that is ``added`` also meets the holders of leases that it was mapped to before the last one; they
+    stay marked until they are mapped with another, or the ban ends.
+    """
     marked: list[Marked] = []
     unwritten: list[str] = []
     now = moment()
     current = [ban for ban in known if ban.state(now) == IN_FORCE]
     held, unreadable = readable_holders(site)
+    found = {holder.account: banned_holder(holder, current) for holder in held}
+    others = [holder for holder in held if not found[holder.account]]
+    marked_before = [holder for holder in others if holder.verdict == holders.BANNED]
+    try:
+        for ban in current:
+            is_new = added is not None and ban.conditions == added.conditions
+            accounts = ban_history.accounts_met(ban, others if is_new else marked_before, site)
+            found |= dict.fromkeys(accounts, ban)
+    except (OSError, ConfigurationError) as error:
+        unwritten.append(f"{error}: who was mapped with it before their last credential is not known")
     for holder in held:
-        ban = banned_holder(holder, current)
-        verdict = holders.BANNED if ban else holders.OK
+        meets = found[holder.account]
+        verdict = holders.BANNED if meets else holders.OK
         if holder.verdict == verdict:
             continue
-        holder.verdict, holder.because = verdict, f"{holder.subject} matches {ban.pattern}" if ban else ""
+        holder.verdict, holder.because = verdict, f"{holder.subject} matches {meets.pattern}" if meets else ""
         if not dry_run:
             try:
                 holders.publish(site.holders, holder, site.holders_group)

@@ -93,6 +93,8 @@ def add_command(
     since = f" from {begins}" if begins > moment() else ""
     tell(f"{shown(given)} {done}{since}", change, "banned")
     warn_of_issuer(given.get("issuer", ""), site)
+    if not {"jti", "serial"}.isdisjoint(given):
+        click.echo("a holder is free again once mapped with another credential; a ban of their subject stops all they do")
     if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
         click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from gridwarden import holders, reasons, register
-from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, Refused, Unavailable
+from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, GridwardenError, Refused, Unavailable
 from gridwarden.mapper import ban_changes, ban_check, bans
 from gridwarden.mapper.mapping import map_identity
 from gridwarden.mapper.rules import Rule
@@ -327,6 +327,58 @@ def test_a_token_that_is_banned_by_its_id_stops_whoever_was_mapped_with_it(liste
     # Another token of the same person is another credential.
     asked(listed, token._replace(credential="jti=0000"), users)
     assert verdicts(listed) == {token.subject: "ok"}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "whom"),
+    [
+        ('jti=9\u00e4"1d', "jti=0000", {"jti": '9\u00e4"1d'}),
+        ("jti=9b1d", "jti=0000", {"jti": "9b1d", "issuer": IAM}),
+        ("0A1B/CN=CA", "02/CN=CA", {"serial": "a1b"}),
+    ],
+)
+def test_a_ban_of_a_credential_stops_whoever_has_the_lease_that_it_was_mapped_to(listed, users, first, last, whom):
+    """Jobs that came with it may wait under the lease, whatever else has been mapped to it since."""
+    if "jti" in whom:
+        anna = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential=first)
+        bela = anna._replace(subject=f"{IAM},77", credential="jti=77")
+        listed = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
+    else:
+        anna, bela = person("Anna")._replace(credential=first.lower()), person("Bela")._replace(credential="77/CN=CA")
+    for identity in (anna, bela, anna._replace(credential=last)):
+        asked(listed, identity, users)
+    marked = ban(listed, **whom).marked
+    assert [one.holder.subject for one in marked] == [anna.subject]
+    assert verdicts(listed) == {anna.subject: "banned", bela.subject: "ok"}
+    assert not ban_changes.refresh(listed, dry_run=False).marked  # it stays
+    asked(listed, anna._replace(credential=last), users)
+    assert verdicts(listed)[anna.subject] == "ok"
+    assert not ban_changes.refresh(listed, dry_run=False).marked
+    assert ban(listed, **whom).marked  # asked for again
+    ban_changes.remove(whom, listed, dry_run=False)
+    assert verdicts(listed)[anna.subject] == "ok"
+
+
+def test_a_token_that_a_shared_account_was_mapped_to_stops_nobody_else(listed):
+    users = make_accounts(listed, "cms001", "cmsprod")
+    token = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential="jti=9b1d")
+    fixed = listed._replace(rules=(Rule(issuer=IAM, account="cmsprod"),))
+    asked(fixed, token, users)
+    asked(fixed, token._replace(credential="jti=1"), users)
+    pooled = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
+    asked(pooled, token._replace(credential="jti=1"), users)
+    assert not ban(listed, jti="9b1d").marked
+
+
+def test_a_ledger_that_cannot_be_read_keeps_no_ban_from_who_is_known_to_meet_it(listed, users):
+    token = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential="jti=9b1d")
+    listed = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
+    asked(listed, token, users)
+    asked(listed, token._replace(subject=f"{IAM},77", credential="jti=1"), users)
+    listed.ledger.chmod(0o777)
+    with pytest.raises(GridwardenError):
+        ban(listed, jti="9b1d")
+    assert verdicts(listed)[token.subject] == "banned"
 
 
 @pytest.mark.parametrize("whom", [{"issuer": "a.org"}, {"subject": "anna@a.org"}, {"subject": "6f3-uuid"}])
