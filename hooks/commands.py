@@ -156,8 +156,15 @@ def hooks_group() -> None:
     multiple=True,
     help="Path at which pilots find glexec, such as /usr/sbin/glexec; what is there is replaced. May be repeated.",
 )
+@click.pass_obj
 def install_command(
-    dry_run: bool, directory: Path, slurm_directory: Path, program_directory: Path, glexec: tuple[Path, ...]
+    config: Path,
+    /,
+    dry_run: bool,
+    directory: Path,
+    slurm_directory: Path,
+    program_directory: Path,
+    glexec: tuple[Path, ...],
 ) -> None:
     """Write Slurm's prolog, epilog and job_submit.lua, the mapping plugins and the payload launcher.
 
@@ -173,9 +180,11 @@ def install_command(
       gridwarden hooks install --glexec /usr/sbin/glexec
     """
     from gridwarden.hooks.install import plan, slurm_conf, write
+    from gridwarden.load_settings import load
 
+    mode = load(config).pilot.mode if config.exists() else "switch"
     faces = [path.absolute() for path in glexec]
-    files = plan(directory.absolute(), slurm_directory.absolute(), program_directory.absolute(), faces)
+    files = plan(directory.absolute(), slurm_directory.absolute(), program_directory.absolute(), faces, mode)
     if not dry_run:
         write(files)
     for file in files:

@@ -92,10 +92,13 @@ PARTS = (
 )
 
 
-def plan(directory: Path, slurm_directory: Path, programs: Path, glexec: Sequence[Path] = ()) -> list[HookFile]:
+def plan(
+    directory: Path, slurm_directory: Path, programs: Path, glexec: Sequence[Path] = (), mode: str = "switch"
+) -> list[HookFile]:
     """The files to write: prolog and epilog, the mapping plugins, the job_submit plugin, the launcher and its faces.
 
-    ``programs`` is where pilots find ``gridwarden-exec``, ``glexec`` the paths at which they find gLExec.  Raises
+    ``programs`` is where pilots find ``gridwarden-exec``, ``glexec`` the paths at which they find gLExec;
+    ``mode`` is ``pilot.mode``.  Raises
     ConfigurationError when what they would run could be changed by others than root.
     """
     interpreter = os.path.realpath(sys.executable)
@@ -127,7 +130,7 @@ def plan(directory: Path, slurm_directory: Path, programs: Path, glexec: Sequenc
         HookFile(
             launcher, entry.ENTRY.format(interpreter=interpreter, packages=packages, libraries=libraries()), 0o755
         ),
-        *(HookFile(path, text, 0o755) for path, text in entry.faces(launcher, programs, glexec).items()),
+        *(HookFile(path, text, 0o755) for path, text in entry.faces(launcher, programs, glexec, mode).items()),
     ]
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.callers import Pilot
     from gridwarden.hooks.pilot.credentials import People
     from gridwarden.mapper.identity import Identity
-    from gridwarden.mapper.lease import Lease
     from gridwarden.mapper.pilot_values import PilotValues
     from gridwarden.mapper.site import SiteValues
 
@@ -60,7 +59,7 @@ def of(people: People, pilot: Pilot, site: SiteValues) -> Target:
     if found.uid == pilot.uid:
         return _unchanged(pilot, owner, found.lease_id)
     own = os.getgrouplist(found.account, found.gid)
-    judge(found, own, site)
+    judge(found.account, found.uid, (found.gid, *own, *found.groups), site)
     groups = tuple(dict.fromkeys((*own, *found.groups, *tracking(pilot.groups, site.pilot))))
     return Target(pwd.getpwnam(found.account), found.gid, groups, owner, found.lease_id)
 
@@ -77,17 +76,17 @@ def tracking(groups: Sequence[int], pilot: PilotValues) -> list[int]:
     return [gid for gid in groups if first <= gid <= last]
 
 
-def judge(found: Lease, groups: Collection[int], site: SiteValues) -> None:
-    """Refuse an account that no payload may have; ``groups`` are the gids that it has on this machine."""
+def judge(account: str, uid: int, gids: Collection[int], site: SiteValues) -> None:
+    """Refuse an account that no payload may have, or one with such a group."""
     pilot = site.pilot
-    if found.account not in pilot.accounts and not any(pools.is_of_pool(found.account, pool) for pool in site.pools):
-        raise Refused(reasons.ACCOUNT_OUTSIDE_POOLS, f"{found.account} is of no pool, and none of pilot.accounts")
-    if found.uid < max(pilot.minimum_uid, 1):
-        raise Refused(reasons.UID_TOO_LOW, f"{found.account} has uid {found.uid}, below {pilot.minimum_uid}")
-    low = {gid for gid in (found.gid, *groups, *found.groups) if gid < pilot.minimum_gid}
+    if account not in pilot.accounts and not any(pools.is_of_pool(account, pool) for pool in site.pools):
+        raise Refused(reasons.ACCOUNT_OUTSIDE_POOLS, f"{account} is of no pool, and none of pilot.accounts")
+    if uid < max(pilot.minimum_uid, 1):
+        raise Refused(reasons.UID_TOO_LOW, f"{account} has uid {uid}, below {pilot.minimum_uid}")
+    low = {gid for gid in gids if gid < pilot.minimum_gid}
     if low and (0 in low or not low <= _gids(site.leases.system_groups)):
-        gids = " and ".join(map(str, sorted(low)))
-        raise Refused(reasons.GID_TOO_LOW, f"{found.account} is in group {gids}, below {pilot.minimum_gid}")
+        shown = " and ".join(map(str, sorted(low)))
+        raise Refused(reasons.GID_TOO_LOW, f"{account} is in group {shown}, below {pilot.minimum_gid}")
 
 
 def confirm(target: Target, site: SiteValues) -> None:

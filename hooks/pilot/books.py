@@ -20,11 +20,11 @@ class Payload:
     ``most`` is how many payloads its owner may run here at once.  Raises as ``begin_end.begin``.
     """
 
-    __slots__ = ("_ended", "_held", "_site", "_started", "_state")
+    __slots__ = ("_ended", "_held", "_site", "_started", "state")
 
     def __init__(self, site: Site, state: State, most: int) -> None:
         self._site = site
-        self._state, self._held = begin_end.begin(site, state, most)
+        self.state, self._held = begin_end.begin(site, state, most)
         self._started = self._ended = False
 
     def __enter__(self) -> Payload:  # noqa: PYI034  typing.Self costs a launch time
@@ -32,7 +32,7 @@ class Payload:
 
     def started(self, process: int, group: str) -> None:
         """Put on record what is about to run; whatever this raises, it must not run.  Called by ``session.run``."""
-        self._state, self._held = begin_end.started(self._site, self._state, self._held, process, group)
+        self.state, self._held = begin_end.started(self._site, self.state, self._held, process, group)
         self._started = True
 
     def ended(self, ended: Ended) -> None:
@@ -40,12 +40,12 @@ class Payload:
         self._ended = True
         figures = {name: getattr(ended, name) for name in ("status", "user", "system", "memory", "measured", "because")}
         group_cpu = -1 if ended.group_cpu is None else ended.group_cpu
-        begin_end.ended(self._site, self._state.but(**figures, group_cpu=group_cpu), self._held)
+        begin_end.ended(self._site, self.state.but(**figures, group_cpu=group_cpu), self._held)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._ended:
             return
         if self._started:
-            begin_end.ended(self._site, self._state.but(because=f"{NEVER_RAN}: {error}"), self._held)
+            begin_end.ended(self._site, self.state.but(because=f"{NEVER_RAN}: {error}"), self._held)
         else:
-            begin_end.abandon(self._site, self._state, self._held)
+            begin_end.abandon(self._site, self.state, self._held)

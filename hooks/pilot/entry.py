@@ -75,9 +75,17 @@ exec {sudo} -n -- {entry} {face} "$@"
 GLEXEC_VERSION = """[ "$*" = -v ] && echo "glexec version: gridwarden {version}" && exit 0
 """
 
+# Nobody becomes anybody else there, so nothing needs sudo.
+LOG_ONLY = """\
+#!/bin/sh
+# Written by `gridwarden hooks install` for pilot.mode log-only; the next one overwrites it.
+{first}exec {entry} {face} "$@"
+"""
 
-def faces(entry: Path, programs: Path, glexec: Sequence[Path]) -> dict[Path, str]:
+
+def faces(entry: Path, programs: Path, glexec: Sequence[Path], mode: str) -> dict[Path, str]:
     """The faces by the paths at which pilots find them: ``gridwarden-exec``, and gLExec's name at each path of ``glexec``."""
-    ours = {programs / "gridwarden-exec": FACE.format(sudo=SUDO, entry=entry, face="exec", first="")}
+    text = LOG_ONLY if mode == "log-only" else FACE
+    ours = {programs / "gridwarden-exec": text.format(sudo=SUDO, entry=entry, face="exec", first="")}
     first = GLEXEC_VERSION.format(version=__version__)
-    return ours | {path: FACE.format(sudo=SUDO, entry=entry, face="glexec", first=first) for path in glexec}
+    return ours | {path: text.format(sudo=SUDO, entry=entry, face="glexec", first=first) for path in glexec}

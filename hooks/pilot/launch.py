@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridwarden import node_file, syslog_line
-from gridwarden.errors import GridwardenError
+from gridwarden.errors import ConfigurationError, GridwardenError
 from gridwarden.hooks.pilot import ancestors, callers, refusals, request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.callers import Pilot
+    from gridwarden.hooks.pilot.credentials import People, Shown
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.hooks.pilot.session import Ended
     from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.pilot_values import Caller
     from gridwarden.mapper.site import SiteValues
 
 SITE = Path("/etc/gridwarden/site.yaml")
@@ -71,38 +75,46 @@ def words() -> list[bytes]:
 
 
 def serve(run: Launch) -> int:
-    """Do what was asked for; the exit code."""
-    return refusals.end_as(launch(run))
+    """Do what was asked for, in the way that the site wants it; the exit code."""
+    asked = run.asked
+    if asked.check or asked.renew or run.site.pilot.mode == "log-only":
+        from gridwarden.hooks.pilot import otherwise  # noqa: PLC0415 - not for a launch to pay
+
+        return otherwise.serve(run)
+    if os.geteuid() != 0:
+        raise ConfigurationError("the launcher is not root, and pilot.mode is switch", "pilots call gridwarden-exec")
+    ended = launch(run)
+    return refusals.end_as(ended.status, ended.because)
 
 
 def launch(run: Launch) -> Ended:
     """Verify, map, enter in the books, hand over, run, record; how the payload ended."""
     asked, pilot, site = run.asked, run.pilot, run.site
-    entries = callers.listed(pilot, site.pilot.callers)
-    from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - who may not call waits for nothing
-
-    shown = credentials.read(asked, pilot.uid, site, own=not all(entry.service for entry in entries))
+    shown, entries = present(run)
     # The verifiers are at work: what is loaded now takes no time.
-    from gridwarden.hooks.pilot import account, books, lent, pam, program, session, terminal  # noqa: PLC0415
+    from gridwarden.hooks.pilot import account, books, job_of, lent, pam, program, scratch, session, terminal  # noqa: PLC0415
 
     terminal.refuse()
     pam.require_service(site.pilot.pam_service)
     directory = program.open_directory()
     executed = program.open_program(asked.arguments[0], directory)
 
-    people = credentials.people(shown, site)
-    run.owner = people.owner[0]
-    caller, own = callers.permitted(entries, pilot, people.pilot)
+    caller, people, own = identify(run, shown, entries)
     target = account.of(people, pilot, site)
     owners = {pilot.uid, target.uid}
     program.judge_directory(directory, owners)
     program.judge_program(executed, owners, site.pilot)
 
     given = lent.plan(asked, shown, run.node)
-    state = lent.state(given, asked, pilot, own, target, executed.path, site)
+    job = job_of.caller_job(run.node, pilot.account)
+    state = lent.state(given, asked, pilot, own, target, executed.path, site, job)
+    if lends := site.pilot.scratch == "hand-over" and not target.same:
+        state = scratch.noted(state, directory)
     with books.Payload(run.node, state, caller.payloads) as payload:
         account.confirm(target, site)
         lent.hand_over(given, target)
+        if lends:
+            scratch.hand_over(payload.state, directory)
         work = session.Work(
             account=target.account,
             uid=target.uid,
@@ -126,6 +138,25 @@ def launch(run: Launch) -> Ended:
         ended = session.run(work, payload.started, run.above)
         payload.ended(ended)
     return ended
+
+
+def present(run: Launch) -> tuple[Shown, list[Caller]]:
+    """The credentials, read as the pilot and being verified, and the pilot's entries in site.yaml; raises Refused."""
+    entries = callers.listed(run.pilot, run.site.pilot.callers)
+    from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - who may not call waits for nothing
+
+    own = not all(entry.service for entry in entries)
+    return credentials.read(run.asked, run.pilot.uid, run.site, own=own), entries
+
+
+def identify(run: Launch, shown: Shown, entries: Sequence[Caller]) -> tuple[Caller, People, Identity | None]:
+    """Whose the credentials are, and which entry lets the pilot call, by which of its own; raises Refused."""
+    from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - as above
+
+    people = credentials.people(shown, run.site)
+    run.owner = people.owner[0]
+    caller, own = callers.permitted(entries, run.pilot, people.pilot)
+    return caller, people, own
 
 
 def note(error: Exception, run: Launch | None) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.account import Target
     from gridwarden.hooks.pilot.callers import Pilot
     from gridwarden.hooks.pilot.credentials import Shown
+    from gridwarden.hooks.pilot.job_of import CallerJob
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.site import SiteValues
@@ -43,9 +44,16 @@ def plan(asked: Request, shown: Shown, node: Site) -> Lent:
 
 
 def state(
-    lent: Lent, asked: Request, pilot: Pilot, own: Identity | None, target: Target, program: bytes, site: SiteValues
+    lent: Lent,
+    asked: Request,
+    pilot: Pilot,
+    own: Identity | None,
+    target: Target,
+    program: bytes,
+    site: SiteValues,
+    job: CallerJob,
 ) -> State:
-    """The payload as its state file will have it."""
+    """The payload as its state file will have it; ``job`` is the batch job that the pilot is in."""
     return payloads.State(
         payload=lent.payload,
         cluster=site.cluster,
@@ -63,6 +71,9 @@ def state(
         pilot=pilot.account,
         pilot_uid=pilot.uid,
         pilot_subject=own.subject if own else "",
+        batch=job.batch,
+        job=job.job,
+        restart=job.restart,
         program=escape(program.decode("utf-8", "surrogateescape")),
         proxy=lent.proxy,
         token=lent.token,

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
 from gridwarden import reasons
 from gridwarden.errors import BadQuestion, GridwardenError, Refused
 from gridwarden.tab_file import escape
-
-if TYPE_CHECKING:
-    from gridwarden.hooks.pilot.session import Ended
 
 CLIENT, SYSTEM, AUTHORIZATION, COLLISION, NOT_EXECUTABLE = 201, 202, 203, 204, 126
 OURS = range(CLIENT, COLLISION + 1)
@@ -49,16 +45,16 @@ def code_of(error: BaseException) -> int:
     return CLIENT if error.reason in OF_THE_CLIENT else AUTHORIZATION
 
 
-def end_as(ended: Ended) -> int:
+def end_as(status: int, because: str) -> int:
     """The exit code for how a payload ended; where a signal ended it, that signal ends this process, and so sudo.
 
-    A payload's own exit code that would be read as ours becomes 204.
+    ``status`` is a wait status, ``because`` why it was ended or could not begin.  A payload's own exit code that would be read as ours becomes 204.
     """
-    code = os.waitstatus_to_exitcode(ended.status)
+    code = os.waitstatus_to_exitcode(status)
     if code < 0:
         die_of(-code)
         return 128 - code
-    if code == SYSTEM and ended.because:  # ours: its process could not become the account
+    if code == SYSTEM and because:  # ours: its process could not become the account
         return SYSTEM
     return COLLISION if code in OURS else code
 
