@@ -6,20 +6,19 @@ holds: a collect that is killed anywhere, or run twice, gives the same store.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Table, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, func, select
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import sacct, sacct_rows, schema
+from gridwarden.accounting import partitions, positions, rows, sacct, sacct_rows, schema
 from gridwarden.accounting.batch_records import SLURM, Job, OddRow, Step
-from gridwarden.accounting.job_runs import OpenRuns, Run
-from gridwarden.accounting.ledger_lines import NOWHERE, Position, lines_after
+from gridwarden.accounting.job_runs import OpenRuns, Run, number, text
+from gridwarden.accounting.ledger_lines import lines_after
+from gridwarden.accounting.positions import Position
 from gridwarden.errors import EvidenceError, GridwardenError
 from gridwarden.times import MICROSECONDS
 
@@ -83,19 +82,21 @@ def collect_ledger(store: Store, directory: Path, *, now: int, progress: Progres
     identifier = ledger.identifier(directory)
     source = f"ledger:{identifier}"
     with store.transaction() as connection:
-        position = _position(connection, source)
+        position = positions.position_of(connection, source)
     fresh: list[str] = []
-    rows = 0
+    taken = 0
     for lines in _batches(lines_after(directory, position), BATCH_ROWS):
+        partitions.make_room(store, (number(line.body, "time") for line in lines), now)
         with store.transaction() as connection:
-            rows += _store_lines(connection, identifier, lines)
-            fresh += _store_faults(connection, source, lines, now)
-        progress(source, rows)
+            taken += _store_lines(connection, identifier, lines)
+            faulty = [(line.where, line.fault) for line in lines if line.fault]
+            fresh += positions.add_faults(connection, source, faulty, now)
+        progress(source, taken)
     with store.transaction() as connection:
-        position, known = _position(connection, source), _count_faults(connection, source)
+        position, known = positions.position_of(connection, source), positions.count_faults(connection, source)
     if not dry_run and not known and position.at > chain.acknowledged(directory):
         chain.acknowledge(directory, position.at)
-    return Collected(source, rows, fresh, known)
+    return Collected(source, taken, fresh, known)
 
 
 def collect_slurm(
@@ -116,71 +117,61 @@ def collect_slurm(
     with store.transaction() as connection:
         begin = _begin_of_jobs(connection, source, cluster, now) if since is None else since
     fresh: list[str] = []
-    rows = 0
+    taken = 0
     for values in _batches(sacct_rows.parse(lines(begin)), BATCH_ROWS):
         with store.transaction() as connection:
-            _upsert(connection, schema.batch_jobs, [each._asdict() for each in values if isinstance(each, Job)])
-            _upsert(connection, schema.batch_steps, [each._asdict() for each in values if isinstance(each, Step)])
+            positions.claim(connection, source)
+            rows.upsert(connection, schema.batch_jobs, [each._asdict() for each in values if isinstance(each, Job)])
+            rows.upsert(connection, schema.batch_steps, [each._asdict() for each in values if isinstance(each, Step)])
             odd = [(each.line, each.reason) for each in values if isinstance(each, OddRow)]
-            fresh += _add_faults(connection, source, odd, now)
-        rows += len(values)
-        progress(source, rows)
+            fresh += positions.add_faults(connection, source, odd, now)
+        taken += len(values)
+        progress(source, taken)
     with store.transaction() as connection:
         last = _collected_until(connection, source, now)
         # An asked-for window that leaves a hole after the last collection must not hide the hole.
         if begin <= max(last, sacct.EARLIEST):
-            _set_position(connection, source, Position(now, ""))
-        known = _count_faults(connection, source)
-    return Collected(source, rows, fresh, known)
+            positions.set_position(connection, source, Position(now, ""))
+        known = positions.count_faults(connection, source)
+    return Collected(source, taken, fresh, known)
 
 
 def _store_lines(connection: Connection, identifier: str, lines: list[Line]) -> int:
     source = f"ledger:{identifier}"
-    position = _position(connection, source)  # again: another collector may have been here meanwhile
+    position = positions.claim(connection, source)  # again: another collector may have been here meanwhile
     new = [line for line in lines if line.seq > position.at]
     if not new:
         return 0
     runs = OpenRuns(identifier, _open_runs(connection, identifier))
     for line in new:
         runs.add(line.seq, line.body)
-    _insert(connection, schema.records, [_row(identifier, line) for line in new])
-    _upsert(connection, schema.job_runs, [run._asdict() for run in runs.changed.values()])
-    _set_position(connection, source, Position(new[-1].seq, new[-1].hash))
+    rows.insert_new(
+        connection, schema.records, list(_rows(identifier, new, _time_of(connection, identifier, position)))
+    )
+    rows.upsert(connection, schema.job_runs, [run._asdict() for run in runs.changed.values()])
+    positions.set_position(connection, source, Position(new[-1].seq, new[-1].hash))
     return len(new)
 
 
-def _row(identifier: str, line: Line) -> dict[str, Any]:
-    columns = ("kind", "time", "node", "cluster", "account", "lease", "pid")
-    row: dict[str, Any] = {column: line.body.get(column) for column in columns}
-    body = json.dumps(line.body, separators=(",", ":"))
-    return {"ledger": identifier, "seq": line.seq, "hash": line.hash, "body": body, **row}
+def _rows(identifier: str, lines: list[Line], time: int) -> Iterator[rows.Row]:
+    """Yield the rows of lines, of which the one before them is of ``time``."""
+    for line in lines:
+        time = number(line.body, "time") or time
+        yield {
+            "ledger": identifier,
+            "seq": line.seq,
+            "hash": line.hash,
+            "digest": line.digest,
+            "time": time,
+            "pid": number(line.body, "pid") or None,
+            "body": line.text or None,
+            **{column: text(line.body, column) or None for column in ("kind", "node", "cluster", "account", "lease")},
+        }
 
 
-def _store_faults(connection: Connection, source: str, lines: list[Line], now: int) -> list[str]:
-    return _add_faults(connection, source, [(line.where, line.fault) for line in lines if line.fault], now)
-
-
-def _add_faults(connection: Connection, source: str, found: list[tuple[str, str]], now: int) -> list[str]:
-    """Keep faults; return those that are new, one sentence each."""
-    fresh = []
-    for place, fault in found:
-        row = {"source": source, "place": place, "fault": fault, "seen": now}
-        if connection.execute(insert(schema.faults).on_conflict_do_nothing(), [_storable(row)]).rowcount:
-            fresh.append(f"{place}: {fault}")
-    return fresh
-
-
-def _count_faults(connection: Connection, source: str) -> int:
-    faults = schema.faults.c.source
-    return connection.scalar(select(func.count()).where(faults == source)) or 0
-
-
-def _storable(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with bytes that are not UTF-8 written as escapes, since a database takes none."""
-    return {
-        name: value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
-        for name, value in row.items()
-    }
+def _time_of(connection: Connection, identifier: str, position: Position) -> int:
+    records = schema.records.c
+    return connection.scalar(select(records.time).where(records.ledger == identifier, records.seq == position.at)) or 0
 
 
 def _begin_of_jobs(connection: Connection, source: str, cluster: str, now: int) -> int:
@@ -194,7 +185,7 @@ def _begin_of_jobs(connection: Connection, source: str, cluster: str, now: int) 
 
 def _collected_until(connection: Connection, source: str, now: int) -> int:
     """Return how far jobs were collected: from the beginning again where a clock that was ahead says later than now."""
-    position = _position(connection, source).at
+    position = positions.position_of(connection, source).at
     return position if position <= now else 0
 
 
@@ -202,32 +193,6 @@ def _open_runs(connection: Connection, identifier: str) -> list[Run]:
     runs = schema.job_runs
     found = connection.execute(select(runs).where(runs.c.ledger == identifier, runs.c.end.is_(None)))
     return [Run(*row) for row in found]
-
-
-def _position(connection: Connection, source: str) -> Position:
-    columns = schema.positions.c
-    found = connection.execute(select(columns.position, columns.head).where(columns.source == source)).one_or_none()
-    return Position(*found) if found else NOWHERE
-
-
-def _set_position(connection: Connection, source: str, position: Position) -> None:
-    row = {"source": source, "position": position.at, "head": position.head}
-    _upsert(connection, schema.positions, [row])
-
-
-def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), [_storable(row) for row in rows])
-
-
-def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, and bring those that are there up to date."""
-    if rows:
-        rows = [_storable(row) for row in rows]
-        statement = insert(table)
-        keys = [column.name for column in table.primary_key]
-        rest = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), rows)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gridwarden import chain
 from gridwarden.chain import Line
@@ -11,15 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
-class Position(NamedTuple):
-    """How far a source has been collected: a sequence number or an instant, and the last line's hash."""
-
-    at: int
-    head: str
-
-
-NOWHERE = Position(0, "")
+    from gridwarden.accounting.positions import Position
 
 
 def lines_after(directory: Path, position: Position) -> Iterator[Line]:

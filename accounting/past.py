@@ -1,16 +1,12 @@
-"""What the store and the ledger lines that it does not hold yet say about the past.
-
-The standard library reads the store here: ``whoran`` must answer before SQLAlchemy would be loaded.
-"""
+"""What the store and the ledger lines that it does not hold yet say about the past."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import store_file
+from gridwarden.accounting import store_reader
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.job_runs import Body, OpenRuns, Run, number
@@ -22,6 +18,8 @@ from gridwarden.errors import GridwardenError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gridwarden.accounting.store_reader import Reader
 
 # Only names of columns that stand in this program are put into queries; values are always bound.
 _RUNS = f"SELECT {', '.join(Run._fields)} FROM job_runs".replace(" end,", ' "end",')  # noqa: S608  our own column names
@@ -100,27 +98,17 @@ class Past:
 
     def lending(self, lease: str) -> Sighting | None:
         """Return who was lent an account under the lease id, or None when no record names them."""
-        where = "SELECT body FROM records WHERE lease = :lease AND kind IN ('lease', 'job_start')"
+        where = "SELECT body FROM records WHERE body IS NOT NULL AND lease = :lease AND kind IN ('lease', 'job_start')"
         stored = [json.loads(str(body)) for (body,) in self._query(where, {"lease": lease})]
         found = (body for body in (*stored, *self._of_kinds("lease", "job_start")) if body.get("lease") == lease)
         return min((sighting(body) for body in found if body.get("subject")), default=None)
 
-    def _open(self, url: str) -> sqlite3.Connection | None:
-        path = store_file.path_of(url)
+    def _open(self, url: str) -> Reader | None:
         try:
-            store_file.check(path)
-            connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
-            # One transaction, so that all look-ups and the ledger's position are of one moment.
-            connection.execute("BEGIN")
-            (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            store_file.refuse_other_schema(version or 0, path)
+            return store_reader.open_reader(url)
         except GridwardenError as error:
             self.unread.append(str(error))
             return None
-        except sqlite3.Error as error:
-            self.unread.append(f"the store {path} cannot be read: {error}")
-            return None
-        return connection
 
     def _read_ledger(self, directory: Path) -> None:
         identifier = ledger.identifier(directory)
@@ -142,7 +130,7 @@ class Past:
         self, condition: str, question: Question, filters: tuple[str, ...], kinds: tuple[str, ...]
     ) -> list[Body]:
         """Return records, stored and new; ``filters`` name columns that must equal what the question says."""
-        stored = self._select("SELECT body FROM records", condition, question, filters)
+        stored = self._select("SELECT body FROM records", f"body IS NOT NULL AND {condition}", question, filters)
         wanted = {name: value for name in filters if (value := question.exact(name)) is not None}
         new = (body for body in self._of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))
         return [*(json.loads(body) for (body,) in stored), *new]
@@ -159,9 +147,9 @@ class Past:
         if self._store is None:
             return []
         try:
-            return self._store.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            self.unread.append(f"the store: {error}")
+            return self._store.rows(query, values)
+        except GridwardenError as error:
+            self.unread.append(str(error))
             return []
 
     def _of_kinds(self, *kinds: str) -> Iterator[Body]:

@@ -1,22 +1,22 @@
-"""The tables of the store, as SQLAlchemy Core sees them.
+"""The tables of the store, as SQLAlchemy Core sees them; ``migrations`` makes them.
 
-Times are microseconds since the epoch, UTC; CPU times are microseconds; both are integers.
+Times are microseconds since the epoch, UTC; CPU times are microseconds; both are integers.  What an index holds
+is a ``Name``: no index of PostgreSQL takes a text of any length, and ledgers hold what their nodes' root wrote.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, String, Table, Text
 
+Name = String(128)
 metadata = MetaData()
-
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
 positions = Table(
     "positions",
     metadata,
     # "ledger:ID" and the last sequence number collected, "slurm:CLUSTER" and an instant, or "file:" with the
     # SHA-256 of a file's first entry and the bytes of it that were read.
-    Column("source", Text, primary_key=True),
+    Column("source", Name, primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("head", Text, nullable=False, comment="the hash of the last line collected"),
     comment="how far each source has been collected",
@@ -25,17 +25,18 @@ positions = Table(
 records = Table(
     "records",
     metadata,
-    Column("ledger", Text, primary_key=True),
+    Column("ledger", Name, primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("hash", Text, nullable=False),
-    Column("kind", Text),
-    Column("time", BigInteger),
-    Column("node", Text),
-    Column("cluster", Text),
-    Column("account", Text),
-    Column("lease", Text),
+    Column("digest", Text, nullable=False, comment="of the body as it was written"),
+    Column("kind", Name),
+    Column("time", BigInteger, nullable=False, comment="of the line before where it has none"),
+    Column("node", Name),
+    Column("cluster", Name),
+    Column("account", Name),
+    Column("lease", Name),
     Column("pid", BigInteger),
-    Column("body", Text, nullable=False, comment="the whole record as JSON; {} where it cannot be believed"),
+    Column("body", Text, comment="the whole record as JSON, as it was written; NULL where it cannot be believed"),
     Index("records_by_time", "kind", "time"),
     Index("records_by_account", "account", "time"),
     Index("records_by_lease", "lease", "time"),
@@ -46,15 +47,15 @@ records = Table(
 job_runs = Table(
     "job_runs",
     metadata,
-    Column("ledger", Text, primary_key=True),
+    Column("ledger", Name, primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="the job_start record"),
-    Column("batch", Text, nullable=False),
-    Column("cluster", Text, nullable=False),
-    Column("node", Text, nullable=False),
-    Column("job", Text, nullable=False),
-    Column("restart", Integer, nullable=False),
-    Column("account", Text, nullable=False),
-    Column("lease", Text, nullable=False),
+    Column("batch", Name, nullable=False),
+    Column("cluster", Name, nullable=False),
+    Column("node", Name, nullable=False),
+    Column("job", Name, nullable=False),
+    Column("restart", BigInteger, nullable=False),
+    Column("account", Name, nullable=False),
+    Column("lease", Name, nullable=False),
     Column("scheme", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("vo", Text, nullable=False),
@@ -75,12 +76,12 @@ job_runs = Table(
 batch_jobs = Table(
     "batch_jobs",
     metadata,
-    Column("batch", Text, primary_key=True),
-    Column("cluster", Text, primary_key=True),
-    Column("job", Text, primary_key=True),
+    Column("batch", Name, primary_key=True),
+    Column("cluster", Name, primary_key=True),
+    Column("job", Name, primary_key=True),
     Column("submit", BigInteger, primary_key=True, autoincrement=False),
-    Column("restart", Integer, primary_key=True, autoincrement=False),
-    Column("account", Text, nullable=False),
+    Column("restart", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", Name, nullable=False),
     Column("uid", BigInteger),
     Column("start", BigInteger),
     Column("end", BigInteger),
@@ -112,12 +113,12 @@ batch_jobs = Table(
 batch_steps = Table(
     "batch_steps",
     metadata,
-    Column("batch", Text, primary_key=True),
-    Column("cluster", Text, primary_key=True),
-    Column("job", Text, primary_key=True),
+    Column("batch", Name, primary_key=True),
+    Column("cluster", Name, primary_key=True),
+    Column("job", Name, primary_key=True),
     Column("submit", BigInteger, primary_key=True, autoincrement=False),
-    Column("restart", Integer, primary_key=True, autoincrement=False),
-    Column("step", Text, primary_key=True),
+    Column("restart", BigInteger, primary_key=True, autoincrement=False),
+    Column("step", Name, primary_key=True),
     Column("start", BigInteger),
     Column("end", BigInteger),
     Column("state", Text, nullable=False),
@@ -131,9 +132,9 @@ batch_steps = Table(
 imported_files = Table(
     "imported_files",
     metadata,
-    Column("source", Text, primary_key=True, comment="as in positions"),
+    Column("source", Name, primary_key=True, comment="as in positions"),
     Column("kind", Text, nullable=False),
-    Column("path", Text, nullable=False, comment="where it was seen last"),
+    Column("path", String(512), nullable=False, comment="where it was seen last"),
     Column("size", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False, comment="nanoseconds since the epoch"),
     Column("entries", BigInteger, nullable=False),
@@ -149,9 +150,11 @@ imported_files = Table(
 faults = Table(
     "faults",
     metadata,
-    Column("source", Text, primary_key=True),
-    Column("place", Text, primary_key=True, comment="file:line of a ledger, or the row of sacct itself"),
-    Column("fault", Text, primary_key=True),
+    Column("digest", Text, primary_key=True, comment="SHA-256 of the next three, a line each"),
+    Column("source", Name, nullable=False),
+    Column("place", Text, nullable=False, comment="file:line of a ledger, or the row of sacct itself"),
+    Column("fault", Text, nullable=False),
     Column("seen", BigInteger, nullable=False),
+    Index("faults_by_source", "source"),
     comment="what could not be read or does not verify",
 )

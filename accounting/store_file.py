@@ -10,20 +10,25 @@ import shlex
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA_VERSION = 1
 _SQLITE = "sqlite:///"
 
 
+def is_file(url: str) -> bool:
+    """Say whether a URL names a file of SQLite, not a database of a server."""
+    return url.startswith(_SQLITE)
+
+
 def path_of(url: str) -> Path:
-    """Return the file that a ``sqlite:////…`` URL names; raises ConfigurationError for another database."""
-    if not url.startswith(_SQLITE + "/"):
-        kind = url.partition(":")[0]
-        message = f"store: this version of gridwarden keeps its store in SQLite, not in {kind}"
-        raise ConfigurationError(message, "set store: sqlite:////var/lib/gridwarden/store.sqlite in site.yaml")
+    """Return the file that a ``sqlite:////…`` URL names."""
     return Path(url.removeprefix(_SQLITE))
 
 
@@ -67,12 +72,27 @@ def check(path: Path) -> None:
         raise ConfigurationError(message, f"chmod 600 {shlex.quote(str(path))}")
 
 
-def refuse_other_schema(version: int, path: Path) -> None:
-    """Refuse a store that a newer gridwarden has written (ConfigurationError), or none has (Unavailable)."""
+def version(tables: set[str], read: Callable[[str], list[tuple[Any, ...]]]) -> int:
+    """Return the version of a schema with these tables, 0 where there is none; ``read`` answers a query.
+
+    Alembic keeps it as text, here four digits; whatever else stands there is of a later gridwarden.
+    """
+    if "alembic_version" not in tables:
+        return 0
+    found = read("SELECT version_num FROM alembic_version")
+    text = str(found[0][0]) if found else "0"
+    return int(text) if text.isascii() and text.isdigit() else SCHEMA_VERSION + 1
+
+
+def refuse_other_schema(version: int, place: str) -> None:
+    """Refuse a store with another schema than ours (ConfigurationError), or none (Unavailable)."""
     if version == 0:
-        message = f"the store {path} is empty"
+        message = f"the store {place} is empty"
         raise Unavailable(message, "gridwarden collect fills it")
-    if version != SCHEMA_VERSION:
-        message = f"the store {path} has schema {version}, this gridwarden knows schema {SCHEMA_VERSION}"
+    if version == SCHEMA_VERSION:
+        return
+    message = f"the store {place} has schema {version}, this gridwarden knows schema {SCHEMA_VERSION}"
+    command = "gridwarden store upgrade"
+    if version > SCHEMA_VERSION:
         command = f"{shlex.quote(sys.executable)} -m pip install --upgrade gridwarden"
-        raise ConfigurationError(message, f"run {command}")
+    raise ConfigurationError(message, f"run {command}")

@@ -19,7 +19,8 @@ class Line(NamedTuple):
 
     ``fault`` is empty, or says what is wrong: the body was altered, the chain broken before this line, or
     (``body`` is then empty and ``seq`` 0) the line cannot be read and no gap record explains it, or lines
-    that a store holds are gone from the end.
+    that a store holds are gone from the end.  ``text`` is the body as it was written, of which ``digest`` is the
+    digest; it is empty where the body was erased or cannot be believed.
     """
 
     seq: int
@@ -27,6 +28,8 @@ class Line(NamedTuple):
     body: dict[str, records.Value]
     where: str
     fault: str
+    digest: str = ""
+    text: str = ""
 
 
 def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
@@ -145,6 +148,7 @@ def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
     elif not previous and seq > stored + 1:  # only what a store holds may be gone
         fault = f"it is the first, but is numbered {seq}: what stood before it was removed"
     values: dict[str, records.Value] = {}
+    text = ""
     if body == ledger.ERASED:
         pass  # erased for privacy: its digest still holds its place in the chain
     elif ledger.digest_of(body) != digest:
@@ -152,14 +156,14 @@ def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
     elif (record := _record(body)) is None:
         fault = fault or "it is sealed like a record, but holds none: gridwarden did not write it"
     else:
-        values = record
-    return Line(seq, claimed, values, where, fault)
+        values, text = record, body.decode("utf-8")
+    return Line(seq, claimed, values, where, fault, digest, text)
 
 
 def _record(body: bytes) -> dict[str, records.Value] | None:
     """The flat object that a body is; None for any other, and for integers that no field and no store holds."""
     try:
-        values = json.loads(body)
+        values = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or not all(map(_is_value, values.values())):

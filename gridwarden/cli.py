@@ -36,6 +36,7 @@ COMMANDS = {
     "map": "gridwarden.mapper.commands:map_command",
     "pool": "gridwarden.mapper.pool_commands:pool_group",
     "report": "gridwarden.accounting.commands:report_command",
+    "store": "gridwarden.accounting.store_commands:store_group",
     "submit": "gridwarden.hooks.commands:submit_group",
     "token": "gridwarden.mapper.token_commands:token_group",
 }

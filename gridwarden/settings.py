@@ -136,7 +136,9 @@ class Settings(Section):
     slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
     store: StoreUrl = Field(
         "sqlite:////var/lib/gridwarden/store.sqlite",
-        description="Database of collected records, as an SQLAlchemy URL. Read only by collect, report and whoran.",
+        description="Database of collected records: a file on this machine, or a PostgreSQL database for a site, "
+        "such as `postgresql://gridwarden@db.example.org/gridwarden?sslmode=verify-full`: docs/store.md. "
+        "Used by collect, report, store and whoran only.",
     )
 
     @field_validator("pools", "policy", mode="before")

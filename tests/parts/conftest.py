@@ -10,6 +10,7 @@ import pytest
 
 from gridwarden.mapper import repair
 from tests.gridmap import Users, make_accounts, make_site
+from tests.postgres import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,3 +36,30 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(repair, "SETTLING_SECONDS", 0)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of this run's own; who stops it starts it again."""
+    server = Server()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    """The URL of an empty database of that server."""
+    return server.database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is not there yet: a test that asks for it holds on both databases."""
+    return f"sqlite:///{tmp_path}/store.sqlite" if request.param == "sqlite" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The same, in SQLite: for what concerns its file."""
+    return f"sqlite:///{tmp_path}/store.sqlite"

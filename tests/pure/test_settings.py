@@ -144,6 +144,19 @@ def test_the_store_is_found_from_everywhere(url: str) -> None:
     assert faults(store=url)
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://gridwarden:secret@db/store", "postgresql://db/store?sslmode=require&password=secret"]
+)
+def test_no_password_stands_where_every_reader_of_the_configuration_sees_it(url: str) -> None:
+    assert "password" in faults(store=url)
+    assert "secret" not in faults(store=url)
+
+
+def test_a_server_may_be_named_in_every_way_that_holds_no_password() -> None:
+    for url in ("postgresql://[::1]:5432/store", "postgresql:///store?host=/run/postgresql", "postgresql://gw@db:1/s"):
+        assert Settings.of(site(store=url)).store == url
+
+
 def test_the_sample_is_a_configuration() -> None:
     assert Settings.of(yaml.safe_load(sample())).pools == ("cms", "atlas")
 

@@ -28,6 +28,7 @@ PACKAGES = (
     "mariadb-server",
     "munge",
     "openssl",
+    "postgresql",
     "procps",
     "psmisc",
     "python3",
@@ -38,7 +39,9 @@ PACKAGES = (
     "sudo",
     "voms-clients",
 )
-TEST_REQUIREMENTS = ("click-man", "cryptography", "globus-identity-mapping", "hypothesis", "PyJWT", "pytest")
+TEST_REQUIREMENTS = (
+    "click-man", "cryptography", "globus-identity-mapping", "hypothesis", "psycopg[binary]", "PyJWT", "pytest",
+)  # fmt: skip
 
 POOLS = {"cms": 2100, "atlas": 2200}
 POOL_SIZE = 20
@@ -52,6 +55,7 @@ while read -r name uid; do useradd --create-home --user-group --uid "$uid" --she
 python3 -m venv --without-pip /opt/gridwarden
 ln -s /opt/gridwarden/bin/gridwarden /opt/gridwarden/bin/gridwarden-prune /opt/gridwarden/bin/whoran \
     /opt/gridwarden/bin/pytest /usr/local/bin/
+rm -rf /etc/postgresql/*/main /var/lib/postgresql/*/main
 rm -rf /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/lib/apt/lists/* /var/log/* /usr/share/doc/*
 rm -f /etc/resolv.conf /usr/sbin/policy-rc.d
 mkdir -p /src /var/log/slurm /var/spool/slurmctld /var/spool/slurmd

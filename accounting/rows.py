@@ -1,0 +1,51 @@
+"""Put rows into tables of the store, in the words that SQLite and PostgreSQL share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Insert, Table
+
+Row = dict[str, Any]
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert the rows whose keys are not there yet; leave the others as they are."""
+    if rows:
+        connection.execute(_insert(connection, table).on_conflict_do_nothing(), [storable(table, row) for row in rows])
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows, and bring those that are there up to date."""
+    if rows:
+        statement = _insert(connection, table)
+        keys = [column.name for column in table.primary_key]
+        rest = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
+        connection.execute(statement, [storable(table, row) for row in rows])
+
+
+def storable(table: Table, row: Row) -> Row:
+    """Return a row as every database takes it.
+
+    Bytes that are not UTF-8, and NUL, are written as escapes; what is longer than its column is cut: only what nobody
+    but an attacker writes is that long, and PostgreSQL would refuse all of the rows with it.
+    """
+    return {
+        name: _fitting(value, getattr(table.c[name].type, "length", None)) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def _fitting(text: str, length: int | None) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")[:length]
+
+
+def _insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401  one of two classes with the same methods
+    statement: Insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    return statement

@@ -1,0 +1,84 @@
+"""Read the store for ``whoran``: SQLite with the standard library, for it must answer before SQLAlchemy is loaded.
+
+A reader answers everything as of one moment.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gridwarden.accounting import store_file
+from gridwarden.errors import Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+Values = dict[str, Any]
+LOCK_SECONDS = 10
+
+
+class Reader(Protocol):
+    """An open store; values are bound to ``:name`` in a query."""
+
+    def rows(self, query: str, values: Values) -> list[tuple[Any, ...]]:
+        """Return the answer to a query; raises Unavailable."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+
+def open_reader(url: str) -> Reader:
+    """Open the store; raises ConfigurationError for one that cannot be trusted or has another schema, Unavailable."""
+    return _File(store_file.path_of(url)) if store_file.is_file(url) else _Server(url)
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        store_file.check(path)
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        self.rows("BEGIN", {})
+        tables = {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'", {})}
+        store_file.refuse_other_schema(store_file.version(tables, lambda query: self.rows(query, {})), str(path))
+
+    def rows(self, query: str, values: Values) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _unavailable(self, error: sqlite3.Error) -> Unavailable:
+        return Unavailable(f"the store {self._path} cannot be read: {error}", "run as root, or restore the file")
+
+
+class _Server:
+    def __init__(self, url: str) -> None:
+        from gridwarden.accounting.store import open_to_read  # noqa: PLC0415  loads SQLAlchemy
+
+        self._open = ExitStack()
+        self._connection: Connection = self._open.enter_context(open_to_read(url).transaction())
+
+    def rows(self, query: str, values: Values) -> list[tuple[Any, ...]]:
+        from sqlalchemy import text  # noqa: PLC0415  loaded by now
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+        try:
+            return [tuple(row) for row in self._connection.execute(text(query), values)]
+        except DBAPIError as error:
+            said = " ".join(str(error.orig).split())
+            raise Unavailable(f"the store cannot be read: {said}", "see the database's log") from error
+
+    def close(self) -> None:
+        self._open.close()
