@@ -52,28 +52,37 @@ def signal_all(processes: Iterable[Process], signal: int) -> None:
 
 
 def end_all(reap: Callable[[], bool], group: Group | None, seconds: float) -> int:
-    """Kill every descendant, for at most ``seconds``; how many are left, which hang in the kernel.
+    """Kill every descendant; how many are left ``seconds`` after they have been killed, since they hang in the kernel.
 
     ``reap`` waits for those that have ended, and says whether there are children still.
     """
     if not reap():
         return 0
-    deadline = time.monotonic() + seconds
-    passes = 0
+    killed: set[Key] = set()
+    passes, deadline = 0, time.monotonic() + seconds
     with Urgent():
         while reap():
-            if time.monotonic() > deadline:
-                return len([process for process in seen() if not process.has_ended()])
             if group:
                 group.kill()
             if GENTLE_PASSES <= passes < GENTLE_PASSES + MOST_HALTS:
                 with Halt() as halt:
-                    signal_all(seen(halt.spinning), SIGKILL)
+                    alive = _kill_seen(halt.spinning)
             else:
-                signal_all(seen(), SIGKILL)
+                alive = _kill_seen()
+            if not alive <= killed:
+                killed |= alive
+                deadline = time.monotonic() + seconds
+            elif time.monotonic() > deadline:
+                return len(alive)
             passes += 1
             time.sleep(PAUSE_SECONDS)
     return 0
+
+
+def _kill_seen(without: Iterable[int] = ()) -> set[Key]:
+    alive = [process for process in seen(without) if not process.has_ended()]
+    signal_all(alive, SIGKILL)
+    return set(map(key, alive))
 
 
 class Suspension:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ class GuardProcess:
         self._lines: list[list[str]] = []
         self._part = b""
         self._running, self._begun = True, False
-        self._asked_to_end = ""
+        self._asked_to_end = False
         self._report, report = os.pipe2(os.O_CLOEXEC)
         gate, self._gate = os.pipe2(os.O_CLOEXEC)
         launcher = os.getpid()
@@ -52,20 +53,26 @@ class GuardProcess:
 
     def held(self) -> int:
         """The payload's pid, once its session is open and it waits for ``go``; raises Refused, Unavailable."""
+        heard = select.poll()
+        heard.register(self._report, select.POLLIN)
         deadline = time.monotonic() + PAM_SECONDS
-        while self._running and not self._lines and time.monotonic() < deadline:
-            self._wait()
+        while not self._lines and heard.poll(max(deadline - time.monotonic(), 0) * 1000) and self._hear():
+            pass
         if not self._lines:
-            why = f"did not open a session within {PAM_SECONDS:g} s" if self._running else "was killed"
-            raise Unavailable(f"PAM service {self._work.service}: the process for it {why}", "see the log of authpriv")
+            raise Unavailable(
+                f"PAM service {self._work.service}: no session was opened within {PAM_SECONDS:g} s, or its process was killed",
+                "see the log of authpriv",
+            )
         kind, *words = self._lines.pop(0)
         if kind == "refused":
             raise Refused(*words)
         if kind != "held":
             raise Unavailable(*words)
-        if why := self._asked_to_end or self._ancestors.gone():
-            raise Unavailable(f"{why} before the payload had begun")
         self._payload = int(words[0])
+        if waiting := signal.sigpending() & ENDING:
+            raise Unavailable(f"{name_of(min(waiting))} came before the payload had begun")
+        if gone := self._ancestors.gone():
+            raise Unavailable(f"{gone} had gone before the payload had begun")
         return self._payload
 
     def go(self) -> None:
@@ -104,7 +111,7 @@ class GuardProcess:
         while info := signal.sigtimedwait(WATCHED, seconds):
             seconds = 0
             if info.si_signo in ENDING:
-                self._asked_to_end = f"ended by {name_of(info.si_signo)}"
+                self._asked_to_end = True
             if info.si_signo != signal.SIGCHLD and self._running:
                 os.kill(self._pid, info.si_signo)  # our child and not reaped yet, so the number is still its own
         self._reap()
@@ -122,7 +129,8 @@ class GuardProcess:
             return False
         return True
 
-    def _hear(self) -> None:
+    def _hear(self) -> bool:
+        """Take what has been told; whether there may be more to come."""
         try:
             while part := os.read(self._report, MOST_TOLD):
                 *whole, self._part = (self._part + part).split(b"\n")
@@ -130,4 +138,5 @@ class GuardProcess:
                     [tab_file.unescape(word) for word in line.decode("ascii").split("\t")] for line in whole
                 ]
         except BlockingIOError:
-            pass
+            return True
+        return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 from typing import TYPE_CHECKING
 
 from gridwarden import reasons, tab_file, trusted
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ctypes import _CData, _NamedFuncPointer
 
 DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
-SERVICE = re.compile(r"[a-z0-9_][a-z0-9_.-]*")  # PAM looks it up in lower case
+NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")  # PAM looks a service up in lower case
 LIBRARY = "libpam.so.0"
 ITEM_TTY, ITEM_RUSER = 3, 8
 ESTABLISH, DELETE, SILENT = 0x2, 0x4, 0x8000
@@ -52,7 +51,7 @@ def require_service(service: str) -> None:
 
     Without one PAM takes the rules of ``other``, which may let everybody in.
     """
-    if not SERVICE.fullmatch(service):
+    if not (service and NAME.issuperset(service)):
         raise Refused(reasons.PAM_SERVICE_MISSING, f"{tab_file.escape(service)} cannot name a PAM service")
     for directory in DIRECTORIES:
         path = f"{directory}/{service}"

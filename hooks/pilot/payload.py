@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gridwarden import tab_file
 from gridwarden.become import become
 from gridwarden.errors import GridwardenError
-from gridwarden.hooks.pilot import privileges
+from gridwarden.hooks.pilot import privileges, signals
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -56,10 +56,10 @@ def _begin(
 ) -> NoReturn:
     code = NOT_ITS_OWNER
     try:
+        _close_all_but(work.program, work.directory, failing, gate)
         if os.read(gate, 1) != GO:
             os._exit(code)
-        _close_all_but(work.program, work.directory, failing)
-        _forget_signals()
+        signals.forget()
         _become_owner(work, capabilities)
         privileges.end_with_parent(signal.SIGKILL)  # what was set before ended with the change of uid
         if os.getppid() != guard:
@@ -85,13 +85,6 @@ def _close_all_but(*kept: int) -> None:
                 pass  # that of the listing
     for descriptor in kept:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - has no other way
-
-
-def _forget_signals() -> None:
-    """Handle no signal otherwise than a new program would, and block none: what came while it was held comes now."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _become_owner(work: Work, capabilities: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,6 +76,7 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
     stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
     terminal) and Unavailable.
     """
+    _open_standard_streams()
     signals.take()
     terminal.refuse()
     pam.require_service(work.service)
@@ -96,7 +98,7 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
     if told:
         status, user, system, memory = map(int, told[:4])
         return Ended(status, user, system, memory, counted, measured, told[-1] or told[-2], left)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the guard's own is in it
     return Ended(
         signal.SIGKILL if guard.status is None else guard.status,
         round((used.ru_utime - before.ru_utime) * 1_000_000),
@@ -107,3 +109,12 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
         "its guard was killed",
         left,
     )
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null for each of the standard three that is closed: the payload must not get what is meant for us."""
+    for standard in range(3):
+        try:
+            os.fstat(standard)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - has no other way

@@ -20,6 +20,13 @@ def let_children_be_waited_for() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
+def forget() -> None:
+    """Handle no signal otherwise than a new program would, and block none: what came while it was blocked comes now."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def name_of(number: int) -> str:
     """The name of a signal, SIGTERM for 15."""
     return signal.Signals(number).name
