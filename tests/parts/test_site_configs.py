@@ -64,6 +64,18 @@ def test_the_timer_starts_the_service_beside_it_and_the_service_the_pruner(examp
     assert units[".timer"]["Install"]["WantedBy"] == "timers.target"
 
 
+@pytest.mark.parametrize("example", WHOLE_SITES, ids=[path.name for path in WHOLE_SITES])
+def test_bans_begin_and_end_by_the_timer_as_often_as_by_cron(example: Path) -> None:
+    timer, service = (configparser.ConfigParser(strict=True) for _ in range(2))
+    timer.read(example / "gridwarden-follow.timer")
+    service.read(example / "gridwarden-follow.service")
+    assert service["Service"]["ExecStart"].endswith("/gridwarden follow")
+    (line,) = [line for line in (example / "cron").read_text().splitlines() if "gridwarden follow" in line]
+    assert line.startswith("*/5 * * * *")
+    assert timer["Timer"]["OnUnitActiveSec"] == "5min"
+    assert timer["Install"]["WantedBy"] == "timers.target"
+
+
 def test_the_pilots_sudo_rule_names_the_launcher_by_its_path_and_keeps_sudo_waiting_for_it() -> None:
     text = (PILOT / "sudoers").read_text()
     assert "Cmnd_Alias  GRIDWARDEN_EXEC = /usr/libexec/gridwarden/exec\n" in text

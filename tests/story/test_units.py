@@ -1,0 +1,105 @@
+"""The units that administrators copy: what systemd says of them, and whether they leave their program enough rights."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gridwarden import holders
+from gridwarden.mapper.ban import moment
+from tests.gridmap import asked, make_accounts, make_site, person
+
+EXAMPLES = Path(__file__).parents[2] / "site-configs"
+UNITS = sorted(path for kind in ("service", "timer") for path in EXAMPLES.glob(f"*/*.{kind}"))
+FOLLOW = EXAMPLES / "one-machine" / "gridwarden-follow.service"
+ANNA = "/DC=org/DC=example/CN=Anna"
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1  # <linux/prctl.h>
+# systemd is not this site's first process: its walls are put up by hand, as far as they are about rights and files.
+CONFINED = f"""
+set -e
+mount --make-rprivate /
+for path in "$@"; do mount --bind "$path" "$path"; done
+mount -o remount,bind,ro /
+exec setpriv --bounding-set "$RIGHTS" --no-new-privs {sys.executable} -c '
+import ctypes, os
+assert ctypes.CDLL(None).prctl({PR_SET_MDWE}, {PR_MDWE_REFUSE_EXEC_GAIN}, 0, 0, 0) == 0
+words = os.environ["COMMAND"].split()
+os.execvp(words[0], words)'
+"""
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=[f"{path.parent.name}/{path.name}" for path in UNITS])
+def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> None:
+    for path in unit.parent.glob("*.[st]*"):
+        if path.suffix in {".service", ".timer"}:
+            shutil.copy(path, tmp_path)  # where a directory belongs to somebody else, systemd says that
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", tmp_path / unit.name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_follow_unit_is_walled_in() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", FOLLOW]  # tenths; 96 without walls
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_rights_that_the_follow_unit_leaves_are_enough(tmp_path: Path) -> None:
+    """A source that is somebody else's alone, holder files for another group, and no more writable than the unit says."""
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign] - names of directives keep their capitals
+    unit.read(FOLLOW)
+    rights = [name.removeprefix("CAP_").lower() for name in unit["Service"]["CapabilityBoundingSet"].split()]
+    site = make_site(tmp_path / "site")
+    held = asked(site, person("Anna"), make_accounts(site, "cms001"))
+    configuration = tmp_path / "etc"
+    published = tmp_path / "published"
+    for directory in (configuration, published):
+        directory.mkdir()
+    key = published / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    public = subprocess.run(
+        ["openssl", "pkey", "-in", key, "-pubout"], check=True, capture_output=True, text=True
+    ).stdout
+    source = published / "bans"
+    source.write_text(f'# version: {moment()} bans\n"{ANNA}"\n')
+    sign = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", source, "-out", f"{source}.sig"]
+    subprocess.run(sign, check=True)
+    for path in (source, Path(f"{source}.sig"), published):
+        path.chmod(0o700)
+        os.chown(path, 1, 1)
+    (configuration / "own").touch()
+    values = {
+        "site": "EXAMPLE",
+        "pools": ["cms"],
+        "policy": [{"fqan": "/cms", "pool": "cms"}],
+        "gridmapdir": str(site.gridmapdir),
+        "bans": [str(configuration / "own"), str(configuration / "copy")],
+        "ban_lists": [],
+        "followed": [{"path": str(configuration / "copy"), "source": str(source), "key": public.splitlines()[1]}],
+        "directories": {"state": str(tmp_path / "site"), "runtime": str(tmp_path / "site")},
+        "holders_group": "daemon",
+        "slurm": {"cluster": "site"},
+    }
+    (configuration / "site.yaml").write_text(yaml.safe_dump(values))
+    command = f"gridwarden --config {configuration / 'site.yaml'} follow --format json"
+    done = subprocess.run(
+        ["unshare", "-mn", "sh", "-c", CONFINED, "sh", configuration, tmp_path / "site"],
+        env={**os.environ, "RIGHTS": "-all," + ",".join(f"+{name}" for name in rights), "COMMAND": command},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in json.loads(done.stdout)] == ["updated"]
+    assert holders.read(site.holders, held.account).verdict == "banned"
+    assert shlex.split(unit["Service"]["ExecStart"]) == ["/usr/local/bin/gridwarden", "follow"]
