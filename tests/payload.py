@@ -24,13 +24,14 @@ CHECKOUT = Path(__file__).parent.parent
 PYTHON = os.path.realpath(sys.executable)
 UID, GID, GROUPS = 61041, 61041, (61042, 65001)
 SECONDS = 15.0
-SERVICES = {
-    "gridwarden-exec": "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
-}
+PERMIT_LOGIN = "auth required pam_permit.so\naccount required pam_permit.so\n"
+SERVICES = {"gridwarden-exec": PERMIT_LOGIN + "session required pam_permit.so\n"}
+
 
 PILOT = """
 import os, subprocess, sys
-chain = subprocess.Popen(sys.argv[1:])
+exec(sys.argv.pop(1))
+chain = subprocess.Popen(sys.argv[1:], close_fds=False, restore_signals=False)
 _, status, used = os.wait4(chain.pid, 0)
 print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
 """
@@ -49,6 +50,10 @@ def tell(name, what):
 def ready(pid, group):
     if asked["refused"]:
         raise GridwardenError("no evidence")
+    if asked["slow"]:
+        import time
+        tell("held", [pid, os.getpid()])
+        time.sleep(asked["slow"])
     guard = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
     tell("begun", [pid, guard, os.getpid(), os.getppid(), group])
 words = [word.encode() for word in asked["words"]]
@@ -66,6 +71,15 @@ except GridwardenError as error:
     tell("ended", {{"error": type(error).__name__, "reason": getattr(error, "reason", ""), "text": str(error)}})
     sys.exit(77)
 tell("ended", ended._asdict())
+"""
+
+TELL = """
+import ctypes, os, signal, subprocess, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+def tell(name, text=""):
+    with open(f".{name}", "w") as file:
+        file.write(str(text))
+    os.rename(f".{name}", f"{name}")
 """
 
 
@@ -96,13 +110,24 @@ class Chain:
         """All that the chain wrote, once its last process has ended."""
         return self.process.communicate(timeout=SECONDS)[0]
 
-    def pid_told(self, name: str = "pid") -> int:
-        """The pid that the payload wrote into a file."""
-        return int(self.told(name))
+    def told_by_payload(self, name: str) -> str:
+        """What the payload tells."""
+        return self.told(f"work/{name}")
 
     def everybody(self) -> list[proc.Process]:
         """What runs as the payload's account."""
         return proc.owned_by(UID)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    process = proc.read(pid)
+    return process is None or process.has_ended()
+
+
+def service(rules: str) -> dict[str, str]:
+    """A PAM service that permits all, with ``rules`` besides."""
+    return {"gridwarden-exec": PERMIT_LOGIN + rules + "session required pam_permit.so\n"}
 
 
 def wait_until(holds: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
@@ -113,7 +138,11 @@ def wait_until(holds: Callable[[], object], what: str, seconds: float = SECONDS)
 
 
 def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **asked) -> Chain:
-    """Start a chain that runs ``words`` as the account."""
+    """Start a chain that runs ``words`` as the account.
+
+    ``before`` is what the pilot does first, in Python, ``setup`` what root does in the chain's mounts, in shell; the rest
+    goes into the launcher's ``Work``.
+    """
     directory.chmod(0o755)
     sudo = directory / "sudo"
     shutil.copy("/bin/sh", sudo)
@@ -125,10 +154,10 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
         "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 1.0, "script": False,
-        "refused": False,
+        "refused": False, "slow": 0,
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]
-    pilot = [PYTHON, "-ISBc", PILOT, str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]
+    pilot = [PYTHON, "-ISBc", PILOT, asked.pop("before", ""), str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]
     apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", setup, "sh"]
     process = subprocess.Popen(
         [*apart, *pilot], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
@@ -137,14 +166,6 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     return Chain(directory, process)
 
 
-def python(directory: Path, code: str) -> list[str]:
-    """The words of a payload of Python; ``tell(name, text)`` writes a file that the test can wait for."""
-    tell = f"""
-import ctypes, os, signal, subprocess, sys, time
-libc = ctypes.CDLL(None, use_errno=True)
-def tell(name, text):
-    with open({str(directory / "work")!r} + "/." + name, "w") as file:
-        file.write(str(text))
-    os.rename({str(directory / "work")!r} + "/." + name, {str(directory / "work")!r} + "/" + name)
-"""
-    return [PYTHON, "-ISBc", tell + code]
+def python(code: str) -> list[str]:
+    """The words of a payload of Python; ``tell(name, text)`` writes a file into its directory, for the test to wait for."""
+    return [PYTHON, "-ISBc", TELL + code]

@@ -51,7 +51,7 @@ def guard(work: Work, watch: Watch, launcher: int) -> NoReturn:
     ``refused REASON DETAIL`` or ``unavailable DETAIL``.
     """
     try:
-        privileges.end_with_parent(signal.SIGTERM)
+        privileges.end_with_parent(signal.SIGKILL)
         if os.getppid() == launcher:
             _guard(work, watch)
         os._exit(0)
@@ -84,6 +84,7 @@ def _guard(work: Work, watch: Watch) -> None:
         os.close(watch.gate)
         limits.lift()
         os.setsid()
+        privileges.end_with_parent(signal.SIGTERM)  # from now on there is somebody to end
         _tell(watch, "held", str(guarded.pid))
         ended = Guarding(guarded, watch, work.grace_seconds).run()
         _tell(watch, "ended", *map(str, ended), guarded.fault())

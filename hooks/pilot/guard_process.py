@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.session import Work
 
 PAM_SECONDS = 30.0  # for PAM's modules to open a session, and again to close it
+CLOSE_SECONDS = 2.0  # for a guard to close what has not begun
 LATE_SECONDS = 5.0  # more than it needs, after which a guard that should have ended everybody is ended itself
 POLL_SECONDS = 1.0
 MOST_TOLD = 65536
@@ -56,8 +57,10 @@ class GuardProcess:
         heard = select.poll()
         heard.register(self._report, select.POLLIN)
         deadline = time.monotonic() + PAM_SECONDS
-        while not self._lines and heard.poll(max(deadline - time.monotonic(), 0) * 1000) and self._hear():
-            pass
+        more = True
+        while more and not self._lines and time.monotonic() < deadline:
+            self._refuse_ended()
+            more = not heard.poll(POLL_SECONDS * 1000) or self._hear()
         if not self._lines:
             raise Unavailable(
                 f"PAM service {self._work.service}: no session was opened within {PAM_SECONDS:g} s, or its process was killed",
@@ -69,10 +72,7 @@ class GuardProcess:
         if kind != "held":
             raise Unavailable(*words)
         self._payload = int(words[0])
-        if waiting := signal.sigpending() & ENDING:
-            raise Unavailable(f"{name_of(min(waiting))} came before the payload had begun")
-        if gone := self._ancestors.gone():
-            raise Unavailable(f"{gone} had gone before the payload had begun")
+        self._refuse_ended()
         return self._payload
 
     def go(self) -> None:
@@ -98,12 +98,19 @@ class GuardProcess:
     def clear(self) -> int:
         """Have nobody left of payload and guard; how many are, which hang in the kernel."""
         os.close(self._gate)  # who is still held ends, and the guard then closes the session
-        deadline = time.monotonic() + (0 if self._begun else END_SECONDS)
+        deadline = time.monotonic() + (0 if self._begun else CLOSE_SECONDS)
         while self._running and time.monotonic() < deadline:
             self._wait()
         left = descendants.end_all(self._reap, self._group, END_SECONDS)
         os.close(self._report)
         return left
+
+    def _refuse_ended(self) -> None:
+        """Raise Unavailable when the payload, which has not begun, is to end already."""
+        if waiting := signal.sigpending() & ENDING:
+            raise Unavailable(f"{name_of(min(waiting))} came before the payload had begun")
+        if gone := self._ancestors.gone():
+            raise Unavailable(f"{gone} had gone before the payload had begun")
 
     def _wait(self) -> None:
         """Wait a moment for a signal, hand it on, and hear what there is to hear."""
