@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons, tab_file, trusted
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import credential_file, pool_keys, token_request, verifying
+from gridwarden.mapper import credential_file, pool_keys, readied, token_request, verifying
 from gridwarden.mapper.token_request import Trusted
 
 if TYPE_CHECKING:
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.site import SiteValues
     from gridwarden.mapper.token_values import IdtokenIssuer, Issuer
-    from gridwarden.mapper.verifying import Verifier
+    from gridwarden.mapper.verifying import Start, Verifier
 
 LONGEST_KEY_SET = 256 * 1024
 IDTOKENS = "idtokens"
@@ -46,13 +46,13 @@ class Asked(NamedTuple):
     issuers: frozenset[str]
 
 
-def start(token: bytes, site: SiteValues) -> Asked:
+def start(token: bytes, site: SiteValues, by: Start = verifying.start) -> Asked:
     """Start verifying a token; ``identity_of`` waits for the end."""
     token = token.strip(BLANKS)
     believed = believed_of(token, site)
     possible = frozenset(one.issuer for one in believed if one.kind != IDTOKENS or one.words)
     asked = request(token, site, believed)
-    verifier = verifying.start("gridwarden.mapper.token_verifier", [], asked, site.verify_seconds)
+    verifier = by(readied.TOKENS, [], asked, site.verify_seconds)
     return Asked(verifier, possible)
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from gridwarden import reasons, tab_file, trusted
 from gridwarden.errors import Refused
-from gridwarden.mapper import credential_file, pem, verifying
+from gridwarden.mapper import credential_file, pem, readied, verifying
 from gridwarden.mapper.accepted import Accepted
 
 if TYPE_CHECKING:
     from gridwarden.mapper import identity
-    from gridwarden.mapper.verifying import Verifier
+    from gridwarden.mapper.verifying import Start, Verifier
 
 USUAL = Accepted()
 
@@ -54,11 +54,12 @@ def start(
     vomsdir: str | os.PathLike[str],
     seconds: float,
     accepted: Accepted = USUAL,
+    by: Start = verifying.start,
 ) -> Verifier:
     """Start verifying the bytes of a proxy file; ``identity_of`` waits for the end.  Raises OSError."""
     presented = pem.certificates_only(data) + pem.keys_only(data)
     arguments = [os.fspath(certificates), os.fspath(vomsdir), accepted.word()]
-    return verifying.start("gridwarden.mapper.verifier", arguments, presented, seconds)
+    return by(readied.PROXIES, arguments, presented, seconds)
 
 
 def identity_of(verifier: Verifier, shown: str, *, limited_allowed: bool) -> identity.Identity:

@@ -14,7 +14,9 @@ from gridwarden.mapper import identity
 from gridwarden.mapper.child import end, read_until_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Start = Callable[[str, Sequence[str], bytes, float], "Verifier"]
 
 ANSWER_LIMIT = 128 * 1024
 DETAIL_LIMIT = 2000
@@ -38,7 +40,10 @@ _REFUSALS = frozenset(
 
 
 class Verifier(NamedTuple):
-    """A process that has been given a credential: its pid, where its answer comes from, how it was started."""
+    """A process that has been given a credential: its pid, where its answer comes from, how it was started.
+
+    ``pid`` is 0 where the process is a child of another one, which whoever started that ends.
+    """
 
     pid: int
     reading: int
@@ -95,7 +100,7 @@ def answer(verifier: Verifier, shown: str, doing: str = "verified", limit: int =
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: the verifier said {error}") from error
     finally:
         os.close(verifier.reading)
-        status = end(verifier.pid, milliseconds)
+        status = end(verifier.pid, milliseconds) if verifier.pid else 0
     if not said.startswith(READY):
         import shlex  # noqa: PLC0415 - loads re, for this sentence alone
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import pools, reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import rules
 from gridwarden.mapper.credential_file import caller_uid
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms, before its verifiers can begin to load
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,14 +20,19 @@ if TYPE_CHECKING:
 LONGEST_ENVIRONMENT = 8 * 1024 * 1024  # more than execve(2) takes
 
 
-class Pilot(NamedTuple):
+class Pilot:
     """Who calls: a local account and its groups now, those by which a batch system tracks its jobs among them."""
 
-    account: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    variables: Mapping[bytes, bytes]
+    __slots__ = ("account", "gid", "groups", "uid", "variables")
+
+    def __init__(
+        self, account: str, uid: int, gid: int, groups: Sequence[int], variables: Mapping[bytes, bytes]
+    ) -> None:
+        self.account = account
+        self.uid = uid
+        self.gid = gid
+        self.groups = tuple(groups)
+        self.variables = variables
 
 
 def pilot() -> Pilot:
@@ -94,6 +98,8 @@ def permitted(found: Sequence[Caller], who: Pilot, shown: tuple[Identity, ...]) 
 
     A service needs none.  Raises Refused (pilot-credential-missing, pilot-credential-not-allowed).
     """
+    from gridwarden.mapper import rules  # noqa: PLC0415 - loaded while the verifiers work
+
     presented = rules.Presented(shown, int(time.time()))
     for caller in found:
         if caller.service:

@@ -15,6 +15,7 @@ from gridwarden.tab_file import escape
 if TYPE_CHECKING:
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.readied import Readied
     from gridwarden.mapper.site import SiteValues
     from gridwarden.mapper.token import Asked
     from gridwarden.mapper.verifying import Verifier
@@ -53,23 +54,21 @@ class People(NamedTuple):
     pilot: tuple[Identity, ...]
 
 
-def read(asked: Request, caller: int, site: SiteValues, *, own: bool) -> Shown:
+def read(asked: Request, caller: int, site: SiteValues, by: Readied, *, own: bool) -> Shown:
     """Read the files that the pilot names as the user ``caller``, and start verifying; ``own``: the pilot's, too.
 
     Raises Refused, ConfigurationError, Unavailable.
     """
-    if not (asked.proxy or asked.token):
-        raise Refused(reasons.CREDENTIAL_MISSING, "no proxy and no token of the payload's owner is named")
     if asked.proxy or asked.pilot_proxy:
         verify.refuse_changeable(site.certificates, site.vomsdir)
-    proxy = _proxy(asked.proxy, caller, site)
+    proxy = _proxy(asked.proxy, caller, site, by)
     source = asked.source_proxy if asked.source_proxy != asked.proxy else ""
     return Shown(
         proxy,
-        _token(asked.token, caller, site),
-        _proxy(source, caller, site) or proxy,
-        _proxy(asked.pilot_proxy, caller, site) if own else None,
-        _token(asked.pilot_token, caller, site) if own else None,
+        _token(asked.token, caller, site, by),
+        _proxy(source, caller, site, by) or proxy,
+        _proxy(asked.pilot_proxy, caller, site, by) if own else None,
+        _token(asked.pilot_token, caller, site, by) if own else None,
     )
 
 
@@ -89,18 +88,19 @@ def people(shown: Shown, site: SiteValues) -> People:
     return found
 
 
-def _proxy(path: str, caller: int, site: SiteValues) -> Proxy | None:
+def _proxy(path: str, caller: int, site: SiteValues, by: Readied) -> Proxy | None:
     if not path:
         return None
     data = credential_file.read(path, caller)
-    return Proxy(path, data, verify.start(data, site.certificates, site.vomsdir, site.verify_seconds, site.accepted))
+    verifier = verify.start(data, site.certificates, site.vomsdir, site.verify_seconds, site.accepted, by=by.start)
+    return Proxy(path, data, verifier)
 
 
-def _token(path: str, caller: int, site: SiteValues) -> Token | None:
+def _token(path: str, caller: int, site: SiteValues, by: Readied) -> Token | None:
     if not path:
         return None
     data = credential_file.read(path, caller)
-    return Token(path, data, token.start(data, site))
+    return Token(path, data, token.start(data, site, by=by.start))
 
 
 def _of_proxy(proxy: Proxy | None, *, limited: bool) -> Identity | None:

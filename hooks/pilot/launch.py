@@ -8,14 +8,13 @@ first instruction, with a reason of ``gridwarden.reasons`` and one of gLExec's e
 from __future__ import annotations
 
 import os
-import signal
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gridwarden import node_file, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError
 from gridwarden.hooks.pilot import ancestors, callers, refusals, request
+from gridwarden.mapper import readied
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms, before its verifiers can begin to load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,44 +26,63 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.session import Ended
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.pilot_values import Caller
+    from gridwarden.mapper.readied import Readied
     from gridwarden.mapper.site import SiteValues
 
-SITE = Path("/etc/gridwarden/site.yaml")
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+SITE = "/etc/gridwarden/site.yaml"
 LONGEST_COMMAND_LINE = 8 * 1024 * 1024  # more than execve(2) takes
 
 
 class Launch:
-    """A launch under way: what it is for, and, once that is known, the payload's ``owner``."""
+    """A launch under way; ``owner`` is for whom, once that is known, ``verifiers`` get ready for the credentials."""
 
-    __slots__ = ("above", "asked", "node", "owner", "pilot", "site")
+    __slots__ = ("above", "asked", "node", "owner", "pilot", "site", "verifiers")
 
-    def __init__(self, asked: Request, pilot: Pilot, site: SiteValues, node: Site, above: Ancestors) -> None:
+    def __init__(
+        self,
+        asked: Request,
+        pilot: Pilot,
+        verifiers: Readied,
+        site: SiteValues,
+        node: Site,
+        above: Ancestors,
+    ) -> None:
         self.asked = asked
         self.pilot = pilot
+        self.verifiers = verifiers
         self.site = site
         self.node = node
         self.above = above
         self.owner: Identity | None = None
 
 
-def main(path: Path = SITE) -> int:
+def main(path: str = SITE) -> int:
     """Launch what was asked for; the exit code.  Ends by the signal that ended the payload, if one did."""
     above = ancestors.watch()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the session answers them
     os.umask(0o022)
     run: Launch | None = None
     try:
         pilot = callers.pilot()
         asked = request.read(words(), pilot.variables)
-        from gridwarden.mapper import site_cache  # noqa: PLC0415 - words that are none need no site
+        with get_ready(asked) as verifiers:
+            from pathlib import Path  # noqa: PLC0415 - the verifiers' code is being loaded meanwhile
 
-        run = Launch(asked, pilot, site_cache.load(path), node_file.read(), above)
-        return serve(run)
+            from gridwarden.mapper import site_cache  # noqa: PLC0415
+
+            run = Launch(asked, pilot, verifiers, site_cache.load(Path(path)), node_file.read(), above)
+            return serve(run)
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be a payload's
         note(error, run)
         refusals.tell(error)
         return refusals.code_of(error)
+
+
+def get_ready(asked: Request) -> Readied:
+    """Begin to load what will verify the credentials that the pilot names; raises OSError."""
+    proxies = [path for path in (asked.proxy, asked.source_proxy, asked.pilot_proxy) if path]
+    tokens = [path for path in (asked.token, asked.pilot_token) if path]
+    modules = [*([readied.PROXIES] if proxies else []), *([readied.TOKENS] if tokens else [])]
+    return readied.Readied(len(proxies) + len(tokens), modules)
 
 
 def words() -> list[bytes]:
@@ -92,8 +110,9 @@ def launch(run: Launch) -> Ended:
     asked, pilot, site = run.asked, run.pilot, run.site
     shown, entries = present(run)
     # The verifiers are at work: what is loaded now takes no time.
-    from gridwarden.hooks.pilot import account, books, job_of, lent, pam, program, scratch, session, terminal  # noqa: PLC0415
+    from gridwarden.hooks.pilot import account, books, job_of, lent, pam, program, scratch, session, signals, terminal  # noqa: PLC0415
 
+    signals.take()  # who is told to end from here on first undoes what it has done
     terminal.refuse()
     pam.require_service(site.pilot.pam_service)
     directory = program.open_directory()
@@ -146,7 +165,7 @@ def present(run: Launch) -> tuple[Shown, list[Caller]]:
     from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - who may not call waits for nothing
 
     own = not all(entry.service for entry in entries)
-    return credentials.read(run.asked, run.pilot.uid, run.site, own=own), entries
+    return credentials.read(run.asked, run.pilot.uid, run.site, run.verifiers, own=own), entries
 
 
 def identify(run: Launch, shown: Shown, entries: Sequence[Caller]) -> tuple[Caller, People, Identity | None]:
@@ -154,6 +173,7 @@ def identify(run: Launch, shown: Shown, entries: Sequence[Caller]) -> tuple[Call
     from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - as above
 
     people = credentials.people(shown, run.site)
+    run.verifiers.end()
     run.owner = people.owner[0]
     caller, own = callers.permitted(entries, run.pilot, people.pilot)
     return caller, people, own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from gridwarden import reasons
 from gridwarden.errors import BadQuestion, GridwardenError, Refused
@@ -62,6 +61,7 @@ def end_as(status: int, because: str) -> int:
 def die_of(number: int) -> None:
     """End by a signal, without a core file: it would be of a process that was root.  Comes back where none ends us."""
     import resource  # noqa: PLC0415 - most payloads end by themselves
+    import signal  # noqa: PLC0415
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if number not in (signal.SIGKILL, signal.SIGSTOP):

@@ -7,11 +7,12 @@ they say is the default of the options as well.  Nothing is looked at here but t
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.errors import BadQuestion
+from gridwarden import reasons
+from gridwarden.errors import BadQuestion, Refused
 from gridwarden.tab_file import escape
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms, before its verifiers can begin to load
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,28 +30,36 @@ OPTIONS = ("proxy", "token", "pilot-proxy", "pilot-token", "target", "name")
 FLAGS = ("check", "renew")
 
 
-class Request(NamedTuple):
+class Request:
     """``arguments`` are the payload's, its program first as the pilot wrote it; ``variables`` the pilot's environment.
 
-    All others are paths, but ``name``, which is what the pilot calls the payload, in printable ASCII.  ``check`` asks for
-    the decision alone, ``renew`` for new credentials of a payload that runs.
+    All others are paths, or "", but ``name``, which is what the pilot calls the payload, in printable ASCII.  ``check``
+    asks for the decision alone, ``renew`` for new credentials of a payload that runs.
     """
 
-    arguments: tuple[bytes, ...]
-    variables: Mapping[bytes, bytes]
-    proxy: str = ""
-    token: str = ""
-    pilot_proxy: str = ""
-    pilot_token: str = ""
-    source_proxy: str = ""
-    target: str = ""
-    name: str = ""
-    check: bool = False
-    renew: bool = False
+    __slots__ = (
+        "arguments", "check", "name", "pilot_proxy", "pilot_token", "proxy", "renew", "source_proxy", "target", "token",
+        "variables",
+    )  # fmt: skip
+
+    def __init__(
+        self, arguments: Sequence[bytes], variables: Mapping[bytes, bytes], given: Mapping[str, str | bool]
+    ) -> None:
+        self.arguments = tuple(arguments)
+        self.variables = variables
+        self.proxy = str(given.get("proxy", ""))
+        self.token = str(given.get("token", ""))
+        self.pilot_proxy = str(given.get("pilot_proxy", ""))
+        self.pilot_token = str(given.get("pilot_token", ""))
+        self.source_proxy = str(given.get("source_proxy", ""))
+        self.target = str(given.get("target", ""))
+        self.name = escape(str(given.get("name", "")))[:LONGEST_NAME]
+        self.check = given.get("check") is True
+        self.renew = given.get("renew") is True
 
 
 def read(words: Sequence[bytes], variables: Mapping[bytes, bytes]) -> Request:
-    """The request; the first of ``words`` is the face.  Raises BadQuestion."""
+    """The request; the first of ``words`` is the face.  Raises BadQuestion, and Refused (credential-missing)."""
     face, *rest = words or (b"",)
     if face not in (GLEXEC, EXEC):
         raise BadQuestion("the launcher was called without a face", "pilots call gridwarden-exec or glexec")
@@ -59,12 +68,13 @@ def read(words: Sequence[bytes], variables: Mapping[bytes, bytes]) -> Request:
     }
     if face == EXEC:
         given |= options(rest)
-    given["name"] = escape(str(given.get("name", "")))[:LONGEST_NAME]
-    asked = Request(tuple(rest), variables, **given)  # type: ignore[arg-type]  # a flag is a bool, all else text
+    asked = Request(rest, variables, given)
     if not asked.arguments and not (asked.check or asked.renew):
         raise BadQuestion("no program is given", "gridwarden-exec [OPTIONS] -- PROGRAM [ARGUMENTS]")
     if asked.renew and asked.arguments:
         raise BadQuestion("--renew is for a payload that runs: no program goes with it")
+    if not (asked.proxy or asked.token):
+        raise Refused(reasons.CREDENTIAL_MISSING, "no proxy and no token of the payload's owner is named")
     return asked
 
 
