@@ -56,7 +56,7 @@ def ready(pid, group):
         time.sleep(asked["slow"])
     guard = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
     tell("begun", [pid, guard, os.getpid(), os.getppid(), group])
-words = [word.encode() for word in asked["words"]]
+words = [word.encode() for word in asked["words"]] + [b"x" * asked["size"]] * asked["times"]
 work = session.Work(
     account=asked["account"], uid={UID}, gid={GID}, groups={GROUPS}, service=asked["service"], caller="pilot",
     program=os.open(words[0], os.O_PATH | os.O_CLOEXEC), path=words[0], arguments=tuple(words),
@@ -154,7 +154,7 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
         "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 1.0, "script": False,
-        "refused": False, "slow": 0,
+        "refused": False, "slow": 0, "times": 0, "size": 0,
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]
     pilot = [PYTHON, "-ISBc", PILOT, asked.pop("before", ""), str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]

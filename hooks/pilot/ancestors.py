@@ -49,8 +49,10 @@ class Ancestors:
 def watch() -> Ancestors:
     """Watch this process, its parent, and its parent's parent if the parent is sudo; raises OSError.
 
-    Call it first of all: who has ended before is not missed, since a process that lost its parent gets another.
+    Call it first of all: who has ended before is not missed, since a process that lost its parent gets another, and no
+    descriptor comes in place of a standard one that is closed.
     """
+    _open_standard_streams()
     ancestors = [Ancestor("the launcher", os.getpid())]
     try:
         parent = os.getppid()
@@ -73,3 +75,12 @@ def _parent_of(ancestor: Ancestor) -> int:
     if process is None:
         raise ProcessLookupError
     return process.parent
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null for each of the standard three that is closed: the payload would get what we open next."""
+    for standard in range(3):
+        try:
+            os.fstat(standard)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - has no other way

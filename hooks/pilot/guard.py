@@ -79,6 +79,7 @@ def _guard(work: Work, watch: Watch) -> None:
                 f"PAM service {work.service} has moved the payload out of the batch job's control group",
                 f"take pam_systemd out of /etc/pam.d/{work.service}",
             )
+        limits.tighten(watch.limits)
         signals.take()
         guarded = payload.hold(work, _environment(work, session), watch.gate, _capabilities(work))
         os.close(watch.gate)

@@ -27,3 +27,14 @@ def restore(limits: Limits) -> None:
     """Have these limits; raises OSError."""
     for limit, values in limits.items():
         resource.setrlimit(limit, values)
+
+
+def tighten(limits: Limits) -> None:
+    """Have no more than these limits: Debian's pam_limits begins with those of pid 1, which are not the batch job's."""
+    for limit, most in limits.items():
+        soft, hard = map(_lower, most, resource.getrlimit(limit))
+        resource.setrlimit(limit, (soft, hard))
+
+
+def _lower(one: int, other: int) -> int:
+    return min((one, other), key=lambda value: float("inf") if value == resource.RLIM_INFINITY else value)

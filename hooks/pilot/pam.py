@@ -21,7 +21,7 @@ DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")  # PAM looks a service up in lower case
 LIBRARY = "libpam.so.0"
 ITEM_TTY, ITEM_RUSER = 3, 8
-ESTABLISH, DELETE, SILENT = 0x2, 0x4, 0x8000
+ESTABLISH, DELETE = 0x2, 0x4
 PROMPTS, CONVERSATION_ERROR = (1, 2), 19
 FAULTS = frozenset(
     {1, 2, 3, 4, 5, 26, 28}
@@ -86,10 +86,10 @@ class Session:
 
     def open(self, groups: tuple[int, ...]) -> None:
         """Check the account, take ``groups`` and those that PAM adds, and open the session, all for this process."""
-        self._do("pam_acct_mgmt", self._handle, SILENT)
+        self._do("pam_acct_mgmt", self._handle, 0)
         os.setgroups(groups)
-        self._do("pam_setcred", self._handle, ESTABLISH | SILENT)
-        self._do("pam_open_session", self._handle, SILENT)
+        self._do("pam_setcred", self._handle, ESTABLISH)
+        self._do("pam_open_session", self._handle, 0)
 
     def environment(self) -> dict[bytes, bytes]:
         """The variables that modules have set."""
@@ -103,8 +103,8 @@ class Session:
     def close(self) -> None:
         """Close the session."""
         try:
-            self._do("pam_close_session", self._handle, SILENT)
-            self._do("pam_setcred", self._handle, DELETE | SILENT)
+            self._do("pam_close_session", self._handle, 0)
+            self._do("pam_setcred", self._handle, DELETE)
         finally:
             self._library.pam_end(self._handle, 0)
 

@@ -60,12 +60,12 @@ def _begin(
         if os.read(gate, 1) != GO:
             os._exit(code)
         signals.forget()
+        os.fchdir(work.directory)  # as root: in the pilot's own directory the owner may stand, and reach nothing
         _become_owner(work, capabilities)
         privileges.end_with_parent(signal.SIGKILL)  # what was set before ended with the change of uid
         if os.getppid() != guard:
             os._exit(code)
         code = NOT_EXECUTABLE
-        os.fchdir(work.directory)
         _execute(work, environment)
     except BaseException as error:  # noqa: BLE001 - its parent's code must never run on in the child
         what = "its process did not become its owner" if code == NOT_ITS_OWNER else "it could not be executed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from typing import TYPE_CHECKING, NamedTuple
@@ -76,7 +75,6 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
     stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
     terminal) and Unavailable.
     """
-    _open_standard_streams()
     signals.take()
     terminal.refuse()
     pam.require_service(work.service)
@@ -109,12 +107,3 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
         "its guard was killed",
         left,
     )
-
-
-def _open_standard_streams() -> None:
-    """Open /dev/null for each of the standard three that is closed: the payload must not get what is meant for us."""
-    for standard in range(3):
-        try:
-            os.fstat(standard)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - has no other way

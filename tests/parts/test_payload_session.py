@@ -183,13 +183,12 @@ def test_a_stop_of_anybody_above_reaches_everybody_below_and_so_does_the_going_o
     own_stop = everybody[0]
     os.kill(own_stop, signal.SIGSTOP)
     states = lambda: [proc.read(pid).state for pid in everybody]  # noqa: E731
-    for _ in range(2):
-        os.kill(getattr(chain, role), signal.SIGSTOP)
-        wait_until(lambda: set(states()) == {"T"}, "somebody runs on", 1.0)
-        time.sleep(0.3)
-        assert set(states()) == {"T"}
-        os.kill(getattr(chain, role), signal.SIGCONT)
-        wait_until(lambda: states() == ["T", "S", "S", "S"], "somebody stands still", 1.0)
+    os.kill(getattr(chain, role), signal.SIGSTOP)
+    wait_until(lambda: set(states()) == {"T"}, "somebody runs on", 1.0)
+    time.sleep(0.3)
+    assert set(states()) == {"T"}
+    os.kill(getattr(chain, role), signal.SIGCONT)
+    wait_until(lambda: states() == ["T", "S", "S", "S"], "somebody stands still, or goes on that stood before", 1.0)
     os.kill(chain.launcher, signal.SIGTERM)
     assert chain.ended()["because"] == "ended by SIGTERM"
 
