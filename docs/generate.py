@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parent
 BENCH = DOCS.parent / "bench"
-sys.path.insert(0, str(BENCH))
+sys.path[:0] = [str(BENCH), str(DOCS)]
 WIDTH = 100
 NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
+PRIVILEGED, PRIVILEGED_END = "<!-- privileged, written by docs/generate.py -->", "<!-- end of privileged -->"
 RECORDS, RECORDS_END = "<!-- records, written by docs/generate.py -->", "<!-- end of records -->"
 
 WHAT_TO_DO = {
@@ -111,6 +112,7 @@ def pages() -> dict[Path, str]:
         DOCS / "prune-bombs.md": speed_page("bombs"),
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
+        DOCS / "security-model.md": security_page(),
         DOCS / "verify-speed.md": speed_page("verify"),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
     }
@@ -174,6 +176,14 @@ def files_page() -> str:
         f"| `{kind}` | {' '.join(f'`{field}`' for field in fields)} |" for kind, fields in records.KINDS.items()
     )
     return f"{before}{RECORDS}\n| kind | fields |\n|---|---|\n{rows}\n{RECORDS_END}{after}"
+
+
+def security_page() -> str:
+    """Return docs/security-model.md, which is written by hand, with its table of modules as the code has it."""
+    privileged = importlib.import_module("privileged")
+    before, _, rest = (DOCS / "security-model.md").read_text(encoding="utf-8").partition(PRIVILEGED)
+    after = rest.partition(PRIVILEGED_END)[2]
+    return f"{before}{PRIVILEGED}\n{privileged.table(privileged.LAUNCHER)}\n{PRIVILEGED_END}{after}"
 
 
 def commands_page() -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # What starts a job's processes, by the name of its file.
 STARTERS = {"slurmstepd": ("slurm",), "condor_starter": ("htcondor",), "pbs_mom": ("pbs", "torque")}
+DEBIANS = "-wlm"  # /usr/sbin/slurmstepd is a link to slurmstepd-wlm there
 MOST_ANCESTORS = 64
 TITLE = "slurmstepd: ["
 GROUP = "job_"
@@ -61,7 +62,7 @@ def _starter_above(pid: int) -> tuple[str, int] | None:
         process = proc.read(pid)
         if process is None or process.pid <= 1:
             return None
-        name = os.path.basename(question.executable(pid).removesuffix(" (deleted)"))
+        name = os.path.basename(question.executable(pid).removesuffix(" (deleted)")).removesuffix(DEBIANS)
         if name in STARTERS and process.real_uid == 0:
             return name, pid
         pid = process.parent

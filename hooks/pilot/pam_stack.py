@@ -14,6 +14,7 @@ DEEPEST = 16
 LARGEST = 64 * 1024
 # Where distributions keep modules; the architecture's name stands for itself.
 MODULES = ("/usr/lib/security", "/usr/lib64/security", "/lib/security", "/lib64/security")
+KEYRING = "pam_keyinit.so"
 NOTHING_ASKED = frozenset({"pam_permit.so"})
 LEAVES_THE_JOB = {
     "pam_systemd.so": "it moves the launcher to a control group of its own, out of the batch job's limits and accounting",
@@ -84,6 +85,9 @@ def judge(entries: list[Entry], present: set[str], name: str) -> list[Risk]:
     if account and account <= NOTHING_ASKED:
         remedy = "add pam_nologin, pam_unix and pam_access, as site-configs/pilot/pam has them"
         found.append(Risk("pam-asks-nothing", f"{name} lets every account in", remedy))
+    if not any(entry.kind == "session" and os.path.basename(entry.module) == KEYRING for entry in entries):
+        why = f"{name} has no {KEYRING}: payloads keep the pilot's session keyring, with its Kerberos tickets and AFS tokens"
+        found.append(Risk("pam-shares-keyring", why, f"add: session required {KEYRING} force revoke"))
     for entry in entries:
         why = LEAVES_THE_JOB.get(os.path.basename(entry.module)) if entry.kind in ("session", "account") else None
         if why:

@@ -11,8 +11,8 @@ from gridwarden.hooks.pilot import doctor, pam_stack
 from gridwarden.pilot_settings import Caller, Pilot
 
 WHOLE = "auth required pam_permit.so\npassword required pam_deny.so\naccount required pam_unix.so\n"
-SESSION = "session required pam_unix.so\n"
-PRESENT = {"pam_permit.so", "pam_deny.so", "pam_unix.so", "pam_systemd.so", "pam_nologin.so"}
+SESSION = "session required pam_unix.so\nsession required pam_keyinit.so force revoke\n"
+PRESENT = {"pam_permit.so", "pam_deny.so", "pam_unix.so", "pam_systemd.so", "pam_nologin.so", "pam_keyinit.so"}
 EXAMPLE = Path(__file__).resolve().parents[2] / "site-configs" / "pilot" / "pam"
 
 
@@ -31,8 +31,8 @@ def test_the_example_is_without_fault(tmp_path: Path) -> None:
 
 
 def test_a_kind_that_the_file_leaves_to_the_service_other_is_found(tmp_path: Path) -> None:
-    assert kinds(tmp_path, WHOLE) == ["pam-falls-open"]
-    assert kinds(tmp_path, "# nothing\n") == ["pam-falls-open"] * 4
+    assert kinds(tmp_path, WHOLE) == ["pam-falls-open", "pam-shares-keyring"]
+    assert kinds(tmp_path, "# nothing\n") == ["pam-falls-open"] * 4 + ["pam-shares-keyring"]
     assert kinds(tmp_path, WHOLE + SESSION) == []
 
 
@@ -48,6 +48,10 @@ def test_a_session_that_leaves_the_batch_job_is_found_in_an_included_file_too(tm
 def test_a_module_that_is_not_installed_is_found_unless_it_may_be_missing(tmp_path: Path) -> None:
     assert kinds(tmp_path, WHOLE + SESSION + "session required pam_none.so\n") == ["pam-module-missing"]
     assert kinds(tmp_path, WHOLE + SESSION + "-session required pam_none.so\n") == []
+
+
+def test_a_session_that_leaves_the_payload_the_pilots_keyring_is_found(tmp_path: Path) -> None:
+    assert kinds(tmp_path, WHOLE + "session required pam_unix.so\n") == ["pam-shares-keyring"]
 
 
 def test_a_file_that_lets_everybody_in_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""A payload whose owner has tokens: it gets new ones while it runs, each verified and on record."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.site import pilot
+from tests.site.slurm import run_as
+from tests.tokens import CMS, HERE, Key, claims, key_set
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from types import ModuleType
+
+KEY = Key.new()
+SITE = {
+    "tokens": {
+        "issuers": [
+            {"issuer": CMS, "kind": "wlcg", "vo": "cms", "audiences": [HERE], "keys": "/etc/gridwarden/pilot.jwks"}
+        ]
+    },
+    "policy": [{"issuer": CMS, "group": "/cms", "pool": "cms"}],
+}
+# Writes down each token that it reads, as long as it may.
+READ = """
+while [ ! -e /tmp/enough ]; do
+    now=$(cat $BEARER_TOKEN_FILE) || echo unreadable
+    [ "$now" = "$last" ] || echo "$now"
+    last=$now
+done
+"""
+SHORT = 3  # seconds that a token is good for
+
+
+@pytest.fixture(autouse=True)
+def _issuer() -> Iterator[None]:
+    written = {
+        Path("/etc/gridwarden/pilot.jwks"): key_set(KEY).decode(),
+        Path("/etc/gridwarden/site.d/50-pilot-tokens.yaml"): json.dumps(SITE),
+    }
+    for path, text in written.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    yield
+    for path in (*written, Path("/tmp/enough")):
+        path.unlink(missing_ok=True)
+
+
+def token(tmp_path: Path, jti: str, sub: str = "runner", name: str = "token") -> str:
+    """A token of somebody's in the pilot's hands; its text."""
+    made = tmp_path / "made"
+    made.write_bytes(KEY.sign(claims(sub=sub, jti=jti, exp=int(time.time()) + SHORT, wlcg__groups=["/cms"])))
+    pilot.give(made, name)
+    return made.read_text()
+
+
+def renew(name: str, file: str = "token") -> subprocess.CompletedProcess[str]:
+    words = ("--renew", "--name", name, "--pilot-proxy", str(pilot.home() / "bela.pem"), "--token")
+    return run_as(pilot.ACCOUNT, "setsid", "--wait", "gridwarden-exec", *words, str(pilot.home() / file))
+
+
+def test_a_payload_outlives_three_tokens_each_of_which_is_on_record(slurm: ModuleType, tmp_path: Path) -> None:
+    pilot.proxy(pilot.OWNER)
+    tokens = [token(tmp_path, "first")]
+    words = "gridwarden-exec --name long --pilot-proxy $HOME/bela.pem --token $HOME/token"
+    job = slurm.submit(pilot.ACCOUNT, f"cd $(mktemp -d); chmod 711 .; exec {words} -- /bin/sh -c '{READ}'")
+    seen = pilot.home() / f"slurm-{job}.out"
+
+    def read() -> list[str]:
+        return seen.read_text().split() if seen.exists() else []
+
+    slurm.until("the payload to have its first token", lambda: read() == tokens)
+    (start,) = pilot.records("payload_start", job=str(job))
+    for jti in ("second", "third", "fourth"):
+        tokens.append(token(tmp_path, jti))
+        done = renew("long")
+        assert done.returncode == 0, done.stderr
+        slurm.until(f"the payload to have its {jti} token", lambda: len(read()) == len(tokens))
+    time.sleep(SHORT)  # a token's life is what is waited for
+    assert read() == tokens, "a token was read in part, or not at all"
+    Path("/tmp/enough").touch()
+    assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    renewed = pilot.records("renewed", payload=start["payload"])
+    assert [start["credential"], *(body["credential"] for body in renewed)] == [
+        f"jti={jti}" for jti in ("first", "second", "third", "fourth")
+    ]
+    assert {body["subject"] for body in (start, *renewed)} == {f"{CMS},runner"}
+
+
+def test_nobody_elses_token_and_none_of_another_payload_is_renewed(slurm: ModuleType, tmp_path: Path) -> None:
+    pilot.proxy(pilot.OWNER)
+    mine = token(tmp_path, "mine")
+    words = "gridwarden-exec --name kept --pilot-proxy $HOME/bela.pem --token $HOME/token"
+    job = slurm.submit(pilot.ACCOUNT, f"cd $(mktemp -d); chmod 711 .; exec {words} -- /bin/sh -c '{READ}'")
+    seen = pilot.home() / f"slurm-{job}.out"
+    slurm.until("the payload to have its token", lambda: seen.exists() and seen.read_text().split() == [mine])
+    token(tmp_path, "other", "somebody-else", "other")
+    done = renew("kept", "other")
+    assert (done.returncode, "identity-changed" in done.stderr) == (201, True), done.stderr
+    token(tmp_path, "again", name="again")
+    done = renew("unknown", "again")
+    assert (done.returncode != 0, "payload-unknown" in done.stderr) == (True, True), done.stderr
+    assert seen.read_text().split() == [mine]
+    Path("/tmp/enough").touch()
+    slurm.wait(job)
+    (start,) = pilot.records("payload_start", job=str(job))
+    assert pilot.records("renewed", payload=start["payload"]) == []
