@@ -40,7 +40,8 @@ class Payload:
         self._ended = True
         figures = {name: getattr(ended, name) for name in ("status", "user", "system", "memory", "measured", "because")}
         group_cpu = -1 if ended.group_cpu is None else ended.group_cpu
-        begin_end.ended(self._site, self.state.but(**figures, group_cpu=group_cpu), self._held)
+        self.state = self.state.but(**figures, group_cpu=group_cpu)
+        begin_end.ended(self._site, self.state, self._held)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._ended:

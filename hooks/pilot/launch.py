@@ -156,6 +156,8 @@ def launch(run: Launch) -> Ended:
         )
         ended = session.run(work, payload.started, run.above)
         payload.ended(ended)
+    if site.pilot.epilogue:
+        lent.run_epilogue(site.pilot, payload.state)
     return ended
 
 

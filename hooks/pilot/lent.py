@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import payloads, trusted
+from gridwarden import payloads, syslog_line, trusted
 from gridwarden.hooks.pilot import deliver, environment
 from gridwarden.tab_file import escape
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.job_of import CallerJob
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.pilot_values import PilotValues
     from gridwarden.mapper.site import SiteValues
     from gridwarden.payloads import State
 
@@ -101,3 +103,14 @@ def variables(asked: Request, lent: Lent, target: Target, site: SiteValues) -> d
         proxy=lent.proxy,
         token=lent.token,
     )
+
+
+def run_epilogue(pilot: PilotValues, ended: State) -> None:
+    """Run the site's own program after a payload; that it fails is told to syslog, and changes nothing else."""
+    from gridwarden.hooks.pilot import epilogue  # noqa: PLC0415 - few sites have one
+
+    facts = ("payload", "account", "uid", "lease", "subject", "pilot", "batch", "job", "status", "program")
+    about = {f"GLEXEC_EPILOG_{name.upper()}": str(getattr(ended, name)) for name in facts}
+    if why := epilogue.run(Path(pilot.epilogue or ""), about, pilot.epilogue_seconds):
+        where: dict[str, str | int | None] = {"job": ended.payload, "account": ended.account}
+        syslog_line.decision("payload-epilogue", "failed", batch=payloads.BATCH, **where, detail=why)
