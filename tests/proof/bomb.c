@@ -16,8 +16,8 @@ int main(int argc, char **argv) {
     struct rlimit limit = {atoi(argv[3]), atoi(argv[3])};
     int chains = atoi(argv[4]), stays = atoi(argv[5]), leads_session = atoi(argv[6]);
 
-    if (file < 0 || counter == MAP_FAILED || setrlimit(RLIMIT_NPROC, &limit) || setgroups(0, 0) ||
-        setresgid(uid, uid, uid) || setresuid(uid, uid, uid))
+    if (file < 0 || counter == MAP_FAILED || setrlimit(RLIMIT_NPROC, &limit) ||
+        (getuid() != uid && (setgroups(0, 0) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid))))
         return 1;
     while (--chains > 0 && fork() > 0)
         ;

@@ -1,0 +1,82 @@
+"""The CPU time and memory of a payload: told as the kernel counts them, whoever of it used them, and chained to its pilot."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden.hooks.pilot import control_group
+from tests.payload import python, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+SECOND = 1_000_000
+TICK = 20_000  # microseconds: two ticks of the clock, by which some kernels count
+BURN = """
+def burn(seconds):
+    while time.process_time() < seconds: pass
+"""
+SHAPES = {
+    "itself": "burn(0.6)",
+    "a child": "burn(0.3)\nos.fork() or (burn(0.3), os._exit(0))\nos.wait()",
+    "one that ran away": """
+burn(0.3)
+if os.fork() == 0:
+    os.setsid()
+    os.fork() and os._exit(0)
+    burn(0.3)
+    tell("burnt")
+    time.sleep(600)
+os.wait()
+while not os.path.exists("burnt"): time.sleep(0.01)
+""",
+}
+
+
+@pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_cpu_time_is_counted_and_reaches_the_pilot(tmp_path: Path, shape: str, ending: str) -> None:
+    chain = start(tmp_path, *python(BURN + SHAPES[shape] + "\n" + ending))
+    ended = chain.ended()
+    used = ended["user"] + ended["system"]
+    assert 0.6 * SECOND <= used < 0.9 * SECOND
+    by_pilot = float(chain.output().split()[1]) * SECOND
+    assert used <= by_pilot + TICK
+    assert by_pilot < used + 0.5 * SECOND, "launcher and guard took more than they should"
+
+
+def test_memory_is_that_of_the_largest_process(tmp_path: Path) -> None:
+    ended = start(tmp_path, *python("if os.fork() == 0: b'x' * 100_000_000; os._exit(0)\nos.wait()")).ended()
+    assert 100_000_000 < ended["memory"] < 150_000_000
+
+
+@pytest.mark.parametrize("role", ["guard", "sudo", "pilot"])
+def test_cpu_time_is_counted_of_a_payload_that_is_killed_in_mid_run(tmp_path: Path, role: str) -> None:
+    chain = start(tmp_path, *python(BURN + "burn(0.5)\ntell('burnt')\ntime.sleep(600)")).begun()
+    chain.told_by_payload("burnt")
+    os.kill(getattr(chain, role), 9)
+    ended = chain.ended()
+    assert 0.5 * SECOND <= ended["user"] + ended["system"] < 0.9 * SECOND
+
+
+def test_the_control_group_counts_the_same_and_also_what_a_payload_hides(tmp_path: Path) -> None:
+    group = control_group.make("2" * 32)
+    if group is None:
+        pytest.skip("no control group of version 2 can be made here")
+    group.remove()
+    for name, before, hidden in (("plain", "", 0), ("hiding", "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n", 0.5)):
+        directory = tmp_path / name
+        directory.mkdir()
+        code = (
+            BURN + before + "burn(0.3)\nos.fork() or (burn(0.5), os._exit(0))\ntry: os.wait()\nexcept OSError: pass\n"
+        )
+        chain = start(directory, *python(code), control_group=True)
+        ended = chain.ended()
+        assert ended["measured"] == "wait4+cpu.stat"
+        difference = ended["group_cpu"] - ended["user"] - ended["system"]
+        assert abs(difference - hidden * SECOND) < 0.1 * SECOND, name
