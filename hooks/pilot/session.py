@@ -6,6 +6,7 @@ import resource
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
+from gridwarden.errors import Unavailable
 from gridwarden.hooks.pilot import ancestors as above
 from gridwarden.hooks.pilot import control_group, limits, pam, privileges, signals, terminal
 from gridwarden.hooks.pilot.guard_process import GuardProcess
@@ -82,7 +83,11 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
     kept = limits.lift()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     group = control_group.make(work.payload) if work.control_group else None
-    guard = GuardProcess(work, ancestors or above.watch(), group, kept)
+    try:
+        guard = GuardProcess(work, ancestors or above.watch(), group, kept)
+    except OSError as error:
+        control_group.removed(group)
+        raise Unavailable(f"the payload's guard cannot be started: {error.strerror}") from error
     try:
         pid = guard.held()
         group = control_group.entered(group, pid)
