@@ -34,8 +34,11 @@ class Readied:
     __slots__ = ("_answers", "_command", "_orders", "_pid", "_sources")
 
     def __init__(self, most: int, modules: Sequence[str]) -> None:
+        self._pid = 0
         self._sources = [os.memfd_create("credential") for _ in range(most)]
-        self._answers = []
+        self._answers: list[int] = []
+        if not most:
+            return
         writing = []
         for _ in range(most):
             pipe = os.pipe()

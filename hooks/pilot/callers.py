@@ -36,32 +36,32 @@ class Pilot:
 
 
 def pilot() -> Pilot:
-    """Who had sudo start this process, with the environment and groups that sudo was started with.
+    """Who had sudo start this process, with the environment that sudo was started with.
 
     The kernel shows sudo's own environment (proc_pid_environ(5)), which nobody but root can change, so the rule need not
-    let any variable through to us.  Raises Refused (caller-not-listed), ConfigurationError.
+    let any variable through to us.  Raises Refused (caller-not-listed), ConfigurationError, OSError.
     """
     uid = caller_uid() if os.geteuid() == 0 else os.geteuid()
-    parent = os.getppid() if os.geteuid() == 0 else os.getpid()
     if not uid:
         raise Refused(reasons.CALLER_NOT_LISTED, "nobody called by sudo: root itself starts no payloads")
     try:
         user = pwd.getpwuid(uid)
     except KeyError:
         raise Refused(reasons.CALLER_NOT_LISTED, f"uid {uid} has no passwd entry") from None
-    with open(f"/proc/{parent}/status", "rb") as file:
-        status = file.read()
-    real, effective = status.partition(b"\nUid:")[2].split(maxsplit=2)[:2]
-    if (int(real), int(effective)) != (uid, os.geteuid()):
+    if os.geteuid() != 0:
+        return Pilot(user.pw_name, uid, os.getgid(), os.getgroups(), variables(_read("self/environ")))
+    sudo = os.getppid()
+    status = _status(sudo)
+    if _uids(status)[:2] != [uid, 0]:
         raise ConfigurationError(
             f"the process above the launcher is not the sudo of {user.pw_name}",
             "sudo leaves no process of its own with !use_pty, !pam_session and !pam_setcred; gridwarden doctor exec",
         )
-    gid = int(status.partition(b"\nGid:")[2].split(maxsplit=1)[0])
-    groups = tuple(map(int, status.partition(b"\nGroups:")[2].partition(b"\n")[0].split()))
-    with open(f"/proc/{parent}/environ", "rb") as file:
-        environment = file.read(LONGEST_ENVIRONMENT)
-    return Pilot(user.pw_name, uid, gid, groups, variables(environment))
+    gid = int(os.environ["SUDO_GID"])
+    groups = os.getgroups()  # the caller's, by preserve_groups of the sudo rule; root's without
+    if 0 in groups:
+        groups = os.getgrouplist(user.pw_name, gid)
+    return Pilot(user.pw_name, uid, gid, groups, variables(_read(f"{sudo}/environ")))
 
 
 def variables(environment: bytes) -> dict[bytes, bytes]:
@@ -126,3 +126,18 @@ def _group_names(who: Pilot) -> frozenset[str]:
         except KeyError:
             continue
     return frozenset(names)
+
+
+def _uids(status: dict[bytes, bytes]) -> list[int]:
+    """Real, effective, saved and file system's uid."""
+    return list(map(int, status[b"Uid"].split()))
+
+
+def _status(pid: int) -> dict[bytes, bytes]:
+    """What proc_pid_status(5) says of a process; its name, in which a newline is escaped, can add no line."""
+    return dict(line.split(b":", 1) for line in _read(f"{pid}/status").splitlines() if b":" in line)
+
+
+def _read(name: str) -> bytes:
+    with open(f"/proc/{name}", "rb") as file:
+        return file.read(LONGEST_ENVIRONMENT)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from gridwarden import node_file, syslog_line
-from gridwarden.errors import ConfigurationError, GridwardenError
+from gridwarden import node_file, reasons, syslog_line
+from gridwarden.errors import ConfigurationError, GridwardenError, Refused
 from gridwarden.hooks.pilot import ancestors, callers, refusals, request
 from gridwarden.mapper import readied
 
@@ -166,6 +166,8 @@ def present(run: Launch) -> tuple[Shown, list[Caller]]:
     entries = callers.listed(run.pilot, run.site.pilot.callers)
     from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - who may not call waits for nothing
 
+    if not (run.asked.proxy or run.asked.token):
+        raise Refused(reasons.CREDENTIAL_MISSING, "no proxy and no token of the payload's owner is named")
     own = not all(entry.service for entry in entries)
     return credentials.read(run.asked, run.pilot.uid, run.site, run.verifiers, own=own), entries
 

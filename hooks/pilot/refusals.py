@@ -17,7 +17,6 @@ OF_THE_CLIENT = frozenset(
         reasons.CREDENTIAL_MALFORMED,
         reasons.CREDENTIAL_TIMEOUT,
         reasons.CREDENTIAL_MISSING,
-        reasons.IDENTITY_CHANGED,
         reasons.PILOT_CREDENTIAL_MISSING,
         reasons.PROGRAM_MISSING,
         reasons.DIRECTORY_UNUSABLE,
