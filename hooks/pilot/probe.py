@@ -107,6 +107,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], text: str = "") 
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FailedError(f"{shown}: {error}") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [MEANINGS.get(done.returncode, "it says nothing")]
-        raise FailedError(f"{shown} ended with {done.returncode}: {said[0]}")
+        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("hint: ")]
+        why = said[-1] if said else MEANINGS.get(done.returncode, "it says nothing")
+        raise FailedError(f"{shown} ended with {done.returncode}: {why}")
     return done.stdout

@@ -55,9 +55,10 @@ def exec_check_command(
     if token:
         face = face or FACE
         environment.pop("GLEXEC_CLIENT_CERT", None)
-    command = [face or probe.find_face(environment), *(["--token", str(token)] if token else [])]
+    owner = ["--token", os.path.abspath(token)] if token else []
+    exec_dir = [own_program(), "exec-dir", *owner, environment.get("TMPDIR", "/tmp")]  # noqa: S108 - only by that
     try:
-        verdict = probe.check(command, [own_program(), "exec-dir"], environment)
+        verdict = probe.check([face or probe.find_face(environment), *owner], exec_dir, environment)
     except Exception as error:  # noqa: BLE001 - Nagios reads 1 as a warning, and a traceback not at all
         verdict = probe.Verdict(probe.UNKNOWN, f"{type(error).__name__}: {error}")
     click.echo(verdict.line())
