@@ -10,7 +10,7 @@ import os
 import time
 
 from gridwarden import payloads, register, syslog_line
-from gridwarden.errors import EvidenceError
+from gridwarden.errors import GridwardenError
 from gridwarden.ledger import append
 from gridwarden.prune import remove
 from gridwarden.prune.change_owner import Giving, change_owner
@@ -43,8 +43,8 @@ def settle(site: Site, state: State, held: int) -> int:
     try:
         if not state.recorded:
             _record_end(site, state)
-    except (EvidenceError, OSError):
-        payloads.write(directory, state, held)
+    except (GridwardenError, OSError):
+        os.close(payloads.write(directory, state, held))
         raise
     held = payloads.write(directory, state.but(recorded=1), held)
     for what, why in (*give_back(state), *remove_temporary(state)):

@@ -11,7 +11,7 @@ import os
 import time
 
 from gridwarden import payloads, register
-from gridwarden.errors import GridwardenError, Unavailable
+from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons, snapshot
 from gridwarden.prune.judge import Tree, Verdict, of_jobs
 from gridwarden.prune.lent import Lent, LentTo
@@ -49,8 +49,8 @@ def recover_all(site: Site, finish: Finish | None = None) -> list[tuple[str, str
     for payload in payloads.without_launcher(site.get("payloads", [""])[0]):
         try:
             recover(site, payload, finish or settle_only)
-        except (GridwardenError, OSError) as error:
-            left.append((f"payload {payload}", str(error)))
+        except Exception as error:  # noqa: BLE001 - and a fault of ours, too, is theirs to tell and not to die of
+            left.append((f"payload {payload}", str(error) or type(error).__name__))
     return left
 
 
@@ -148,7 +148,9 @@ class Orphans:
         for answer in answers:
             if why := answer.unknown or answer.doubted.get(self._state.uid):
                 raise Unavailable(f"it cannot be told what of {self._state.account} belongs to a job: {why}")
-        return [job for answer in answers for job in answer.jobs if job.owner in (self._state.uid, None)]
+        jobs = [job for answer in answers for job in answer.jobs if job.owner in (self._state.uid, None)]
+        # Since we hold its lock, it looks as if it had a launcher.
+        return [job for job in jobs if (job.batch, job.job) != (payloads.BATCH, self._state.payload)]
 
 
 def group_cpu(cgroup: str) -> tuple[int, int, int] | None:

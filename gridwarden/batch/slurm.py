@@ -68,7 +68,7 @@ def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
     # Those that the spool does not show: it was moved, or site.yaml names another one.
     uids.update((process.pid, set()) for process in processes.values() if _is_daemon(process))
     for process in processes.values():
-        if daemon := _ancestor_among(uids, process, processes):
+        if not process.has_ended() and (daemon := _ancestor_among(uids, process, processes)):
             uids[daemon].update((process.real_uid, process.effective_uid))
     if any(uid == step.owner for step in steps) or any(uid in below for below in uids.values()):
         return True

@@ -1,0 +1,453 @@
+"""After a launcher and its session process were killed: the payload ends, its record is written, the directory comes back.
+
+The pilot's batch job is a stand-in slurmstepd that adopts orphans, as the real one does; the stories have that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gridwarden import chain, node_file, payloads, proc, register
+from gridwarden.errors import ConfigurationError
+from gridwarden.hooks import clean_up
+from gridwarden.hooks.pilot import begin_end
+from gridwarden.hooks.slurm import node as slurm_node
+from gridwarden.prune import payload_end, payload_recovery
+from gridwarden.prune.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+PILOT, ANNA, BELA = 61051, 61052, 61053
+ACCOUNTS = {ANNA: "gwt52", BELA: "gwt53"}
+SECONDS = 15.0
+STEP = """
+import ctypes, os, socket, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+subprocess.Popen(["sleep", "1000"], user=int(sys.argv[2]), group=int(sys.argv[2]), extra_groups=[], cwd="/")
+for line in sys.stdin:
+    subprocess.Popen(eval(line), stdin=subprocess.DEVNULL)
+os.waitpid(-1, 0)
+"""
+LAUNCHER = """
+import ctypes, json, os, sys, time
+ctypes.CDLL(None).prctl(36, 1)
+from gridwarden import node_file, payloads
+from gridwarden.hooks.pilot import begin_end, deliver
+site, values, script = node_file.read(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+state = payloads.State(**values)
+state, held = begin_end.begin(site, state)
+deliver.make_temporary(state.temporary, deliver.Owner(state.uid, state.gid, []))
+payload = os.fork()
+if payload == 0:
+    os.setgroups([])
+    os.setgid(state.gid)
+    os.setuid(state.uid)
+    os.execv("/bin/sh", ["sh", "-c", script])
+state, held = begin_end.started(site, state, held, payload, "")
+print(json.dumps([os.getpid(), payload]), file=open(sys.argv[4], "w", buffering=1))
+time.sleep(1000)
+"""
+# A child, one that leaves the session, and one that is an orphan of its own making: what a killed launcher leaves.
+FAMILY = "sleep 1001 & setsid sleep 1002 & (setsid sh -c 'sleep 1003 & exec sleep 1004' &); exec sleep 1005"
+MEMBERS = 5
+
+
+class Node:
+    """A node with the pilot's Slurm job 9, and gridwarden's own directories."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        for name in ("holders", "jobs", "locks", "ledger", "holds", "payloads", "spool/n1", "programs"):
+            (base / name).mkdir(parents=True, mode=0o700)
+        self.tmp = base / "tmp"
+        self.tmp.mkdir()
+        self.tmp.chmod(0o1777)
+        self.step = subprocess.Popen(
+            [sys.executable, "-c", STEP, f"{base}/spool/n1/n1_9.0", str(PILOT)],
+            stdin=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        wait_until(lambda: [one for one in proc.owned_by(PILOT) if one.parent == self.step.pid])
+        (task,) = [one.pid for one in proc.owned_by(PILOT) if one.parent == self.step.pid]
+        self.slurm_says(f"PID JOBID STEPID LOCALID GLOBALID\n{task} 9 0 0 0\n")
+        values = {name: f"{base}/{name}" for name in ("holders", "locks", "ledger", "holds", "payloads")}
+        values |= {
+            "site": "TEST",
+            "cluster": "site",
+            "pool": "gwt",
+            "register": f"{base}/jobs",
+            "gridmapdir": str(base),
+            "gridmapdir_local": "yes",
+            "scratch": str(self.tmp),
+            "slurm_programs": f"{base}/programs",
+            "slurm_spool": f"{base}/spool/%n",
+            "prolog_on_failure": "record-gap",
+            "epilog_on_failure": "record-gap",
+            "prune_batch": "slurm",
+            "prune_kill": "yes",
+            "prune_uids": f"{ANNA}-{BELA}",
+        }
+        node_file.write(base / "node", list(values.items()))
+        self.site = node_file.read(base / "node")
+
+    def slurm_says(self, text: str, code: int = 0) -> None:
+        (self.base / "listing").write_text(text)
+        program = self.base / "programs/scontrol"
+        program.write_text(f"#!/bin/sh\ncat {self.base}/listing\nexit {code}\n")
+        program.chmod(0o755)
+
+    def launch(self, uid: int = ANNA, script: str = FAMILY, processes: int = MEMBERS, **values: Any) -> Launched:
+        """Start a launcher in the pilot's job, and wait until its payload has so many processes."""
+        payload = payloads.new_id()
+        told = self.base / f"told.{payload}"
+        values = {
+            "payload": payload, "cluster": "site", "node": "n1", "start": time.time_ns() // 1000,
+            "account": ACCOUNTS[uid], "uid": uid, "gid": uid, "lease": "ab" * 16, "scheme": "x509",
+            "subject": f"/CN={uid}", "pilot": "pilot", "pilot_uid": PILOT, "batch": "slurm", "job": "9",
+            "temporary": f"{self.tmp}/gridwarden-payload.{payload}", **values,
+        }  # fmt: skip
+        before = len(proc.owned_by(uid))
+        command = [sys.executable, "-c", LAUNCHER, f"{self.base}/node", json.dumps(values), script, str(told)]
+        assert self.step.stdin
+        print(repr(command), file=self.step.stdin, flush=True)
+        wait_until(lambda: told.exists() and told.read_text().endswith("\n"))
+        wait_until(lambda: len(proc.owned_by(uid)) == before + processes)
+        return Launched(payload, *json.loads(told.read_text()))
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        return [line.body for line in chain.read(self.base / "ledger") if line.body["kind"] == kind]
+
+    def registered(self, uid: int = ANNA) -> list[str]:
+        return [entry.job for entry in register.jobs_of(self.base / "jobs", ACCOUNTS[uid])]
+
+    def recover(self) -> list[tuple[str, str]]:
+        return payload_recovery.recover_all(self.site, begin_end.finish)
+
+    def close(self) -> None:
+        everybody = [one for uid in (PILOT, ANNA, BELA) for one in proc.owned_by(uid)]
+        below = [one for one in proc.everyone() if one.parent == self.step.pid]
+        for one in (*below, *everybody):
+            os.kill(one.pid, signal.SIGKILL)
+        self.step.kill()
+        self.step.wait()
+
+
+class Launched:
+    """A payload, its launcher and its own process."""
+
+    def __init__(self, payload: str, launcher: int, process: int) -> None:
+        self.payload = payload
+        self.launcher = launcher
+        self.process = process
+
+    def kill_launcher(self) -> None:
+        """As whoever kills with SIGKILL would: nothing of it is left that could do anything."""
+        os.kill(self.launcher, signal.SIGKILL)
+        wait_until(lambda: (now := proc.read(self.launcher)) is None or now.has_ended())
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            parent.chmod(0o755)
+    entry = {name: pwd.struct_passwd((name, "x", uid, uid, "", "/", "/bin/sh")) for uid, name in ACCOUNTS.items()}
+    monkeypatch.setattr(clean_up, "pwd", SimpleNamespace(getpwnam=entry.__getitem__))
+    found = Node(tmp_path)
+    yield found
+    found.close()
+
+
+def test_a_killed_launchers_payload_ends_whatever_it_did_to_get_away(node: Node) -> None:
+    launched = node.launch()
+    assert node.registered() == [launched.payload]
+    launched.kill_launcher()
+    assert len(proc.owned_by(ANNA)) == MEMBERS, "nothing else has ended them"
+    assert node.recover() == []
+    assert proc.owned_by(ANNA) == []
+    assert proc.owned_by(PILOT), "the pilot's own processes are somebody else's"
+    (end,) = node.records("payload_end")
+    wanted = {
+        "payload": launched.payload,
+        "batch": "slurm",
+        "job": "9",
+        "account": "gwt52",
+        "because": "launcher killed",
+    }
+    assert wanted.items() <= end.items()
+    assert (end["measured"], end["status"], end["signal"]) == ("processes", None, None)
+    assert len(node.records("kill")) == MEMBERS
+    assert node.registered() == []
+    assert os.listdir(node.base / "payloads") == []
+    assert os.listdir(node.tmp) == []
+
+
+def test_what_its_processes_had_used_so_far_is_what_goes_on_record(node: Node) -> None:
+    burn = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exec sleep 1000"
+    launched = node.launch(script=burn, processes=1)
+    wait_until(lambda: proc.owned_by(ANNA)[0].command == "sleep")
+    used = proc.owned_by(ANNA)[0].cpu
+    launched.kill_launcher()
+    node.recover()
+    assert used > 0
+    assert node.records("payload_end")[0]["user"] == used
+
+
+def test_a_payload_whose_launcher_lives_is_touched_by_nobody(node: Node) -> None:
+    launched = node.launch()
+    assert node.recover() == []
+    report = sweep(node.site, kill=True, seconds=20)
+    assert report.strays() == 0
+    assert len(proc.owned_by(ANNA)) == MEMBERS
+    assert node.registered() == [launched.payload]
+    assert node.records("payload_end") == []
+
+
+def test_the_pruner_ends_it_and_the_account_has_nothing_left_that_runs(node: Node) -> None:
+    node.launch().kill_launcher()
+    report = sweep(node.site, kill=True, seconds=20)
+    assert not report.unknown
+    assert proc.owned_by(ANNA) == []
+    assert len(node.records("payload_end")) == 1
+    assert node.registered() == []
+
+
+def test_a_dry_run_of_the_pruner_ends_nothing(node: Node) -> None:
+    node.launch().kill_launcher()
+    sweep(node.site, kill=False, seconds=20)
+    assert len(proc.owned_by(ANNA)) == MEMBERS
+    assert node.records("payload_end") == []
+
+
+def test_the_epilog_of_any_job_ends_it_though_its_own_account_is_none_of_ours(node: Node) -> None:
+    node.launch().kill_launcher()
+    environment = {"SLURM_JOB_USER": "pilot", "SLURMD_NODENAME": "n1", "SLURM_JOB_ID": "9", "SLURM_JOB_UID": str(PILOT)}
+    assert slurm_node.run("epilog", environment, str(node.base / "node")) == 0
+    assert proc.owned_by(ANNA) == []
+    assert len(node.records("payload_end")) == 1
+
+
+def test_the_next_launch_ends_it_and_leaves_no_process_of_before_beside_its_own(node: Node) -> None:
+    first = node.launch()
+    first.kill_launcher()
+    second = node.launch(processes=0)  # as many go as come
+    assert [end["payload"] for end in node.records("payload_end")] == [first.payload]
+    assert node.registered() == [second.payload]
+
+
+def test_another_payload_of_the_same_person_runs_on(node: Node) -> None:
+    killed, living = node.launch(), node.launch()
+    killed.kill_launcher()
+    assert node.recover() == []
+    assert len(proc.owned_by(ANNA)) == MEMBERS
+    assert proc.read(living.process), "the wrong one was ended"
+    assert node.registered() == [living.payload]
+    assert (node.tmp / f"gridwarden-payload.{living.payload}").exists()
+
+
+def test_a_batch_job_of_the_same_person_runs_on(node: Node) -> None:
+    launched = node.launch()
+    anothers = subprocess.Popen(
+        [sys.executable, "-c", STEP, f"{node.base}/spool/n1/n1_10.0", str(ANNA)], stdin=subprocess.PIPE
+    )
+    try:
+        wait_until(lambda: [one for one in proc.owned_by(ANNA) if one.parent == anothers.pid])
+        (task,) = [one.pid for one in proc.owned_by(ANNA) if one.parent == anothers.pid]
+        (pilots,) = [one.pid for one in proc.owned_by(PILOT)]
+        node.slurm_says(f"PID JOBID STEPID LOCALID GLOBALID\n{pilots} 9 0 0 0\n{task} 10 0 0 0\n")
+        launched.kill_launcher()
+        assert node.recover() == []
+        assert [one.pid for one in proc.owned_by(ANNA)] == [task]
+        assert node.records("payload_end")
+    finally:
+        anothers.kill()
+        anothers.wait()
+
+
+def test_payloads_of_several_people_are_each_their_own(node: Node) -> None:
+    first, second = node.launch(), node.launch(BELA)
+    first.kill_launcher()
+    assert node.recover() == []
+    assert (len(proc.owned_by(ANNA)), len(proc.owned_by(BELA))) == (0, MEMBERS)
+    second.kill_launcher()
+    assert node.recover() == []
+    assert {end["account"] for end in node.records("payload_end")} == {"gwt52", "gwt53"}
+
+
+def test_while_slurm_does_not_answer_nobody_is_killed_on_a_guess_and_nothing_is_forgotten(node: Node) -> None:
+    launched = node.launch()
+    launched.kill_launcher()
+    node.slurm_says("slurmd does not answer\n", 1)
+    ((what, why),) = node.recover()
+    assert launched.payload in what
+    assert "it cannot be told" in why
+    assert len(proc.owned_by(ANNA)) == MEMBERS
+    assert node.registered() == [launched.payload]
+    (task,) = [one.pid for one in proc.owned_by(PILOT)]
+    node.slurm_says(f"PID JOBID STEPID LOCALID GLOBALID\n{task} 9 0 0 0\n")
+    assert node.recover() == []
+    assert proc.owned_by(ANNA) == []
+
+
+def test_a_payload_that_starts_processes_faster_than_they_can_be_looked_at_ends_too(node: Node) -> None:
+    chain_of_births = "f() { sleep 0.01; f & }; f; wait; sleep 1000"
+    launched = node.launch(script=f"{chain_of_births}", processes=2)
+    launched.kill_launcher()
+    wait_until(lambda: not (node.recover() or proc.owned_by(ANNA)))
+    assert len(node.records("payload_end")) == 1
+
+
+def test_two_who_clear_up_at_once_write_one_record(node: Node) -> None:
+    node.launch().kill_launcher()
+    workers = []
+    for _ in range(4):
+        worker = os.fork()
+        if worker == 0:
+            os._exit(1 if node.recover() else 0)
+        workers.append(worker)
+    assert [os.waitpid(worker, 0)[1] for worker in workers] == [0] * 4
+    assert len(node.records("payload_end")) == 1
+    assert node.registered() == []
+
+
+@pytest.mark.parametrize(
+    "step", ["_record_end", "give_back", "remove_temporary", "register.leave", "payloads.remove", "clear"]
+)
+def test_whoever_is_killed_while_clearing_up_is_followed_by_one_who_goes_on(
+    node: Node, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    node.launch().kill_launcher()
+    owner, name = {
+        "register.leave": (register, "leave"),
+        "payloads.remove": (payloads, "remove"),
+        "clear": (clean_up, "clear"),
+    }.get(step, (payload_end, step))
+    worker = os.fork()
+    if worker == 0:
+        monkeypatch.setattr(owner, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        node.recover()
+        os._exit(0)
+    assert os.waitpid(worker, 0)[1] == signal.SIGKILL
+    assert node.recover() == []
+    assert len(node.records("payload_end")) == 1
+    assert node.registered() == []
+    assert os.listdir(node.base / "payloads") == []
+    assert os.listdir(node.tmp) == []
+
+
+def test_an_end_that_cannot_be_recorded_keeps_its_figures_for_the_next(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = node.launch(script="exec sleep 1000", processes=1)
+    launched.kill_launcher()
+    ledger = node.base / "ledger"
+    ledger.rename(node.base / "elsewhere")
+    (left,) = node.recover()
+    assert "ledger" in left[1]
+    (node.base / "elsewhere").rename(ledger)
+    held = payloads.take_over(str(node.base / "payloads"), launched.payload)
+    assert held is not None
+    os.close(held)
+    assert node.recover() == []
+    assert len(node.records("payload_end")) == 1
+
+
+def test_figures_of_a_launcher_that_could_not_record_them_are_recorded_by_the_next(node: Node) -> None:
+    state = payloads.State(
+        payload="c" * 32, cluster="site", node="n1", account="gwt52", uid=ANNA, gid=ANNA, pilot_uid=PILOT, lease="ab"
+    )
+    state, held = begin_end.begin(node.site, state)
+    (node.base / "ledger").rename(node.base / "elsewhere")
+    with pytest.raises(ConfigurationError):
+        begin_end.ended(node.site, state.but(status=3 << 8, user=1234, system=56, measured="wait4"), held)
+    (node.base / "elsewhere").rename(node.base / "ledger")
+    assert node.recover() == [], "this process holds no lock any more"
+    (end,) = node.records("payload_end")
+    assert (end["status"], end["user"], end["system"], end["measured"]) == (3, 1234, 56, "wait4")
+
+
+def test_while_a_state_file_is_not_whole_it_is_named_and_nobody_is_killed_on_a_guess(node: Node) -> None:
+    launched = node.launch()
+    broken = node.base / "payloads" / ("0" * 32)
+    broken.write_bytes(b"version\t1\n")
+    launched.kill_launcher()
+    left = node.recover()
+    assert {what for what, _ in left} == {f"payload {broken.name}", f"payload {launched.payload}"}
+    assert all(broken.name in why for _, why in left)
+    assert len(proc.owned_by(ANNA)) == MEMBERS
+    broken.unlink()
+    assert node.recover() == []
+    assert proc.owned_by(ANNA) == []
+
+
+def lend(node: Node, path: Path) -> None:
+    """A launcher that has lent this directory of the pilot's, and was killed."""
+    status = path.stat()
+    state = payloads.State(
+        payload=payloads.new_id(), cluster="site", node="n1", account="gwt52", uid=ANNA, gid=ANNA, pilot="pilot",
+        pilot_uid=PILOT, scratch=str(path), scratch_gid=PILOT, scratch_device=status.st_dev, scratch_inode=status.st_ino,
+    )  # fmt: skip
+    lender = os.fork()
+    if lender == 0:
+        begin_end.begin(node.site, state)
+        os._exit(0)
+    assert os.waitpid(lender, 0)[1] == 0
+
+
+def test_the_pilot_gets_its_scratch_back_with_what_the_payload_made(node: Node, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    (scratch / "result").write_text("42")
+    for path in (scratch, scratch / "result"):
+        os.chown(path, ANNA, ANNA)
+    lend(node, scratch)
+    assert node.recover() == []
+    assert {path.stat().st_uid for path in (scratch, scratch / "result")} == {PILOT}
+
+
+def test_another_directory_under_the_name_of_the_lent_one_is_not_given_to_the_pilot(node: Node, tmp_path: Path) -> None:
+    lent, home = tmp_path / "lent", tmp_path / "home"
+    for path in (lent, home):
+        path.mkdir()
+        os.chown(path, ANNA, ANNA)
+    lend(node, lent)
+    lent.rename(tmp_path / "aside")
+    home.rename(lent)
+    assert node.recover() == []
+    assert lent.stat().st_uid == ANNA
+    assert any("another one now" in gap["reason"] for gap in node.records("gap"))
+
+
+def test_a_link_in_the_place_of_the_lent_directory_is_not_followed(node: Node, tmp_path: Path) -> None:
+    lent = tmp_path / "lent"
+    lent.mkdir()
+    os.chown(lent, ANNA, ANNA)
+    lend(node, lent)
+    lent.rename(tmp_path / "aside")
+    lent.symlink_to(tmp_path / "aside")
+    assert node.recover() == []
+    assert (tmp_path / "aside").stat().st_uid == ANNA
+    assert any("is not given back" in gap["reason"] for gap in node.records("gap"))
