@@ -35,13 +35,13 @@ def check_command(context: click.Context) -> None:
       gridwarden config check
       gridwarden --config ./site.yaml config check
     """
-    from gridwarden.load_settings import load
+    from gridwarden.load_settings import load_with_origins
     from gridwarden.setting_files import files_of
 
     path: Path = context.obj
-    settings = load(path)
+    settings, _, replaced = load_with_origins(path)
     additions = path.absolute().with_suffix(".d")
-    for sentence in [*settings.prune.remarks(), *context.meta["remarks"](settings, additions)]:
+    for sentence in [*replaced, *settings.prune.remarks(), *context.meta["remarks"](settings, additions)]:
         click.echo(escape(sentence))
     click.echo(f"no fault in {', '.join(str(file) for file in files_of(path))}")
 

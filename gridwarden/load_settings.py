@@ -58,10 +58,11 @@ class Document(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The settings, and the origin of each key that a file gave."""
+    """The settings, the origin of each key that a file gave, and a sentence for each list that another file replaced."""
 
     settings: Settings
     origins: dict[Keys, Origin]
+    replaced: list[str]
 
 
 def load(path: Path) -> Settings:
@@ -76,12 +77,13 @@ def load_with_origins(path: Path, candidate: tuple[Path, bytes] | None = None) -
     """
     faults: list[str] = []
     hints: list[str] = []
+    replaced: list[str] = []
     merged = Document({}, {(): Origin(str(path), 1)})
     site, *additions = files_of(path)
     given = dict([candidate] if candidate else [])
     for file in [site, *sorted({*additions, *given})]:
         try:
-            merge(merged, parse(file, given[file] if file in given else trusted.read_file(file), faults))
+            merge(merged, parse(file, given[file] if file in given else trusted.read_file(file), faults), replaced)
         except ConfigurationError as error:
             faults += error.faults
             hints.append(error.hint)
@@ -90,7 +92,7 @@ def load_with_origins(path: Path, candidate: tuple[Path, bytes] | None = None) -
     if faults:  # what a broken file would have said is not known, so nothing more can be judged
         raise ConfigurationError(faults, next(filter(None, hints), ""))
     try:
-        return Loaded(Settings.of(merged.values), merged.origins)
+        return Loaded(Settings.of(merged.values), merged.origins, replaced)
     except ValidationError as error:
         found = [fault for details in error.errors() for fault in faults_of(details)]
         found.sort(key=lambda fault: origin_of(fault[0], merged.origins))
@@ -176,8 +178,8 @@ class Reader:
         self.faults.append(f"{self.file}:{node.start_mark.line + 1}: {dotted(keys)}: {what}")
 
 
-def merge(base: Document, other: Document, keys: Keys = ()) -> None:
-    """Lay ``other`` over ``base``, below ``keys``: sections add up, anything else is replaced whole."""
+def merge(base: Document, other: Document, replaced: list[str], keys: Keys = ()) -> None:
+    """Lay ``other`` over ``base``, below ``keys``: sections add up, anything else is replaced whole, lists noted."""
     below: Any = base.values
     above: Any = other.values
     for key in keys:
@@ -185,8 +187,10 @@ def merge(base: Document, other: Document, keys: Keys = ()) -> None:
     for key, value in above.items():
         here = (*keys, key)
         if isinstance(value, dict) and isinstance(below.get(key), dict):
-            merge(base, other, here)
+            merge(base, other, replaced, here)
             continue
+        if isinstance(below.get(key), list):
+            replaced.append(f"{other.origins[here]}: {dotted(here)}: replaces the whole list of {base.origins[here]}")
         below[key] = value
         for old in [place for place in base.origins if place[: len(here)] == here]:
             del base.origins[old]

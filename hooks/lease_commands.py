@@ -151,13 +151,15 @@ def release_command(path: Path, which: str, because: str, dry_run: bool, format:
 
 
 @lease_group.command("recycle")
-@click.option("--apply", is_flag=True, help="Do it; without this, only say what would be done.")
+@click.option("--apply/--dry-run", "apply", help="Do it, or only say what would be done, which is the default here.")
 @click.option("--cooled-only", is_flag=True, help="Release nothing; only free accounts that have cooled.")
 @format_option
 @click.pass_obj
 def recycle_command(path: Path, apply: bool, cooled_only: bool, format: str) -> None:
     """Release leases that nobody used for leases.idle_days, and free accounts that have cooled; report only.
 
+    It finds by itself what to take, so it does nothing until --apply; commands that are told whose lease, ban or pool it is
+    do it at once, and --dry-run asks first.
     An account is freed when no job, process or file of its last holder is left on any node that the site names.
 
     \b

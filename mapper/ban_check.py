@@ -110,6 +110,6 @@ def misleads(ban: Ban) -> bool:
 
 def row(ban: Ban, now: str) -> dict[str, object]:
     """A ban as ``gridwarden ban list`` shows it, less its accounts."""
-    said = {"because": ban.because, "author": ban.author, "start": ban.start or ban.made, "end": ban.end}
+    said = {"because": ban.because, "author": ban.author, "from": ban.start or ban.made, "until": ban.end}
     where = {"state": ban.state(now), "file": ban.file, "line": ban.line}
     return {"pattern": ban.pattern, **{key: value or None for key, value in said.items()}, **where}

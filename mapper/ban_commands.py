@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gridwarden.mapper.ban_changes import Change
     from gridwarden.mapper.site import SiteValues
 
-COLUMNS = ["pattern", "because", "author", "start", "end", "state", "accounts", "file", "line"]
+COLUMNS = ["pattern", "because", "author", "from", "until", "state", "accounts", "file", "line"]
 
 
 def conditions(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +94,9 @@ def add_command(
     tell(f"{shown(given)} {done}{since}", change, "banned")
     warn_of_issuer(given.get("issuer", ""), site)
     if not {"jti", "serial"}.isdisjoint(given):
-        click.echo("a holder is free again once mapped with another credential; a ban of their subject stops all they do")
+        click.echo(
+            "a holder is free again once mapped with another credential; a ban of their subject stops all they do"
+        )
     if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
         click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
 
@@ -137,6 +139,7 @@ def list_command(path: Path, format: str) -> None:
 
 @ban_group.command("check")
 @click.argument("subject", required=False)
+@click.option("--subject", "also", metavar="SUBJECT", default="", help="The same as SUBJECT, as `ban add` has it.")
 @click.option(
     "--fqan", "fqans", multiple=True, metavar="FQAN", help="An FQAN that they would present; may be repeated."
 )
@@ -150,7 +153,14 @@ def list_command(path: Path, format: str) -> None:
 )
 @format_option
 @click.pass_context
-def check_command(context: click.Context, /, subject: str | None, format: str, **asked: Any) -> None:  # noqa: ANN401 - texts, and --fqan's
+def check_command(
+    context: click.Context,
+    /,
+    subject: str | None,
+    also: str,
+    format: str,
+    **asked: Any,  # noqa: ANN401 - texts, and --fqan's
+) -> None:
     """Say whether somebody would be banned now, and by which bans; without any, whether the files can be read.
 
     Exit code 77 when they would be banned, 78 when a file cannot be relied on (everybody is refused then).
@@ -160,11 +170,15 @@ def check_command(context: click.Context, /, subject: str | None, format: str, *
       gridwarden ban check
       gridwarden ban check '/DC=org/DC=example/CN=Eve Example' --fqan /cms --fqan /cms/Role=pilot
       gridwarden ban check https://iam.example.org/,4f2c
+      gridwarden ban check --issuer https://iam.example.org/ --subject 4f2c
       gridwarden ban check --account cms017
     """
-    from gridwarden.errors import Refused
+    from gridwarden.errors import BadQuestion, Refused
     from gridwarden.mapper import ban_check
 
+    if subject and also:
+        raise BadQuestion("SUBJECT and --subject are the same: give one of them", "gridwarden ban check --help")
+    subject = subject or also
     site = site_values(context.obj)
     if not subject and not any(asked.values()):
         write(ban_check.files(site), ["file", "bans", "in_force", "expired", "not_yet", "remarks"], format)

@@ -19,6 +19,7 @@ import os
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import libcrypto, signing_policy, x509
+from gridwarden.mapper.site_files import readable
 from gridwarden.mapper.spelling import plain, spellings
 
 TYPE_CHECKING = False  # typing's own costs a verification 6 ms
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from gridwarden.mapper.site_files import SiteFiles
 
 MAXIMUM_DEPTH = 32
+_CERTIFICATES = (
+    "credentials.certificates in site.yaml names the authorities' directory; everybody must be able to read it"
+)
 
 # <openssl/x509_vfy.h>
 _CRL_CHECK, _CRL_CHECK_ALL, _ALLOW_PROXIES = 0x4, 0x8, 0x40
@@ -74,9 +78,11 @@ class Authorities:
             names = os.listdir(directory)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            raise ConfigurationError(f"{directory}: {why} (the verifier is uid {os.geteuid()})") from error
+            raise ConfigurationError(
+                f"{directory}: {why} (the verifier is uid {os.geteuid()})", _CERTIFICATES
+            ) from error
         if not any(name[8:] == ".0" for name in names):
-            raise ConfigurationError(f"{directory}: holds no certificate authority (no HASH.0 file)")
+            raise ConfigurationError(f"{directory}: holds no certificate authority (no HASH.0 file)", _CERTIFICATES)
         self.directory = directory
         self.files = files
         self.store = libcrypto.store_new()
@@ -141,7 +147,9 @@ def _require_permission(certificate: int, authorities: Authorities, *, missing_a
         why = "(credentials.missing_signing_policy in site.yaml can accept that)"
         raise ChainFault(0, f"{issuer}, who issued {name}, has no signing policy {path} {why}") from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it") from error
+        raise ConfigurationError(
+            f"{path}: the verifier (uid {os.geteuid()}) may not read it", readable(path)
+        ) from error
     except ValueError as error:
         raise ChainFault(0, f"the signing policy {path} of {issuer} cannot be used: {error}") from error
     pairs = [(authority, person) for authority in spellings(issuer) for person in spellings(name)]
@@ -163,7 +171,7 @@ def _fault(code: int, certificate: int, authorities: Authorities) -> ChainFault:
     if code in _NO_ISSUER:
         path = authorities.path(libcrypto.issuer_name(certificate), "0")
         if os.path.exists(path) and not os.access(path, os.R_OK):
-            raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it")
+            raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it", readable(path))
         if os.path.exists(path):
             return ChainFault(code, f"{name} was not issued by the {issuer} that is in {authorities.directory}")
         return ChainFault(code, f"the issuer of {name}, {issuer}, is not an authority in {authorities.directory}")

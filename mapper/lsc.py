@@ -10,6 +10,7 @@ import os
 
 from gridwarden import reasons
 from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.mapper.site_files import readable
 from gridwarden.mapper.spelling import plain, spellings
 
 TYPE_CHECKING = False  # typing's own costs a verification 6 ms
@@ -30,7 +31,9 @@ def trusted_chains(vo: str, host: str, vomsdir: str, files: SiteFiles) -> list[l
     except FileNotFoundError:
         raise Refused(reasons.VOMS_UNTRUSTED, f"this site does not trust {host} for {vo}: no {path}") from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: the verifier (uid {os.geteuid()}) may not read it") from error
+        raise ConfigurationError(
+            f"{path}: the verifier (uid {os.geteuid()}) may not read it", readable(path)
+        ) from error
     chains = [[line.strip().strip('"') for line in part.splitlines()] for part in text.split(NEXT_CHAIN)]
     return [names for chain in chains if len(names := [plain(name) for name in chain if name]) > 1]
 

@@ -188,7 +188,7 @@ def nobody(presented: Presented, rules: Sequence[Rule]) -> Refused:
     who = " and ".join(f"{one.subject} with {attributes(one)}" for one in presented.identities) or "nobody"
     return Refused(
         reasons.POLICY_NO_MATCH,
-        f"{who} matches none of the {len(rules)} rules",
+        f"{who} matches no rule of the policy",
         "add a rule to policy in site.yaml, if they are to run here",
     )
 

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from gridwarden.mapper.pool_making_commands import How, carry_out, making_options
 from gridwarden.options import Group
-from gridwarden.output import escape, format_option, write
+from gridwarden.output import format_option, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from gridwarden.mapper.directory_view import Seen
-    from gridwarden.mapper.pool import Declaration
     from gridwarden.settings import Settings
 
-Function = TypeVar("Function", bound="Callable[..., Any]")
 STATES = ("free", "held", "foreign", "cooling", "faulty")
-MOST_SHOWN = 10
-
-
-class How(NamedTuple):
-    """The options of whatever makes accounts: ``form`` to print alone, files to write, and whether to do anything."""
-
-    form: str | None
-    ldap_base: str
-    sysusers: Path | None
-    ldif: Path | None
-    dry_run: bool
-
-
-def making_options(function: Function) -> Function:
-    """The options of whatever makes accounts."""
-    import pathlib
-
-    path = click.Path(path_type=pathlib.Path)
-    options = [
-        click.option("--print", "form", type=click.Choice(["sysusers", "ldif"]), help="Print the users in this form, and do nothing."),
-        click.option("--ldap-base", default="dc=example,dc=org", show_default=True, help="Base of the entries in LDIF."),
-        click.option("--sysusers", type=path, help="Write the users to this new file, for systemd-sysusers."),
-        click.option("--ldif", type=path, help="Write the users to this new file, for ldapadd."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        function = option(function)
-    return function
 
 
 @click.group("pool", cls=Group)
@@ -63,9 +33,9 @@ def pool_group() -> None:
 
 @pool_group.command("create")
 @click.argument("pool")
-@click.option("--size", type=click.IntRange(1), required=True, help="How many accounts the pool is to have.")
-@click.option("--first-uid", type=int, required=True, help="The uid of the first account; the others follow.")
-@click.option("--gid", type=int, required=True, help="The gid of the pool's group, which is named as the pool.")
+@click.option("--size", type=click.IntRange(1), help="How many accounts the pool is to have.  [required]")
+@click.option("--first-uid", type=int, help="The uid of the first account; the others follow.  [required]")
+@click.option("--gid", type=int, help="The gid of the pool's group, which is named as the pool.  [required]")
 @click.option(
     "--digits", type=click.IntRange(1, 9), default=3, show_default=True, help="Digits of an account's number."
 )
@@ -76,9 +46,9 @@ def pool_group() -> None:
 def create_command(
     path: Path,
     pool: str,
-    size: int,
-    first_uid: int,
-    gid: int,
+    size: int | None,
+    first_uid: int | None,
+    gid: int | None,
     digits: int,
     homes: str,
     shell: str,
@@ -101,8 +71,13 @@ def create_command(
       systemd-sysusers /etc/sysusers.d/cms.conf
       gridwarden pool create cms --size 200 --first-uid 50001 --gid 50000
     """
+    from gridwarden.errors import BadQuestion
     from gridwarden.mapper.pool import Declaration, created
 
+    if size is None or first_uid is None or gid is None:
+        given = {"--size": size, "--first-uid": first_uid, "--gid": gid}
+        missing = ", ".join(name for name, value in given.items() if value is None)
+        raise BadQuestion(f"{missing} must be given", "gridwarden pool create --help shows an example")
     settings, seen = survey_of(path)
     declared = Declaration(declared_pool(pool, settings), 1, size, first_uid, gid, digits, homes, shell)
     carry_out(created(declared, seen.files), settings, How(form, ldap_base, sysusers, ldif, dry_run))
@@ -161,39 +136,6 @@ def show_command(path: Path, pool: str | None, format: str) -> None:
         write(rows, ["pool", "accounts", *STATES, "percent_taken", "problems"], format)
     else:
         write(account_rows(declared_pool(pool, settings), seen), ["account", "uid", "home", "state", "problem"], format)
-
-
-def carry_out(declared: Declaration, settings: Settings, how: How) -> None:
-    """Print, write or make what is declared; exit code 1 while some account is not whole."""
-    from gridwarden.mapper import pool as pools
-    from gridwarden.mapper import pool_files
-    from gridwarden.mapper.gridmapdir import Gridmapdir
-
-    system = pool_files.ThisMachine()
-    pools.refuse_faulty(declared, system)
-    group = pools.needs_group(declared, system)
-    texts = {
-        "sysusers": pools.sysusers(declared, group=group),
-        "ldif": pools.ldif(declared, how.ldap_base, group=group),
-    }
-    if how.form:
-        click.echo(texts[how.form], nl=False)
-        return
-    for target, text in ((how.sysusers, texts["sysusers"]), (how.ldif, texts["ldif"])):
-        if target:
-            click.echo(pool_files.write_new(target.absolute(), text, dry_run=how.dry_run))
-    with Gridmapdir(settings.gridmapdir) as directory:
-        made, not_made = pool_files.make(pools.wanted(declared), directory, system, dry_run=how.dry_run)
-    for sentence in made:
-        click.echo(escape(sentence))
-    for sentence in not_made[:MOST_SHOWN]:
-        click.echo(escape(sentence), err=True)
-    if not_made:
-        click.echo(
-            f"accounts that are not whole yet: {len(not_made)}; make their users (--sysusers, --ldif), then again",
-            err=True,
-        )
-        click.get_current_context().exit(1)
 
 
 def summary(pool: str, seen: Seen) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from gridwarden.mapper.map_files import SPECIAL
-from gridwarden.mapper.rules import VALUES, Rule, patterns
+from gridwarden.mapper.rules import VALUES, Rule, patterns, ways
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,10 +33,11 @@ class IndexedRules(Sequence[Rule]):
             condition, pattern = anchor_of(rule)
             if not condition:
                 self._others.append(number)
-            else:
-                self._literal.setdefault((condition, pattern), []).append(number)
-                if not SPECIAL.isdisjoint(pattern):
-                    start, inside, end = literals(pattern)
+                continue
+            for way in ways(condition, pattern):
+                self._literal.setdefault((condition, way), []).append(number)
+                if not SPECIAL.isdisjoint(way):
+                    start, inside, end = literals(way)
                     self._starts.setdefault(condition, {}).setdefault(start, []).append((end, inside, number))
         self._lengths = {name: sorted({len(start) for start in starts}) for name, starts in self._starts.items()}
 

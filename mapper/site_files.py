@@ -39,7 +39,7 @@ class SiteFiles:
             raise
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            raise ConfigurationError(f"{path}: {why} (the verifier is uid {os.geteuid()})") from error
+            raise ConfigurationError(f"{path}: {why} (the verifier is uid {os.geteuid()})", readable(path)) from error
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError(f"{path}: is not a regular file")
 
@@ -62,6 +62,11 @@ class SiteFiles:
             trusted.refuse_changeable(status, place, sticky_allowed=False)
             self._places[directory] = place
         return _walk(place, name, path)[1]
+
+
+def readable(path: str) -> str:
+    """What to do where the verifier may not read ``path``."""
+    return f"it has no rights: chmod a+r {path}, and a+x the directories above"
 
 
 def _walk(place: str, way: str, path: str) -> tuple[str, os.stat_result]:

@@ -29,7 +29,7 @@ def main() -> None:
     except Refused as refusal:
         answer = [("refused", refusal.reason), ("detail", refusal.detail)]
     except ConfigurationError as fault:
-        answer = [("fault", str(fault))]
+        answer = [("fault", str(fault)), ("hint", fault.hint)]
     os.write(1, encode(answer))
     os._exit(0)  # taking the interpreter apart would cost a tenth of the time
 

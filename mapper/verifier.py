@@ -5,7 +5,7 @@ up all rights, says so, and only then reads.  Its answer is a tab file with eith
 
 - ``subject``, ``fqan`` and ``attribute`` (repeated), ``credential``, ``not_after``, ``limited``, or
 - ``refused`` and ``detail``, or
-- ``fault``: what of the site's own files is not as it should be.
+- ``fault`` and ``hint``: what of the site's own files is not as it should be, and what to do.
 
 Its starter believes none of it without looking: by then this process may be an attacker's.
 """
@@ -40,7 +40,7 @@ def main() -> None:
     except Refused as refusal:
         answer = [("refused", refusal.reason), ("detail", refusal.detail)]
     except ConfigurationError as fault:
-        answer = [("fault", str(fault))]
+        answer = [("fault", str(fault)), ("hint", fault.hint)]
     os.write(1, encode(answer))
 
 

@@ -118,7 +118,7 @@ def judge(said: bytes, shown: str, scheme: str) -> identity.Identity:
     try:
         values = tab_file.decode(said)
         if "fault" in values:
-            raise ConfigurationError(_sentence(values["fault"]))
+            raise ConfigurationError(_sentence(values["fault"]), _sentence(values.get("hint", [""])))
         if "refused" in values:
             (reason,) = values["refused"]
             if reason not in _REFUSALS:

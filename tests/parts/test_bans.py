@@ -240,7 +240,7 @@ def test_the_list_says_why_and_whom(site, users):
     assert (eve["pattern"], eve["because"], eve["accounts"], eve["line"]) == ("/CN=Eve", None, "", 1)
     assert (anna["pattern"], anna["accounts"], anna["line"]) == (ANNA, held.account, 3)
     assert (anna["because"], anna["state"]) == ("stolen key", "in force")
-    assert anna["author"] and str(anna["start"]).endswith("Z")
+    assert anna["author"] and str(anna["from"]).endswith("Z")
 
 
 def test_administrators_who_ban_at_once_do_not_undo_each_other(site):

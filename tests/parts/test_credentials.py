@@ -675,8 +675,9 @@ def test_nobody_is_believed_by_a_directory_that_others_can_write(trust, name):
     path = trust.write(forge.proxy(trust.anna, trust.key), trust.anna)
     directory = {"certificates": trust.own_certificates, "vomsdir": trust.own_vomsdir}[name]()
     directory.chmod(0o777)
-    with pytest.raises(ConfigurationError, match=rf"/{name}: can be written by others \(mode 0777\)"):
+    with pytest.raises(ConfigurationError, match=rf"/{name}: can be written by others \(mode 0777\)") as caught:
         trust.verify(path)
+    assert caught.value.hint == f"chmod go-w {directory}"
 
 
 @pytest.mark.parametrize("pattern", ["*.0", "*.r0", "*.signing_policy", "cms/*.lsc", "cms"])
@@ -686,8 +687,11 @@ def test_nobody_is_believed_by_a_file_that_others_can_write(trust, pattern):
     assert trust.verify(path).subject == ANNA.subject
     for file in directory.glob(pattern):
         file.chmod(file.stat().st_mode | 0o020)
-    with pytest.raises(ConfigurationError, match=rf"/{pattern.replace('*', '[^/]*')}: can be written by others"):
+    with pytest.raises(
+        ConfigurationError, match=rf"/{pattern.replace('*', '[^/]*')}: can be written by others"
+    ) as caught:
         trust.verify(path)
+    assert caught.value.hint.startswith(f"chmod go-w {directory}/")
 
 
 @as_root
@@ -756,8 +760,9 @@ def test_site_files_that_the_verifier_may_not_read_are_named(trust):
     path = trust.grid.proxy(ANNA, trust.directory / "proxy.pem")
     trust.own_vomsdir()
     trust.lsc().chmod(0o600)
-    with pytest.raises(ConfigurationError, match=str(trust.lsc())):
+    with pytest.raises(ConfigurationError, match=str(trust.lsc())) as caught:
         trust.verify(path)
+    assert f"chmod a+r {trust.lsc()}" in caught.value.hint
     for authority in trust.own_certificates().glob("*.0"):
         authority.chmod(0o600)
     with pytest.raises(ConfigurationError, match=r"\.0: the verifier"):

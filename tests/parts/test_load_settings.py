@@ -171,13 +171,14 @@ def test_site_d_adds_to_sections_and_replaces_lists(site: Path) -> None:
     (more / "notes.txt").write_text("not: [yaml")
     (more / ".10-slurm.yaml").write_text("not: [yaml")
 
-    settings, origins = load_with_origins(site)
+    settings, origins, replaced = load_with_origins(site)
 
     assert (settings.slurm.cluster, settings.slurm.spool) == ("other", "/var/spool/%n")
     assert settings.pools == ("atlas", "cms")
     assert str(origins["slurm", "cluster"]) == f"{more}/20-site.yaml:1"
     assert str(origins["pools", 1]) == f"{more}/10-slurm.yaml:2"
     assert str(origins["site",]) == f"{site}:1"
+    assert replaced == [f"{more}/10-slurm.yaml:2: pools: replaces the whole list of {site}:2"]
 
 
 def test_a_fault_in_site_d_names_that_file(site: Path) -> None:

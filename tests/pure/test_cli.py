@@ -108,3 +108,23 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(gridwarden, "gridwarden", ["--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ([], "--size, --first-uid, --gid"),
+        (["--gid", "50000"], "--size, --first-uid"),
+        (["--size", "3", "--gid", "9"], "--first-uid"),
+    ],
+)
+def test_a_pool_lacks_all_that_it_lacks_at_once(
+    given: list[str], missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(gridwarden, "gridwarden", ["pool", "create", "cms", *given]) == 2
+    assert f"gridwarden: {missing} must be given" in capsys.readouterr().err
+
+
+def test_who_is_asked_about_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(gridwarden, "gridwarden", ["ban", "check", "4f2c", "--subject", "4f2c"]) == 2
+    assert "give one of them" in capsys.readouterr().err

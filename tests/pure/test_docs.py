@@ -93,3 +93,35 @@ def test_every_syslog_event_and_its_literal_outcomes_are_documented() -> None:
     said |= set(re.findall(r"(?:event|outcome)=([a-z-]+)", (root / "hooks/slurm/job_submit.lua").read_text()))
     assert len(said) > 10, said
     assert {word for word in said if f"`{word}`" not in page and f"event={word}`" not in page} == set()
+
+
+def test_every_command_that_a_mapping_is_said_to_be_for_is_documented() -> None:
+    """Who reads the log at night looks the words of ``command=`` up."""
+    line = next(line for line in (DOCS / "syslog.md").read_text().splitlines() if line.startswith("| `map` |"))
+    _, _, listed = line.rpartition("; `command` is ")
+    calls = ("note_failure", "noted", "Wanted")
+    said = {"map"}  # what Wanted is without a word
+    for path in [*(DOCS.parent / "mapper").glob("*commands.py"), *(DOCS.parent / "hooks").rglob("*.py")]:
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            by_module = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "mapping"
+            name = (
+                node.func.attr if by_module and isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            )
+            if name not in calls:
+                continue
+            word = node.args[-1]
+            if isinstance(word, ast.JoinedStr):
+                word = word.values[0]
+            said.add(constants[word.id] if isinstance(word, ast.Name) else str(getattr(word, "value", "")).strip())
+    assert said >= {"map", "plugin", "globus-map"}, said
+    assert {word for word in said if f"`{word}" not in listed} == set()
