@@ -43,7 +43,7 @@ def examine(pilot: Pilot, places: Places) -> list[Risk]:
     found = kernel(places.process)
     found += programs(places)
     found += accounts(pilot, callers)
-    found += sudo(places.launcher, callers)
+    found += sudo(places.launcher, callers, groups=pilot.tracking_groups is not None)
     found += pam(places.pam, pilot.pam_service)
     return found + files(pilot, places.payloads)
 
@@ -118,8 +118,11 @@ def accounts(pilot: Pilot, callers: dict[str, Caller]) -> list[Risk]:
     return found
 
 
-def sudo(launcher: str, callers: dict[str, Caller]) -> list[Risk]:
-    """The rule: each caller may start the launcher, nothing else, and with options that let it work."""
+def sudo(launcher: str, callers: dict[str, Caller], *, groups: bool) -> list[Risk]:
+    """The rule: each caller may start the launcher, nothing else, and with options that let it work.
+
+    ``groups``: whether payloads keep some of the pilot's groups.
+    """
     status = os.stat(sudo_rules.SUDO) if os.path.exists(sudo_rules.SUDO) else None
     if status is None or status.st_uid or not status.st_mode & stat.S_ISUID:
         return [Risk("sudo", f"{sudo_rules.SUDO} is not there, or not root's and setuid", "install sudo")]
@@ -143,7 +146,8 @@ def sudo(launcher: str, callers: dict[str, Caller]) -> list[Risk]:
             found.append(
                 Risk("sudo-too-wide", f"sudo lets {name} run anything as root", "leave the launcher's rule alone")
             )
-        found += sudo_rules.judge(sudo_rules.options_for(document, launcher, [name, *groups_of(name)]))
+        options = sudo_rules.options_for(document, launcher, [name, *groups_of(name)])
+        found += sudo_rules.judge(options, groups=groups)
     return list(dict.fromkeys(found))
 
 

@@ -105,8 +105,8 @@ def options_for(document: dict[str, Any], program: str, names: Iterable[str]) ->
     return options
 
 
-def judge(options: dict[str, Any]) -> list[Risk]:
-    """What is wrong with the options of the launcher's rule; pure."""
+def judge(options: dict[str, Any], *, groups: bool = False) -> list[Risk]:
+    """What is wrong with the options of the launcher's rule, which needs the pilot's ``groups`` or not; pure."""
     wrong = [(name, why) for name, (value, why) in AMISS.items() if options.get(name) is value]
     wrong += [(name, why) for name, why in SET_AT_ALL.items() if options.get(name)]
     if str(options.get("closefrom", "3")) != "3":
@@ -114,6 +114,9 @@ def judge(options: dict[str, Any]) -> list[Risk]:
     found = [
         Risk("sudo-option", f"{name} {why}", "take the options of site-configs/pilot/sudoers") for name, why in wrong
     ]
+    if groups and not options.get("preserve_groups"):
+        why = "preserve_groups is off: the groups of pilot.tracking_groups do not reach the payload"
+        found.append(Risk("sudo-option", why, "take the options of site-configs/pilot/sudoers"))
     if not any(options.get(name) for name in ("use_pty", "pam_session", "pam_setcred")):
         why = "sudo replaces itself by the launcher, and the pilot's signals reach nobody"
         found.append(Risk("sudo-option", f"{why}: use_pty, pam_session, pam_setcred are all off", "set pam_setcred"))

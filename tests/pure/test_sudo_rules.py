@@ -97,3 +97,12 @@ def test_sudo_that_would_be_gone_before_its_pilot_signals_it_is_found(keeps: str
 def test_a_rule_for_the_launcher_with_certain_arguments_is_one_for_it() -> None:
     rules = [rule(PILOT, [{"command": f"{PROGRAM} --check *"}], authenticate=False)]
     assert found({"Defaults": [defaults(LAUNCHER, **GOOD)], "User_Specs": rules}) == set()
+
+
+def test_groups_that_track_a_job_and_would_be_lost_are_found_where_the_site_names_some() -> None:
+    lost = sudo_rules.options_for(
+        {"Defaults": [defaults(LAUNCHER, **GOOD)], "User_Specs": [GOOD_RULE]}, PROGRAM, ["pilotcms"]
+    )
+    assert sudo_rules.judge(lost) == []
+    assert [risk.detail.split(" ")[0] for risk in sudo_rules.judge(lost, groups=True)] == ["preserve_groups"]
+    assert sudo_rules.judge(lost | {"preserve_groups": True}, groups=True) == []
