@@ -86,8 +86,8 @@ def judge(entries: list[Entry], present: set[str], name: str) -> list[Risk]:
         remedy = "add pam_nologin, pam_unix and pam_access, as site-configs/pilot/pam has them"
         found.append(Risk("pam-asks-nothing", f"{name} lets every account in", remedy))
     if not any(entry.kind == "session" and os.path.basename(entry.module) == KEYRING for entry in entries):
-        why = f"{name} has no {KEYRING}: payloads keep the pilot's session keyring, with its Kerberos tickets and AFS tokens"
-        found.append(Risk("pam-shares-keyring", why, f"add: session required {KEYRING} force revoke"))
+        kept = f"{name} has no {KEYRING}: payloads keep the pilot's session keyring, with its Kerberos tickets and AFS tokens"
+        found.append(Risk("pam-shares-keyring", kept, f"add: session required {KEYRING} force revoke"))
     for entry in entries:
         why = LEAVES_THE_JOB.get(os.path.basename(entry.module)) if entry.kind in ("session", "account") else None
         if why:
