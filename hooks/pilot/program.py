@@ -41,9 +41,12 @@ class Program(NamedTuple):
 def open_directory() -> int:
     """A descriptor (O_PATH) of the working directory, which sudo leaves as it was; raises Refused."""
     try:
-        return os.open(".", LOOK | os.O_DIRECTORY)
+        directory = os.open(".", LOOK | os.O_DIRECTORY)
     except OSError as error:
         raise Refused(reasons.DIRECTORY_UNUSABLE, f"the working directory: {_why(error)}") from error
+    if os.fstat(directory).st_nlink == 0:
+        raise Refused(reasons.DIRECTORY_UNUSABLE, "the working directory has been removed")
+    return directory
 
 
 def judge_directory(directory: int, owners: Collection[int]) -> None:

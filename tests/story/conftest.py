@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +11,10 @@ import pytest
 
 from gridwarden.load_settings import load
 from gridwarden.mapper.site import SiteValues, from_settings
+from tests.site import launcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -29,3 +32,22 @@ def names_in(site: SiteValues) -> set[Path]:
     own = site.gridmapdir / ".gridwarden"
     places = (site.gridmapdir, site.holders, own / "leases", own / "cooling")
     return {path for place in places for path in place.glob("*") if path.is_file()}
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """The pilot's working directory, which everybody can look into."""
+    shutil.rmtree(launcher.WORK, ignore_errors=True)
+    launcher.WORK.mkdir(mode=0o755)
+    launcher.own(launcher.WORK)
+    yield launcher.WORK
+    shutil.rmtree(launcher.WORK)
+
+
+@pytest.fixture
+def settings() -> Iterator[Callable[..., None]]:
+    """What a site adds to site.yaml, until the test's end."""
+    path = Path("/etc/gridwarden/site.d/50-test.yaml")
+    path.parent.mkdir(exist_ok=True)
+    yield lambda **keys: path.write_text(json.dumps(keys)) and None
+    path.unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pwd
 import shutil
 import signal
@@ -16,78 +14,16 @@ import pytest
 
 from gridwarden import chain, reasons
 from tests.site import pilot
+from tests.site.launcher import AUTHORIZATION, CLIENT, NOT_EXECUTABLE, SYSTEM, WORK, call, own, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-SITE_D = Path("/etc/gridwarden/site.d")
 PAM = Path("/etc/pam.d/gridwarden-exec")
-CLIENT, SYSTEM, AUTHORIZATION, COLLISION, NOT_EXECUTABLE = 201, 202, 203, 204, 126
 TRUE = "/bin/true"
 
 
-@pytest.fixture(autouse=True)
-def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory of the pilot's, which everybody can look into."""
-    directory = Path("/var/tmp/launcher")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o755)
-    own(directory)
-    yield directory
-    shutil.rmtree(directory)
-
-
-@pytest.fixture
-def settings() -> Iterator[object]:
-    """What a site adds to its section ``pilot``, until the test's end."""
-    path = SITE_D / "50-launcher.yaml"
-    SITE_D.mkdir(exist_ok=True)
-
-    def change(**keys: object) -> None:
-        path.write_text(
-            json.dumps(
-                {key: value for key, value in keys.items() if key != "pilot"}
-                | ({"pilot": keys["pilot"]} if "pilot" in keys else {})
-            )
-        )
-
-    yield change
-    path.unlink(missing_ok=True)
-
-
-def own(path: Path, account: str = pilot.ACCOUNT) -> None:
-    os.chown(path, pwd.getpwnam(account).pw_uid, pwd.getpwnam(account).pw_gid)
-
-
-def call(*words: object, face: str = "gridwarden-exec", account: str = pilot.ACCOUNT, **variables: object):
-    """A face, called by a pilot in the test's working directory, without a terminal; what came of it."""
-    user = pwd.getpwnam(account)
-    for name, person in (("X509_USER_PROXY", "bela"), ("GLEXEC_CLIENT_CERT", "anna")):
-        if name not in variables:
-            variables[name] = pilot.proxy(person)
-    return subprocess.run(
-        [face, *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-        check=False,
-        cwd="/var/tmp/launcher",
-        env={"PATH": "/usr/bin:/bin:/usr/sbin"}
-        | {name: str(value) for name, value in variables.items() if value is not None},
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=[user.pw_gid],
-        start_new_session=True,
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str], reason: str, code: int) -> None:
-    """One short sentence, the code, and all of it on record."""
-    assert (done.returncode, done.stdout) == (code, ""), done
-    assert done.stderr == f"gridwarden-exec: {reasons.SENTENCES[reason]} ({reason})\n"
-    last = [line.body for line in chain.read(pilot.LEDGER)][-1]
-    assert (last["kind"], last["reason"], last["command"]) == ("refused", reason, f"exec of {pilot.ACCOUNT}")
+pytestmark = pytest.mark.usefixtures("work")
 
 
 def test_a_payload_runs_as_its_owner_and_its_exit_code_comes_back() -> None:
@@ -153,16 +89,10 @@ def test_a_credential_of_the_owner_is_the_payloads_own_file_and_gone_afterwards(
     assert not Path(directory.split()[2]).exists()
 
 
-def test_groups_that_track_the_batch_job_stay_with_the_payload(settings: object) -> None:
+def test_groups_that_track_the_batch_job_stay_with_the_payload(settings: Callable[..., None]) -> None:
     settings(pilot={"tracking_groups": "65000-65049"})
-    user = pwd.getpwnam(pilot.ACCOUNT)
-    done = subprocess.run(
-        ["gridwarden-exec", "--", "/usr/bin/id", "-G"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True,
-        cwd="/var/tmp/launcher", user=user.pw_uid, group=user.pw_gid, extra_groups=[user.pw_gid, 65003, 64000],
-        env={"X509_USER_PROXY": str(pilot.proxy("bela")), "GLEXEC_CLIENT_CERT": str(pilot.proxy("anna"))},
-    )  # fmt: skip
-    assert "65003" in done.stdout.split() and "64000" not in done.stdout.split(), done
+    groups = call("--", "/usr/bin/id", "-G", groups=(65003, 64000)).stdout.split()
+    assert "65003" in groups and "64000" not in groups
 
 
 # What is refused, in the order of the launcher's steps.
@@ -175,7 +105,7 @@ def test_words_that_make_no_request_are_the_callers_mistake(words: list[str]) ->
     assert done.stderr.startswith("gridwarden-exec: ")
 
 
-def test_a_caller_that_no_entry_names(settings: object) -> None:
+def test_a_caller_that_no_entry_names(settings: Callable[..., None]) -> None:
     settings(pilot={"callers": [{"account": "pilotatlas", "fqan": "/atlas/Role=pilot"}]})
     refused(call("--", TRUE), reasons.CALLER_NOT_LISTED, AUTHORIZATION)
 
@@ -188,7 +118,7 @@ def test_a_pilot_whose_own_credential_lacks_the_role() -> None:
     refused(call("--", TRUE, X509_USER_PROXY=pilot.proxy("chen")), reasons.PILOT_CREDENTIAL_NOT_ALLOWED, AUTHORIZATION)
 
 
-def test_a_service_needs_no_credential_of_its_own(settings: object) -> None:
+def test_a_service_needs_no_credential_of_its_own(settings: Callable[..., None]) -> None:
     settings(pilot={"callers": [{"unix_group": pilot.ACCOUNT, "service": True}]})
     assert call("--", TRUE, X509_USER_PROXY=None).returncode == 0
 
@@ -226,7 +156,7 @@ def test_a_proxy_for_the_payload_that_is_somebody_elses() -> None:
     refused(done, reasons.IDENTITY_CHANGED, AUTHORIZATION)
 
 
-def test_an_account_outside_the_pools_that_payloads_may_not_have(settings: object) -> None:
+def test_an_account_outside_the_pools_that_payloads_may_not_have(settings: Callable[..., None]) -> None:
     rule = {"fqan": "/cms", "account": "alice"}
     settings(policy=[rule])
     refused(call("--", TRUE), reasons.ACCOUNT_OUTSIDE_POOLS, AUTHORIZATION)
@@ -234,17 +164,17 @@ def test_an_account_outside_the_pools_that_payloads_may_not_have(settings: objec
     assert call("--", "/usr/bin/id", "-un").stdout == "alice\n"
 
 
-def test_an_account_with_a_uid_below_the_minimum(settings: object) -> None:
+def test_an_account_with_a_uid_below_the_minimum(settings: Callable[..., None]) -> None:
     settings(pilot={"minimum_uid": 3000})
     refused(call("--", TRUE), reasons.UID_TOO_LOW, AUTHORIZATION)
 
 
-def test_an_account_with_a_gid_below_the_minimum(settings: object) -> None:
+def test_an_account_with_a_gid_below_the_minimum(settings: Callable[..., None]) -> None:
     settings(pilot={"minimum_gid": 3000})
     refused(call("--", TRUE), reasons.GID_TOO_LOW, AUTHORIZATION)
 
 
-def test_an_account_in_a_group_of_the_systems(settings: object) -> None:
+def test_an_account_in_a_group_of_the_systems(settings: Callable[..., None]) -> None:
     account = call("--", "/usr/bin/id", "-un").stdout.strip()
     for group in ("disk", "root"):
         subprocess.run(["gpasswd", "--add", account, group], check=True, capture_output=True)
@@ -297,7 +227,7 @@ def test_a_program_in_a_directory_that_others_could_change(work: Path) -> None:
     refused(call("--", "bin/id"), reasons.PROGRAM_WRITABLE, AUTHORIZATION)
 
 
-def test_a_program_of_somebody_else(work: Path, settings: object) -> None:
+def test_a_program_of_somebody_else(work: Path, settings: Callable[..., None]) -> None:
     copy = work / "id"
     shutil.copyfile("/usr/bin/id", copy)
     copy.chmod(0o755)
@@ -307,7 +237,7 @@ def test_a_program_of_somebody_else(work: Path, settings: object) -> None:
     assert call("--", copy).returncode == 0
 
 
-def test_a_program_that_the_site_does_not_name(settings: object) -> None:
+def test_a_program_that_the_site_does_not_name(settings: Callable[..., None]) -> None:
     settings(pilot={"programs": ["/usr/bin/id"]})
     refused(call("--", TRUE), reasons.PROGRAM_NOT_ALLOWED, AUTHORIZATION)
     assert call("--", "/bin/id").returncode == 0
@@ -339,12 +269,12 @@ def test_a_machine_that_lets_nobody_in() -> None:
         Path("/etc/nologin").unlink()
 
 
-def test_one_payload_too_many_of_one_identity(settings: object) -> None:
+def test_one_payload_too_many_of_one_identity(settings: Callable[..., None]) -> None:
     settings(pilot={"callers": [{"account": pilot.ACCOUNT, "fqan": "/cms/Role=pilot", "payloads": 1}]})
     first = subprocess.Popen(
         ["setpriv", "--reuid", pilot.ACCOUNT, "--regid", pilot.ACCOUNT, "--clear-groups", "setsid", "--wait",
          "gridwarden-exec", "--", "/bin/sh", "-c", "echo begun; exec sleep 60"],
-        cwd="/var/tmp/launcher", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=WORK, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={"PATH": "/usr/bin:/bin", "X509_USER_PROXY": str(pilot.proxy("bela")),
              "GLEXEC_CLIENT_CERT": str(pilot.proxy("anna"))},
     )  # fmt: skip
@@ -359,7 +289,7 @@ def test_one_payload_too_many_of_one_identity(settings: object) -> None:
     assert call("--", TRUE).returncode == 0
 
 
-def test_an_environment_that_no_program_could_be_given(settings: object) -> None:
+def test_an_environment_that_no_program_could_be_given(settings: Callable[..., None]) -> None:
     settings(pilot={"preserve": ["BIG0", "BIG1", "BIG2", "BIG3", "BIG4"]})
     big = {f"BIG{number}": "x" * 120000 for number in range(5)}
     refused(call("--", TRUE, **big), reasons.ENVIRONMENT_TOO_LARGE, CLIENT)

@@ -1,0 +1,215 @@
+"""What is around the launcher: its entry and faces, an environment or arguments of an attacker's, modes of a site."""
+
+from __future__ import annotations
+
+import os
+import pty
+import pwd
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden import chain, reasons
+from tests.site import pilot
+from tests.site.launcher import AUTHORIZATION, CLIENT, SYSTEM, call, own, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.usefixtures("work")
+TRUE = "/bin/true"
+(PACKAGE,) = Path("/opt/gridwarden/lib").glob("python3*/site-packages/gridwarden")
+SUDO = Path("/usr/bin/sudo")
+
+
+def test_a_program_that_asks_for_glexec_finds_it_by_its_location_and_its_version() -> None:
+    assert call("-v", face="/usr/sbin/glexec").stdout.startswith("glexec version: ")
+    owner = call("--", "/usr/bin/id", "-un").stdout
+    found = call("-c", '"$GLEXEC_LOCATION/sbin/glexec" /usr/bin/id -un', face="/bin/sh", GLEXEC_LOCATION="/usr")
+    assert (found.returncode, found.stdout) == (0, owner)
+
+
+def test_where_no_new_privileges_are_to_be_had_it_says_so() -> None:
+    done = call("--", TRUE, before=("setpriv", "--no-new-privs"))
+    assert (done.returncode, done.stdout) == (SYSTEM, "")
+    assert done.stderr == "gridwarden-exec: this process may get no new privileges, so sudo cannot work here\n"
+
+
+def test_in_a_container_without_privileges_it_says_so() -> None:
+    done = call("--", TRUE, before=("unshare", "--user", "--map-root-user"))
+    assert (done.returncode, done.stdout) == (SYSTEM, "")
+    assert done.stderr.startswith("gridwarden-exec: this is a container with a user namespace of its own")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_sudo_it_says_so() -> None:
+    SUDO.chmod(0o755)
+    try:
+        done = call("--", TRUE)
+    finally:
+        SUDO.chmod(0o4755)
+    assert done.returncode == SYSTEM
+    assert done.stderr == "gridwarden-exec: this machine has no /usr/bin/sudo that could start the launcher\n"
+
+
+@pytest.fixture(params=["proc.py", "hooks/pilot/launch.py", "mapper", "hooks/pilot/__pycache__"])
+def part(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A part of the installed package, as it was afterwards."""
+    path = PACKAGE / request.param
+    mode = path.stat().st_mode
+    yield path
+    path.chmod(mode)
+    os.chown(path, 0, 0)
+
+
+def test_the_launcher_loads_nothing_that_others_could_have_changed(part: Path) -> None:
+    part.chmod(part.stat().st_mode | 0o020)
+    done = call("--", TRUE)
+    assert done.returncode == SYSTEM
+    assert f"{part} could be changed by others than root" in done.stderr
+    part.chmod(part.stat().st_mode & ~0o020)
+    own(part)
+    assert call("--", TRUE).returncode == SYSTEM
+
+
+def test_variables_that_run_code_reach_neither_launcher_nor_payload(work: Path) -> None:
+    library = work / "evil.so"
+    library.write_bytes(b"\x7fELF")
+    (work / "sitecustomize.py").write_text(f"open({str(work / 'ran')!r}, 'w')\n")
+    evil = {
+        "LD_PRELOAD": library,
+        "LD_LIBRARY_PATH": work,
+        "LD_AUDIT": library,
+        "GCONV_PATH": work,
+        "PYTHONPATH": work,
+        "PYTHONSTARTUP": work / "sitecustomize.py",
+        "PYTHONHOME": work,
+        "PYTHONINSPECT": "1",
+        "BASH_ENV": work / "sitecustomize.py",
+        "ENV": work / "sitecustomize.py",
+        "LC_ALL": "../../var/tmp/launcher",
+        "LANG": "xx_XX.GB18030",
+        "IFS": "/",
+        "SUDO_UID": "0",
+        "PS4": "$(touch ran)",
+    }
+    done = call("--", "/usr/bin/env", **evil)
+    assert done.returncode == 0, done
+    names = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert not names & (set(evil) - {"LANG"}), names
+    assert "GB18030" not in done.stdout
+    assert not (work / "ran").exists()
+
+
+def test_an_environment_as_large_as_the_kernel_takes_stops_nobody() -> None:
+    big = {f"BIG{number}": "x" * 120_000 for number in range(14)}
+    assert call("--", "/bin/sh", "-c", "exit 7", **big).returncode == 7
+
+
+def test_a_hundred_thousand_arguments_arrive() -> None:
+    done = call("--", "/bin/sh", "-c", "echo $#", "sh", *["x"] * 100_000)
+    assert done.stdout == "100000\n", done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_nobodys_files(work: Path, closed: str) -> None:
+    line = f"exec gridwarden-exec -- /bin/sh -c 'ls -l /proc/self/fd >\"$HOME/open\"; exit 5' {closed}"
+    assert call("-c", line, face="/bin/sh").returncode == 5
+    user = pwd.getpwnam(call("--", "/usr/bin/id", "-un").stdout.strip())
+    listed = (Path(user.pw_dir) / "open").read_text()
+    assert "x509" not in listed and "gridwarden" not in listed
+
+
+def test_a_terminal_is_refused() -> None:
+    controller, terminal = pty.openpty()
+    try:
+        refused(call("--", TRUE, stdin=terminal), reasons.TERMINAL, CLIENT)
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+
+def test_root_itself_starts_no_payload() -> None:
+    done = subprocess.run(["gridwarden-exec", "--", TRUE], capture_output=True, text=True, check=False)
+    assert done.returncode == AUTHORIZATION, done
+
+
+def test_the_entry_without_sudo_and_without_a_face_runs_nothing() -> None:
+    assert call("--", TRUE, face="/usr/libexec/gridwarden/exec").returncode == CLIENT
+    assert call("exec", "--", TRUE, face="/usr/libexec/gridwarden/exec").returncode == SYSTEM
+
+
+@pytest.fixture
+def log_only(settings: Callable[..., None]) -> Iterator[None]:
+    """The site in log-only mode, and back."""
+    settings(pilot={"mode": "log-only"})
+    install = ["gridwarden", "hooks", "install", "--glexec", "/usr/sbin/glexec"]
+    subprocess.run(install, check=True, capture_output=True)
+    yield
+    settings()
+    subprocess.run(install, check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("log_only")
+def test_log_only_runs_the_payload_as_the_pilot_and_says_whose_it_is(work: Path) -> None:
+    before = len(list(chain.read(pilot.LEDGER)))
+    SUDO.chmod(0o755)  # nothing there needs it
+    try:
+        done = call("--", "/bin/sh", "-c", 'id -un; echo "$X509_USER_PROXY"; kill -TERM $$')
+    finally:
+        SUDO.chmod(0o4755)
+    assert (done.returncode, done.stdout) == (-15, f"{pilot.ACCOUNT}\n{pilot.home()}/anna.pem\n"), done
+    log = Path("/var/log/syslog").read_text().splitlines()
+    start, end = [line for line in log if "outcome=logged" in line][-2:]
+    assert "event=payload-start" in start and "CN=Anna Example" in start and "event=payload-end" in end
+    assert len(list(chain.read(pilot.LEDGER))) == before
+
+
+@pytest.mark.usefixtures("log_only")
+def test_log_only_refuses_as_ever() -> None:
+    done = call("--", TRUE, GLEXEC_CLIENT_CERT=pilot.proxy("anna", "expired"))
+    assert (done.returncode, reasons.CREDENTIAL_EXPIRED in done.stderr) == (AUTHORIZATION, True)
+    done = call("--", TRUE, X509_USER_PROXY=pilot.proxy("chen"))
+    assert (done.returncode, reasons.PILOT_CREDENTIAL_NOT_ALLOWED in done.stderr) == (AUTHORIZATION, True)
+
+
+def test_scratch_of_the_pilots_alone_is_lent_to_its_payload_and_comes_back(
+    work: Path, settings: Callable[..., None]
+) -> None:
+    settings(pilot={"scratch": "hand-over"})
+    work.chmod(0o700)
+    (work / "input").write_text("41")
+    own(work / "input")
+    (work / "input").chmod(0o600)
+    done = call("--", "/bin/sh", "-c", "umask 077; mkdir out; echo $(($(cat input) + 1)) >out/result; stat -c %U .")
+    assert done.returncode == 0 and done.stdout.startswith("cms"), done
+    owner = pwd.getpwnam(pilot.ACCOUNT).pw_uid
+    assert {path.stat().st_uid for path in (work, work / "input", work / "out", work / "out/result")} == {owner}
+    assert (work / "out/result").read_text() == "42\n"
+
+
+def test_a_payload_in_a_directory_of_the_pilots_alone_runs_and_sees_nothing_of_it(work: Path) -> None:
+    (work / "secret").write_text("mine")
+    own(work / "secret")
+    work.chmod(0o700)
+    done = call("--", "/bin/sh", "-c", "cat secret || exit 9")
+    assert (done.returncode, done.stdout) == (9, ""), done
+
+
+def test_the_sites_epilogue_runs_as_root_after_the_payload_and_within_its_time(
+    work: Path, settings: Callable[..., None]
+) -> None:
+    epilogue = Path("/usr/local/sbin/epilogue")
+    epilogue.write_text(
+        '#!/bin/sh\nenv >/run/epilogue; id -u >>/run/epilogue\n[ "$GLEXEC_EPILOG_STATUS" = 0 ] || sleep 60\n'
+    )
+    epilogue.chmod(0o755)
+    settings(pilot={"epilogue": str(epilogue), "epilogue_seconds": 0.5})
+    assert call("--", TRUE).returncode == 0
+    told = Path("/run/epilogue").read_text()
+    assert "GLEXEC_EPILOG_ACCOUNT=cms" in told and told.endswith("\n0\n")
+    assert call("--", "/bin/sh", "-c", "exit 3").returncode == 3
+    assert "event=payload-epilogue outcome=failed" in Path("/var/log/syslog").read_text()
+    epilogue.unlink()
