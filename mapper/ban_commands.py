@@ -84,6 +84,8 @@ def add_command(
     from gridwarden.mapper import ban_changes
     from gridwarden.mapper.ban import moment
     from gridwarden.mapper.ban_times import when
+    from gridwarden.mapper.map_files import SPECIAL
+    from gridwarden.mapper.spelling import as_openssl_3
 
     site = site_values(path)
     given = {kind: value for kind, value in {"pattern": pattern, **whom}.items() if value is not None}
@@ -93,6 +95,9 @@ def add_command(
     since = f" from {begins}" if begins > moment() else ""
     tell(f"{shown(given)} {done}{since}", change, "banned")
     warn_of_issuer(given.get("issuer", ""), site)
+    known_as = as_openssl_3(pattern or "")
+    if known_as != (pattern or "") and SPECIAL.isdisjoint(known_as):
+        click.echo(f"LCMAPS on OpenSSL 3 compares with one spelling alone: for it, ban {escape(known_as)} instead")
     if not {"jti", "serial"}.isdisjoint(given):
         click.echo(
             "a holder is free again once mapped with another credential; a ban of their subject stops all they do"

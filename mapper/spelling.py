@@ -7,8 +7,12 @@ files were written as it did.  syslog shows a backslash as ``\x5c``.
 
 from __future__ import annotations
 
+import re
+
 ESCAPED = ("\\/", "\\+")
 IN_SYSLOG = "\\x5c"
+_DN = re.compile(r"/[^/=]+=")
+_IN_VALUE = re.compile(r"([/+])(?=[^/+=]*(?:[/+]|$))")
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -27,6 +31,16 @@ def spellings(name: str) -> tuple[str, ...]:
     for pair in ESCAPED:
         bare, shown = bare.replace(pair, pair[1]), shown.replace(pair, IN_SYSLOG + pair[1])
     return tuple(dict.fromkeys((name, written, bare, shown)))
+
+
+def as_openssl_3(name: str) -> str:
+    """A DN as OpenSSL 3 writes it: what stands between two slashes or pluses and holds no ``=`` belongs to the value before."""
+    if not _DN.match(name) or is_ambiguous(name.replace(IN_SYSLOG, "\\")):
+        return name  # an FQAN, a pattern, or one that has no other spelling
+    bare = name.replace(IN_SYSLOG, "\\")
+    for pair in ESCAPED:
+        bare = bare.replace(pair, pair[1])
+    return _IN_VALUE.sub(r"\\\1", bare)
 
 
 def is_ambiguous(name: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from gridwarden.errors import Refused
 from gridwarden.mapper.claims import from_dn
-from gridwarden.mapper.spelling import spellings
+from gridwarden.mapper.spelling import as_openssl_3, spellings
 
 
 def test_a_name_without_slashes_in_its_values_has_one_spelling():
@@ -31,3 +31,26 @@ def test_no_spelling_of_a_name_makes_it_that_of_somebody_else(name):
 def test_a_name_that_reads_as_somebody_elses_is_refused_on_a_callers_word_too(name):
     with pytest.raises(Refused, match="mistaken"):
         from_dn(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/O=x/CN=a/b",
+        "/O=x/CN=a+b",
+        "/O=x/CN=a/b+c/d",
+        "/O=x/CN=a/b/c/OU=d/e",
+        "/O=x/CN=http://a.example/b",
+        "/O=x/CN=a",
+    ],
+)
+def test_a_name_of_an_old_file_is_found_as_lcmaps_has_it_today(name):
+    written = as_openssl_3(name)
+    assert name in spellings(written)
+    assert all(as_openssl_3(way) == written for way in spellings(written))
+    assert (written == name) == (name == "/O=x/CN=a")
+
+
+@pytest.mark.parametrize("name", ["/cms/Role=pilot", "/cms/de/Role=pilot", "*", "/O=x/CN=a+CN=b", "/O=x/CN=a/CN=b"])
+def test_what_is_no_name_of_old_stays_as_it_is(name):
+    assert as_openssl_3(name) == name

@@ -34,7 +34,17 @@ def ours(site, identity, slot=0):
     return map_identity(identity, site, silent, slot=slot)
 
 
-NAMES = ["Jane Roe", "Jane O'Neil-Smith (7)", "50% off", "a.b_c@d:e", "Jos\\xC3\\xA9", 'tab"quote', "x=y/z#*?[]"]
+NAMES = [
+    "Jane Roe",
+    "Jane O'Neil-Smith (7)",
+    "50% off",
+    "a.b_c@d:e",
+    "Jos\\xC3\\xA9",
+    'tab"quote',
+    "x=y/z#*?[]",
+    "pilot\\/ce.example.org",
+    "anna\\+grid",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from gridwarden.load_settings import load
 from gridwarden.mapper import ban_check
 from gridwarden.mapper.site import from_settings
 from tests.site.lcmaps import LcmapsRefusedError, lcmaps_map
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BASE = "/DC=org/DC=example/OU=People"
 PEOPLE = [
@@ -41,9 +45,9 @@ def bans():
     gridwarden("ban", "remove", f"{BASE}/CN=Mallory")
 
 
-def lcmaps_bans(work: Path, file: str) -> list[bool]:
-    """Whom LCMAPS bans of PEOPLE by one file, as both of its plugins read it."""
-    (work / "map").write_text("".join(f'"{subject}" alice\n' for subject, _ in PEOPLE))
+def lcmaps_bans(work: Path, file: str, people: Sequence[tuple[str, tuple[str, ...]]] = PEOPLE) -> list[bool]:
+    """Whom LCMAPS bans of some by one file, as both of its plugins read it."""
+    (work / "map").write_text("".join(f'"{subject}" alice\n' for subject, _ in people))
     (work / "lcmaps.db").write_text(
         "path = /usr/lib/lcmaps\n"
         f'dn = "lcmaps_ban_dn.mod -banmapfile {file}"\n'
@@ -52,7 +56,7 @@ def lcmaps_bans(work: Path, file: str) -> list[bool]:
         "site:\ndn -> fqan\nfqan -> local\n"
     )
     found = []
-    for subject, fqans in PEOPLE:
+    for subject, fqans in people:
         try:
             assert lcmaps_map(subject, fqans, f"{work}/lcmaps.db").account == "alice"
             found.append(False)
@@ -69,3 +73,21 @@ def test_lcmaps_obeys_the_bans_that_gridwarden_writes_where_both_read(bans, tmp_
 
 def test_lcmaps_finds_nobody_in_a_ban_list(bans, tmp_path):
     assert lcmaps_bans(tmp_path, "/etc/gridwarden/ban-list") == [False] * len(PEOPLE)
+
+
+@pytest.mark.parametrize(("bare", "written"), [("pilot/ce.example.org", "pilot\\/ce.example.org"), ("a+b", "a\\+b")])
+def test_lcmaps_obeys_the_spelling_that_ban_add_tells_of_a_name_with_a_slash_in_a_part(bare, written, tmp_path):
+    """LCMAPS on OpenSSL 3 is given ``\\/`` for it, and compares that alone; gridwarden bans each spelling by any."""
+    names = [f"{BASE}/CN={name}" for name in (bare, written)]
+    people = [(name, ()) for name in names]
+    for name, theirs in zip(names, ([True, False], [False, True]), strict=True):
+        done = subprocess.run(
+            ["gridwarden", "ban", "add", name, "--because", "stolen"], check=True, capture_output=True, text=True
+        )
+        site = from_settings(load(Path("/etc/gridwarden/site.yaml")))
+        try:
+            assert (f"ban {names[1]} instead" in done.stdout) is (name != names[1]), done.stdout
+            assert [bool(ban_check.matching(one, site)) for one in names] == [True, True]
+            assert lcmaps_bans(tmp_path, "/etc/gridwarden/bans", people) == theirs
+        finally:
+            gridwarden("ban", "remove", name)
