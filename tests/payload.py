@@ -153,7 +153,7 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     setup = f"mount -t tmpfs tmpfs /etc/pam.d && {etc}" + asked.pop("setup", "true") + '; exec "$@"'
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
-        "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 1.0, "script": False,
+        "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 0.3, "script": False,
         "refused": False, "slow": 0, "times": 0, "size": 0,
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]

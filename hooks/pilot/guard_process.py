@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.session import Work
 
 PAM_SECONDS = 30.0  # for PAM's modules to open a session, and again to close it
-CLOSE_SECONDS = 2.0  # for a guard to close what has not begun
+CLOSE_SECONDS = 1.0  # for a guard to close what has not begun
 LATE_SECONDS = 5.0  # more than it needs, after which a guard that should have ended everybody is ended itself
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 MOST_TOLD = 65536
 
 

@@ -24,6 +24,7 @@ import json, sys
 sys.path.append({str(CHECKOUT)!r})
 from pathlib import Path
 from gridwarden.hooks.pilot import epilogue, privileges, signals
+epilogue.TERM_SECONDS = 0.5
 signals.take()
 privileges.adopt_orphans()
 print(json.dumps(epilogue.run(Path(sys.argv[1]), {{"GLEXEC_EPILOG_STATUS": "0"}}, float(sys.argv[2]))))

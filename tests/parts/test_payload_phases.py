@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
 ROLES = ["pilot", "sudo", "launcher", "guard"]
-SLOW = 1.0  # of a record that is being written, while the payload is held
+SLOW = 0.7  # of a record that is being written, while the payload is held
 RAN = python("tell('ran')")
 
 

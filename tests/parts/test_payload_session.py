@@ -15,7 +15,7 @@ from tests.payload import GID, GROUPS, UID, Chain, is_gone, python, start, wait_
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
 ROLES = ["pilot", "sudo", "launcher", "guard"]
-WITHIN = 3.0  # of grace, two looks and a kill
+WITHIN = 3.0  # grace, two looks and a kill
 RUNAWAYS = """
 def run_away(depth):
     for n in range(depth):
@@ -142,11 +142,13 @@ def test_whoever_of_the_chain_is_killed_takes_the_payload_with_it(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_that_sudo_passes_on_ends_even_a_payload_that_will_not(tmp_path: Path, number: int) -> None:
-    code = f"signal.signal({number}, lambda *_: tell('asked', 1))\n" + RUNAWAYS + "while True: time.sleep(1)"
+    code = (
+        f"signal.signal({number}, lambda *_: tell(f'asked{{os.getpid()}}'))\n" + RUNAWAYS + "while True: time.sleep(1)"
+    )
     chain = start(tmp_path, *python(code)).begun()
     away = runaways(chain)
     os.kill(chain.launcher, number)
-    chain.told_by_payload("asked")
+    chain.told_by_payload(f"asked{chain.payload}")
     ended = chain.ended()
     assert (ended["status"], ended["because"]) == (signal.SIGKILL, f"ended by {signal.Signals(number).name}")
     assert all(map(is_gone, away))
