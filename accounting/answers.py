@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
 from gridwarden.accounting.batch_records import SLURM
-from gridwarden.accounting.job_runs import Body, Run, number, text
+from gridwarden.accounting.job_runs import LAUNCHER, Body, Run, number, text
 from gridwarden.accounting.lease_history import LOCAL, Candidate, Sighting
+from gridwarden.payloads import BATCH
 from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job
     from gridwarden.accounting.live_process import LiveProcess
     from gridwarden.holders import Holder
+    from gridwarden.payloads import State
     from gridwarden.register import Entry
 
 # The kernel knows a process's start to a clock tick after the boot, and NTP may move the wall clock since.
@@ -60,6 +62,17 @@ def of_step(
     if lending is not None:
         return _named(answer, lending, evidence.BATCH, f"by the lease that the job started under; {why_no_holder}")
     return answer._replace(evidence=evidence.AMBIGUOUS, because=f"the job's holder is not known: {why_no_holder}")
+
+
+def of_payload(process: LiveProcess, state: State) -> Answer:
+    """A process below a launcher that lives: what that launcher verified, and in whose batch job."""
+    within = f", in {state.batch} job {state.job}" if state.job else ""
+    because = f"its parents lead to the launcher, which verified the credential; a payload of {state.pilot}{within}"
+    return NOTHING._replace(
+        evidence=evidence.KERNEL_MEASURED, scheme=state.scheme, identity=state.subject, vo=state.vo,
+        account=state.account, node=state.node, cluster=state.cluster, batch=BATCH, job=state.payload, pid=process.pid,
+        since=state.start, because=because,
+    )  # fmt: skip
 
 
 def of_guest(process: LiveProcess, entry: Entry, holder: Holder | None) -> Answer:
@@ -137,6 +150,8 @@ def of_run(run: Run, job: Job | None) -> Answer:
     """A job whose start a hook recorded; ``job`` is the batch system's own record of it."""
     until = run.end
     because = "a hook verified the holder when the job started"
+    if run.evidence == LAUNCHER:
+        because = "the launcher verified the credential when the payload started"
     if run.evidence == "holder+link":
         because += ", and the gridmapdir confirmed it"
     if run.ended_by == "restart":

@@ -1,19 +1,25 @@
-"""What the job_start and job_end records of one ledger say together: the runs of jobs on its nodes."""
+"""What the records of starts and ends of one ledger say together: the runs of jobs, and of payloads, on its nodes.
+
+A payload is a run of the batch "payload" under its own id; the pilot's job, in which it ran, is another run.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.records import Value
 
 Body = dict[str, Value]
 
+LAUNCHER = "launcher"  # evidence of a payload: who started it verified the credential itself
+
 
 class Run(NamedTuple):
-    """One job on one node, from its job_start record on; ``end`` is None while nothing has ended it.
+    """One job on one node, from the record of its start on; ``end`` is None while nothing has ended it.
 
-    ``ledger`` and ``seq`` name the job_start record.  ``ended_by`` is "job_end", "restart" (the node was
-    started again without a job_end: ``end`` is then the first record after it) or "".  Times are
+    ``ledger`` and ``seq`` name the record of its start.  ``ended_by`` is "job_end", "payload_end", "restart" (the node was
+    started again without one: ``end`` is then the first record after it) or "".  Times are
     microseconds since the epoch.
     """
 
@@ -40,7 +46,7 @@ class Run(NamedTuple):
 class OpenRuns:
     """The runs of one ledger that have not ended, brought forward record by record.
 
-    A run that a record changes is kept in ``changed``, by the sequence number of its job_start.
+    A run that a record changes is kept in ``changed``, by the sequence number of its start.
     """
 
     def __init__(self, ledger: str, runs: list[Run]) -> None:
@@ -53,11 +59,14 @@ class OpenRuns:
         boot, time = text(body, "boot"), number(body, "time")
         for run in [run for run in self._open.values() if boot and run.boot != boot]:
             self._end(run, time, "restart")
-        if body.get("kind") == "job_start":
+        kind = body.get("kind")
+        if kind in ("payload_start", "payload_end"):
+            body = {**body, "batch": PAYLOAD, "job": text(body, "payload"), "restart": 0, "evidence": LAUNCHER}
+        if kind in ("job_start", "payload_start"):
             self._open[seq] = self.changed[seq] = _begin(self._ledger, seq, body)
-        elif body.get("kind") == "job_end":
+        elif kind in ("job_end", "payload_end"):
             for run in [run for run in self._open.values() if _same_job(run, body)]:
-                self._end(run, time, "job_end")
+                self._end(run, time, str(kind))
 
     def _end(self, run: Run, time: int, ended_by: str) -> None:
         del self._open[run.seq]

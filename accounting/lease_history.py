@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # Kinds of record that name an account together with the lease under which it was lent.  A release is none of
 # those that end it: what runs until the account is freed is still its holder's.
-KINDS = ("lease", "observation", "job_start", "kill", "freed")
+KINDS = ("lease", "observation", "job_start", "payload_start", "kill", "freed")
 LOCAL = "local"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import holders, register
+from gridwarden import holders, payloads, proc, register
 from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.past import Past
     from gridwarden.accounting.question import Question
     from gridwarden.holders import Holder
+    from gridwarden.payloads import State
     from gridwarden.register import Entry
 
 
@@ -36,6 +37,11 @@ class Node(NamedTuple):
     register: Path
     spool: str
     pools: tuple[str, ...]
+
+    @property
+    def payloads(self) -> Path:
+        """Where the state files of payloads are: beside the register."""
+        return self.register.parent / "payloads"
 
 
 def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], list[str]]:
@@ -73,10 +79,25 @@ def _living(pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
     if steps is None:
         notes.append(f"which job steps run here cannot be told: {node.spool} cannot be read")
     lineage = (process.pid, *process.ancestors)
+    if state := _payload_of(lineage, node, notes):
+        return [answers.of_payload(process, state)]
     step = next((step for each in lineage for step in steps or () if step.pid == each), None)
     if step is None:
         return _outside_steps(process, node, past, notes, steps_known=steps is not None)
     return _below_step(process, step, node, past, notes)
+
+
+def _payload_of(lineage: tuple[int, ...], node: Node, notes: list[str]) -> State | None:
+    """Return the payload whose launcher, which lives, is among these processes."""
+    try:
+        states = payloads.everything(str(node.payloads))
+    except PermissionError:
+        return None  # nor can the register be read, which is said
+    except (ConfigurationError, OSError) as error:
+        notes.append(f"which payloads run here cannot be told: {getattr(error, 'strerror', None) or error}")
+        return None
+    starts = {pid: found.start for pid in lineage[1:] if (found := proc.read(pid))} if states else {}
+    return next((state for state in states if starts.get(state.launcher) == state.launcher_start), None)
 
 
 def _outside_steps(

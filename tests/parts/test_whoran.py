@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gridwarden import holders, ledger, register
+from gridwarden import holders, ledger, payloads, proc, register
 from gridwarden.accounting import collect, evidence
 from gridwarden.accounting.past import Past
 from gridwarden.accounting.question import ask
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run pro
 
 ANNA, BELA = "/DC=org/DC=example/CN=Anna Example", "/DC=org/DC=example/CN=Bela Example"
 LEASE, OTHER_LEASE = "a" * 32, "b" * 32
+PAYLOAD = "c" * 32
 # Accounts of every Debian system that nobody logs in to; a holder file makes them accounts that are lent.
 LENT, GUEST = "games", "news"
 # A job step: it listens where slurmstepd does, and its grandchild runs as the job's user.
@@ -110,6 +111,20 @@ class Machine:
     def end(self, job: str, account: str = LENT) -> None:
         self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
 
+    def payload(self, *kinds: str, subject: str = BELA, account: str = GUEST) -> None:
+        about = {"payload": PAYLOAD, "batch": "slurm", "job": "7", "restart": 0, "account": account, "uid": 1}
+        about["lease"] = OTHER_LEASE
+        start = {
+            "pilot": LENT, "pilot_uid": 2, "pilot_subject": ANNA, "scheme": "x509", "subject": subject, "vo": "atlas",
+            "credential": "1f/CN=CA", "program": "/bin/true", "name": "", "cgroup": "",
+        }  # fmt: skip
+        end = {
+            "status": 0, "signal": None, "user": 10, "system": 5, "memory": 4096, "group_cpu": None,
+            "measured": "wait4", "because": "",
+        }  # fmt: skip
+        for kind in kinds:
+            self.record(kind, **about, **(start if kind == "payload_start" else end))
+
     def kill(self, pid: int, process_start: int, lease: str = LEASE) -> None:
         self.record(
             "kill", account=LENT, uid=1, lease=lease, subject="", pid=pid, process_start=process_start, parent=1,
@@ -165,6 +180,46 @@ def test_a_grandchild_of_a_job_is_traced_to_its_owner(machine):
     assert (answer.identity, answer.account, answer.job, answer.node, answer.since, answer.evidence) == (
         ANNA, LENT, "7", "n1", entry.start, evidence.KERNEL_MEASURED,
     )  # fmt: skip
+
+
+def test_a_process_of_a_pilots_payload_is_given_to_the_payloads_owner_and_not_to_the_pilot(machine):
+    machine.hold()
+    machine.enter("7")
+    pid = machine.step("7")  # in the pilot's job; its parent is the launcher
+    launcher = proc.read(parent_of(pid))
+    (machine.root / "payloads").mkdir(mode=0o700)
+    state = payloads.State(
+        payload=PAYLOAD, account=GUEST, scheme="x509", subject=BELA, pilot=LENT, batch="slurm", job="7",
+        launcher=launcher.pid, launcher_start=launcher.start,
+    )  # fmt: skip
+    os.close(payloads.write(str(machine.root / "payloads"), state))
+    answer = only(machine.ask(str(pid)))
+    assert (answer.identity, answer.account, answer.job) == (BELA, GUEST, PAYLOAD)
+    assert answer.evidence == evidence.KERNEL_MEASURED
+    assert f"a payload of {LENT}, in slurm job 7" in answer.because
+    assert only(machine.ask(str(launcher.pid))).identity != BELA, "the launcher itself is nobody's payload"
+    os.close(payloads.write(str(machine.root / "payloads"), state.but(launcher_start=launcher.start + 1)))
+    assert only(machine.ask(str(pid))).identity == ANNA, "another process has got the launcher's number since"
+
+
+def test_who_asks_what_ran_then_is_told_of_payloads_and_whether_they_ended(machine):
+    began = now()
+    machine.payload("payload_start")
+    answer = only(machine.ask(f"@{began / 1e6:.6f}..now"))
+    wanted = (BELA, GUEST, "payload", PAYLOAD, None, evidence.BATCH)
+    assert (answer.identity, answer.account, answer.batch, answer.job, answer.until, answer.evidence) == wanted
+    assert "the launcher verified the credential" in answer.because
+    machine.collect()
+    machine.payload("payload_end")
+    assert only(machine.ask(f"@{began / 1e6:.6f}..now")).until is not None
+    machine.collect()
+    assert only(machine.ask(None, account=GUEST)).identity == BELA
+
+
+def test_a_payload_says_who_held_its_account_where_no_lease_record_does(machine):
+    machine.payload("payload_start")
+    machine.kill(4711, now(), lease=OTHER_LEASE)
+    assert only(machine.ask("4711")).identity == BELA
 
 
 def test_a_process_is_not_given_to_who_holds_the_account_today(machine):

@@ -54,3 +54,10 @@ def test_runs_go_on_across_two_collections():
 
 def test_a_record_that_cannot_be_believed_changes_nothing():
     assert runs(START, {}, END) == [("7", "n1", 100, 200, "job_end")]
+
+
+def test_a_payload_is_a_run_of_its_own_beside_its_pilots_job():
+    start = {**START, "kind": "payload_start", "payload": "c" * 32, "time": 120, "restart": 3}
+    end = {**start, "kind": "payload_end", "time": 150}
+    assert runs(START, start, end, END) == [("7", "n1", 100, 200, "job_end"), ("c" * 32, "n1", 120, 150, "payload_end")]
+    assert runs(start, END) == [("c" * 32, "n1", 120, None, "")], "the end of the pilot's job says nothing of it"
