@@ -19,15 +19,7 @@ import time
 
 from gridwarden import records, trusted
 from gridwarden.errors import EvidenceError
-
-TYPE_CHECKING = False  # typing's own costs a hook 6 ms
-if TYPE_CHECKING:
-    from hashlib import sha256
-else:  # hashlib would load OpenSSL, at a hook's cost; these are CPython's own, 3.12 on and before
-    try:
-        from _sha2 import sha256
-    except ImportError:
-        from _sha256 import sha256
+from gridwarden.sha256 import sha256
 
 FIRST = "0" * 64
 CURRENT = "current.jsonl"

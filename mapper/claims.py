@@ -6,7 +6,6 @@ What is in them came from outside all the same, so every field is checked as if 
 from __future__ import annotations
 
 import time
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from gridwarden import reasons, tab_file
@@ -14,6 +13,7 @@ from gridwarden.errors import Refused
 from gridwarden.mapper import bans, identity, lease, token_claims
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.spelling import is_ambiguous
+from gridwarden.sha256 import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

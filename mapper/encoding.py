@@ -14,10 +14,9 @@ behind ``%``.  LCMAPS refuses such identities, so there is nothing to share with
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from gridwarden import reasons
 from gridwarden.errors import Refused
+from gridwarden.sha256 import sha256
 
 LONGEST_NAME = 255  # NAME_MAX of every file system that a gridmapdir is on
 HASHED = "%sha256-"

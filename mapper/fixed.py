@@ -8,13 +8,13 @@ each mapping is recorded: the ledger says who could have been behind it.
 from __future__ import annotations
 
 import pwd
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gridwarden.holders import Holder
 from gridwarden.mapper import accounts, bans, lease, publishing, rules
 from gridwarden.mapper.ban import identity_of
 from gridwarden.mapper.lease import Lease
+from gridwarden.sha256 import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

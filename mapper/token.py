@@ -7,13 +7,13 @@ site's own.
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons, tab_file, trusted
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import credential_file, pool_keys, readied, token_request, verifying
+from gridwarden.mapper import credential_file, readied, token_request, verifying
 from gridwarden.mapper.token_request import Trusted
+from gridwarden.sha256 import sha256
 
 if TYPE_CHECKING:
     from gridwarden.mapper.identity import Identity
@@ -95,6 +95,8 @@ def _believed(issuer: Issuer) -> Trusted:
 
 
 def _believed_pool(token: bytes, pool: IdtokenIssuer) -> Trusted:
+    from gridwarden.mapper import pool_keys  # noqa: PLC0415 - loads OpenSSL, which a site without pools need not wait for
+
     believed = Trusted(pool.trust_domain, IDTOKENS, (), endless=pool.endless)
     try:
         return believed._replace(words=tuple(pool_keys.signers(token, pool.keys)))
