@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gridwarden.prune.signals import Key
 
 ANY_UID = range(2**32)  # also that of a set-uid program, which is the payload's all the same
-STANDING = "TtZX"
+STANDING = "Tt"
 PAUSE_SECONDS = 0.005
 GENTLE_PASSES, MOST_HALTS = 5, 20  # before all others are halted for one, and then
 STOP_PASSES = 20
@@ -94,7 +94,7 @@ class Suspension:
     def stop(self) -> None:
         """Stop every descendant; call it again for as long as it lasts, since one may have been born unseen."""
         for _ in range(STOP_PASSES):
-            running = {key(process): process for process in seen() if process.state not in STANDING}
+            running = {key(process): process for process in seen() if _runs(process)}
             signal_all(running.values(), SIGSTOP)
             if running.keys() <= self._stopped.keys():
                 break
@@ -105,6 +105,10 @@ class Suspension:
         """Let them go on."""
         signal_all(self._stopped.values(), SIGCONT)
         self._stopped.clear()
+
+
+def _runs(process: Process) -> bool:
+    return not (process.state in STANDING or process.has_ended())
 
 
 def _children(pid: int) -> set[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden import proc
+from tests.parts.test_kill import SHAPES
 from tests.payload import GID, GROUPS, UID, Chain, is_gone, python, start, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
@@ -204,6 +205,33 @@ def test_a_stop_that_sudo_passes_on_lasts_until_it_passes_on_the_going_on(tmp_pa
     os.kill(chain.sudo, signal.SIGKILL)
     assert chain.ended()["because"] == "sudo has gone"
     assert all(map(is_gone, everybody))
+
+
+def test_strays_of_every_shape_stop_with_their_pilot_and_die_with_their_payload(tmp_path: Path) -> None:
+    shapes = [code for code in SHAPES.values() if "os.setresuid(" not in code]
+    code = f"""
+import threading
+def become(): pass
+def stay():
+    os.write(told, b"%d\\n" % os.getpid())
+    time.sleep(600)
+for number, shape in enumerate({shapes!r}):
+    reading, told = os.pipe()
+    if os.fork() == 0:
+        os.dup2(told, 1)
+        exec(shape)
+    os.close(told)
+    tell(f"stray{{number}}", os.read(reading, 100).decode())
+time.sleep(600)
+"""
+    chain = start(tmp_path, *python(code)).begun()
+    strays = [int(chain.told_by_payload(f"stray{number}").split()[-1]) for number in range(len(shapes))]
+    os.kill(chain.pilot, signal.SIGSTOP)
+    standing = set("TtZD")  # D: until what it vforked goes on, too
+    wait_until(lambda: {one.state for one in chain.everybody()} <= standing, "somebody runs on")
+    os.kill(chain.pilot, signal.SIGKILL)
+    assert chain.ended()["left"] == 0
+    assert all(map(is_gone, strays))
 
 
 def test_stopped_processes_die_with_their_payload(tmp_path: Path) -> None:
