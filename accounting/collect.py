@@ -6,6 +6,7 @@ holds: a collect that is killed anywhere, or run twice, gives the same store.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -149,6 +150,10 @@ def _store_lines(connection: Connection, identifier: str, lines: list[Line]) -> 
         connection, schema.records, list(_rows(identifier, new, _time_of(connection, identifier, position)))
     )
     rows.upsert(connection, schema.job_runs, [run._asdict() for run in runs.changed.values()])
+    # A node's name in the batch system may not be the host's, which syslog names.
+    nodes = {text(line.body, "node") for line in new} | {os.uname().nodename}
+    names = sorted({node.partition(".")[0] for node in nodes if node})
+    rows.insert_new(connection, schema.ledger_nodes, [{"ledger": identifier, "node": name} for name in names])
     positions.set_position(connection, source, Position(new[-1].seq, new[-1].hash))
     return len(new)
 

@@ -158,3 +158,23 @@ faults = Table(
     Index("faults_by_source", "source"),
     comment="what could not be read or does not verify",
 )
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("node", Name, primary_key=True, comment="the host that syslog names, without its domain"),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Name, primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("place", Text, nullable=False, comment="file:line"),
+    comment="heads of ledgers that left their nodes in syslog: what root of a node cannot write anew",
+)
+
+ledger_nodes = Table(
+    "ledger_nodes",
+    metadata,
+    Column("ledger", Name, primary_key=True),
+    Column("node", Name, primary_key=True, comment="a node that it speaks of, or the host it was collected on"),
+    Index("ledger_nodes_by_node", "node"),
+    comment="whose ledger is which, without domains",
+)

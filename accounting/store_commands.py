@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import pwd
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gridwarden import load_settings, syslog_line
+from gridwarden.errors import EvidenceError
+from gridwarden.local_zone import system_zone
 from gridwarden.options import Group
-from gridwarden.output import format_option, write
+from gridwarden.output import escape, format_option, write
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from gridwarden.accounting.store import Store
+
+SHOWN_FAULTS = 50
+PROGRESS_SECONDS = 2
 
 
 @click.group("store", cls=Group)
@@ -21,6 +29,7 @@ def store_group() -> None:
     \b
     Examples:
       gridwarden store status
+      gridwarden store verify --heads /var/log/remote/nodes.log
       gridwarden store upgrade --dry-run
     """
 
@@ -68,3 +77,85 @@ def upgrade_command(config: Path, dry_run: bool) -> None:
     click.echo(f"the store {store.place} {verb} brought from schema {before} to {after}")
     if not dry_run:
         syslog_line.decision("store", "updated", before=before, after=after)
+
+
+@store_group.command("verify")
+@click.option(
+    "--heads",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Syslog of the nodes, as another host keeps it, compressed or not; its heads are kept in the store. Repeatable.",
+)
+@format_option
+@click.pass_obj
+def verify_command(config: Path, files: tuple[Path, ...], format: str) -> None:
+    """Prove each ledger in the store by its chain, and against the heads that left its node.
+
+    Root of a node can write its whole ledger anew, with a chain that holds, before it is collected; the lines of syslog
+    that had left the node by then show it. Exit code 74 when a ledger is not proven.
+
+    \b
+    Examples:
+      gridwarden store verify
+      gridwarden store verify --heads /var/log/remote/nodes.log --heads /var/log/remote/nodes.log.1.gz
+    """
+    from gridwarden.accounting.prove import prove
+    from gridwarden.accounting.store import open_to_read
+
+    url = load_settings.load(config).store
+    verdict = prove(open_to_read(url) if not files else _with_heads(url, files), _Progress("lines verified").tell)
+    write([proof._asdict() for proof in verdict.proofs], ("ledger", "nodes", "lines", "heads"), format)
+    for node, count in verdict.pending.items():
+        _note(f"{count} heads of {node} are of lines that were not collected yet")
+    for fault in verdict.faults[:SHOWN_FAULTS]:
+        _note(f"{fault.subject}: {fault.what}")
+    outcome = "faulty" if verdict.faults else "verified"
+    lines = sum(proof.lines for proof in verdict.proofs)
+    syslog_line.decision("store", outcome, ledgers=len(verdict.proofs), lines=lines, faults=len(verdict.faults))
+    if verdict.faults:
+        raise EvidenceError(
+            f"{len(verdict.faults)} faults in {len({fault.subject for fault in verdict.faults})} ledgers",
+            "keep the ledgers' files and the syslog, and find out who was root on those nodes",
+        )
+
+
+def _with_heads(url: str, files: tuple[Path, ...]) -> Store:
+    """Keep the heads of files of syslog, and return the store."""
+    from gridwarden.accounting import heads
+    from gridwarden.accounting.log_files import open_log
+    from gridwarden.accounting.prove import keep
+    from gridwarden.accounting.store import open_store
+
+    store, now, zone = open_store(url), time.time_ns() // 1000, system_zone()
+    for path in files:
+        with open_log(path, _syslog_owners()) as log:
+            kept = keep(store, heads.parse(log.lines(), str(path), now=now, zone=zone), _Progress("heads").tell)
+        _note(f"{path}: {kept} heads")
+    return store
+
+
+def _syslog_owners() -> frozenset[int]:
+    """Return the users besides root that write syslog: Ubuntu's rsyslogd is not root."""
+    try:
+        return frozenset([pwd.getpwnam("syslog").pw_uid])
+    except KeyError:
+        return frozenset()
+
+
+class _Progress:
+    """Say on standard error how far a long run is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def tell(self, count: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_SECONDS
+            _note(f"{count} {self._what} so far")
+
+
+def _note(text: str) -> None:
+    click.echo(f"gridwarden: {escape(text)}", err=True)

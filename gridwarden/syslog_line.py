@@ -35,6 +35,7 @@ SUCCESSES = frozenset(
         "swept",
         "reported",
         "updated",
+        "verified",
     ]
 )
 

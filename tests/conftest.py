@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.postgres import Server
 from tests.site import condor as site_condor
 from tests.site import credentials, host
 from tests.site import slurm as site_slurm
@@ -81,3 +82,18 @@ def people(grid: credentials.Grid) -> SimpleNamespace:
             for person in credentials.PEOPLE
         }
     )
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of this run's own; who stops it starts it again."""
+    server = Server()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    """The URL of an empty database of that server."""
+    return server.database()

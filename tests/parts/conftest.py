@@ -10,7 +10,6 @@ import pytest
 
 from gridwarden.mapper import repair
 from tests.gridmap import Users, make_accounts, make_site
-from tests.postgres import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,21 +35,6 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(repair, "SETTLING_SECONDS", 0)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         yield Path(directory)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A PostgreSQL server of this run's own; who stops it starts it again."""
-    server = Server()
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def database(server: Server) -> str:
-    """The URL of an empty database of that server."""
-    return server.database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

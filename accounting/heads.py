@@ -1,0 +1,62 @@
+"""The heads of ledgers that left their nodes, out of files of syslog.
+
+Every record is also a line of syslog that ends with ``seq=N head=H``: its number in the ledger and its hash, which seals
+all lines up to it.  Where another host keeps those lines, root of the node cannot write its ledger anew unseen.
+Formats: rsyslog's own and its traditional one (RFC 3164, local time without a year), RFC 5424, and
+``journalctl -o short-iso-precise``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden.times import MICROSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LINE = re.compile(
+    r"(?:<\d{1,3}>1? ?)?"
+    r"(?:(?P<iso>\d{4}-\d\d-\d\dT\S+)|(?P<old>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
+    r"(?P<host>\S+) gridwarden(?:\[\d+\])?(?::| \S+ \S+ (?:-|\[.*?\])) "
+    # The line ends so, and a value that ends with these words stands in quotes: nobody's name passes for a head.
+    r"event=.* seq=(?P<seq>\d{1,18}) head=(?P<head>[0-9a-f]{64})"
+)
+
+
+class Head(NamedTuple):
+    """A ledger's last line at a ``time``: its number and its hash; ``place`` is where syslog says so."""
+
+    node: str
+    seq: int
+    hash: str
+    time: int
+    place: str
+
+
+def parse(lines: Iterable[bytes], name: str, *, now: int, zone: tzinfo) -> Iterator[Head]:
+    """Yield the heads in lines of syslog from the file ``name``; lines of others, and of no form we know, have none."""
+    for number, raw in enumerate(lines, 1):
+        match = _LINE.fullmatch(raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
+        if match is None or (time := _time(match["iso"], match["old"], now, zone)) is None:
+            continue
+        node = match["host"].partition(".")[0]
+        yield Head(node, int(match["seq"]), match["head"], time, f"{name}:{number}")
+
+
+def _time(iso: str | None, old: str | None, now: int, zone: tzinfo) -> int | None:
+    """Read a time; one without a year is of the last year in which it is not still to come."""
+    try:
+        if iso:
+            moment = datetime.fromisoformat(iso)
+        else:
+            today = datetime.fromtimestamp(now // MICROSECONDS, zone)
+            moment = datetime.strptime(f"{today.year} {old}", "%Y %b %d %H:%M:%S").replace(tzinfo=zone)
+            if moment > today + timedelta(days=1):
+                moment = moment.replace(year=today.year - 1)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * MICROSECONDS)
+    except (ValueError, OverflowError):
+        return None

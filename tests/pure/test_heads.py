@@ -1,0 +1,57 @@
+"""Heads out of syslog, in the forms in which hosts keep it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gridwarden import syslog_line
+from gridwarden.accounting import heads
+
+HEAD = "ab" * 32
+NOW = int(datetime(2026, 11, 22, 8, tzinfo=UTC).timestamp()) * 1_000_000
+TEXT = syslog_line.line("map", "leased", subject="/CN=Anna Example", seq=17, head=HEAD)
+
+
+def parse(line: str, zone=UTC) -> list[heads.Head]:
+    return list(heads.parse([line.encode("utf-8", "surrogateescape")], "syslog", now=NOW, zone=zone))
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "2026-11-21T07:44:18.000000+00:00 wn1 gridwarden[123]: ",
+        "2026-11-21T08:44:18+0100 wn1.example.org gridwarden[123]: ",
+        "Nov 21 07:44:18 wn1 gridwarden[123]: ",
+        "<86>Nov 21 07:44:18 wn1 gridwarden[123]: ",
+        "<86>1 2026-11-21T07:44:18Z wn1.example.org gridwarden 123 - - ",
+        '<86>1 2026-11-21T07:44:18Z wn1 gridwarden 123 - [origin x="1"] ',
+    ],
+)
+def test_a_head_is_read_in_every_form_of_syslog(begin):
+    moment = int(datetime(2026, 11, 21, 7, 44, 18, tzinfo=UTC).timestamp()) * 1_000_000
+    assert parse(begin + TEXT + "\n") == [heads.Head("wn1", 17, HEAD, moment, "syslog:1")]
+
+
+def test_a_time_without_a_year_is_never_still_to_come():
+    (head,) = parse(f"Dec 24 18:00:00 wn1 gridwarden[1]: {TEXT}", ZoneInfo("Europe/Berlin"))
+    assert head.time == int(datetime(2025, 12, 24, 17, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"2026-11-21T07:44:18Z wn1 sshd[123]: {TEXT}",
+        f"2026-11-21T07:44:18Z wn1 sshd[1]: gridwarden[1]: {TEXT}",
+        f"2026-13-21T07:44:18Z wn1 gridwarden[123]: {TEXT}",
+        "2026-11-21T07:44:18Z wn1 gridwarden[123]: " + TEXT[:-1],
+        "2026-11-21T07:44:18Z wn1 gridwarden[123]: "
+        + syslog_line.line("map", "refused", subject=f"x seq=1 head={HEAD}"),
+        "\udcff\x00",
+        "",
+    ],
+)
+def test_nothing_that_somebody_else_wrote_passes_for_a_head(line):
+    assert parse(line) == []

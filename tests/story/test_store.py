@@ -1,0 +1,54 @@
+"""On the running site: jobs into PostgreSQL and out again, and the site's own syslog as proof of its ledger."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from gridwarden import chain
+
+if TYPE_CHECKING:
+    from types import ModuleType, SimpleNamespace
+
+LEDGER = "/var/lib/gridwarden/ledger"
+SITE = Path("/etc/gridwarden/site.yaml")
+SYSLOG = Path("/var/log/syslog")
+
+
+def test_a_job_goes_through_postgresql_to_reports_and_answers_and_its_ledger_is_proven(
+    people: SimpleNamespace, slurm: ModuleType, database: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "site.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(SITE.read_text()) | {"store": database}))
+
+    def run(*words: str) -> str:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    # Other stories have ledgers of their own, which the same syslog speaks of.
+    before = SYSLOG.stat().st_size
+    command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy)]
+    job = int(subprocess.run(command, input="#!/bin/sh\n", capture_output=True, text=True, check=True).stdout)
+    slurm.accounted(job)
+    slurm.until("the end in syslog", lambda: f"outcome=ended batch=slurm job={job} " in SYSLOG.read_text())
+    heads = tmp_path / "heads"
+    heads.write_bytes(SYSLOG.read_bytes()[before:])
+
+    run("gridwarden", "--config", str(config), "collect")
+    facts = {
+        row["key"]: row["value"]
+        for row in json.loads(run("gridwarden", "--config", str(config), "store", "status", "--format", "json"))
+    }
+    assert facts["engine"].startswith("PostgreSQL")
+    assert "slurm:site" in facts
+    proven = run("gridwarden", "--config", str(config), "store", "verify", "--heads", str(heads), "--format", "json")
+    (proof,) = json.loads(proven)
+    assert proof["lines"] == len([line for line in chain.read(LEDGER) if line.seq])
+    assert proof["heads"] >= 3  # the lease, the job's start, its end
+    (answer,) = json.loads(run("whoran", "--config", str(config), "--job", str(job), "--format", "json"))
+    assert (answer["identity"], answer["evidence"]) == (people.anna.subject, "batch")
+    report = run("gridwarden", "--config", str(config), "report", "--since", "-1h", "--by", "identity")
+    assert people.anna.subject in report
