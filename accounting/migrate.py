@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def to_head(connection: Connection) -> None:
-    """Run the migrations that the database has not had, in the connection's transaction."""
+def migrate(connection: Connection, version: str = "head") -> None:
+    """Run the migrations up to a version that the database has not had, in the connection's transaction."""
     from alembic import command  # noqa: PLC0415  a fifth of a second, and seldom wanted
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, version)

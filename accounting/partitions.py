@@ -40,6 +40,18 @@ def make_room(store: Store, times: Iterable[int], now: int) -> None:
             _make(connection, month)
 
 
+def drop_whole_months(connection: Connection) -> None:
+    """Drop the partitions of which every line has gone for its age, up to its ledger's anchor."""
+    for month in existing(connection):
+        name = name_of(month)
+        kept = (
+            f"SELECT 1 FROM {name} r LEFT JOIN anchors a ON a.ledger = r.ledger "  # noqa: S608  our own names
+            "WHERE a.seq IS NULL OR r.seq > a.seq LIMIT 1"
+        )
+        if connection.scalar(text(kept)) is None:
+            connection.execute(text(f"DROP TABLE {name}"))
+
+
 def existing(connection: Connection) -> list[Month]:
     """Return the months that have a partition, the earliest first."""
     query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'records'::regclass"

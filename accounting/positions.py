@@ -22,6 +22,8 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position(0, "")
+# No source: what stands there says of which key the store's pseudonyms are.
+PSEUDONYMS = "pseudonyms"
 
 
 def position_of(connection: Connection, source: str) -> Position:

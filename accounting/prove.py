@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, and_, case, exists, func, select
 
 from gridwarden import ledger
 from gridwarden.accounting import positions, rows, schema
@@ -93,10 +93,18 @@ def _known(connection: Connection, source: str) -> list[str]:
     return [f"{place}: {fault}" for place, fault in connection.execute(query)]
 
 
+def anchor_of(connection: Connection, identifier: str) -> tuple[int, str]:
+    """Return the number and the hash of the last line of a ledger that went for its age: its chain begins after it."""
+    anchors = schema.anchors.c
+    found = connection.execute(select(anchors.seq, anchors.hash).where(anchors.ledger == identifier)).one_or_none()
+    return (found[0], found[1]) if found else (0, ledger.FIRST)
+
+
 def _prove_ledger(connection: Connection, identifier: str) -> tuple[Proof, list[str]]:
     """Follow the chain of one ledger, line by line."""
     faults: list[str] = []
-    seq, previous, lines = 0, ledger.FIRST, 0
+    seq, previous = anchor_of(connection, identifier)
+    lines = 0
     for number, claimed, digest, body in _lines(connection, identifier):
         if number != seq + 1:
             faults.append(f"the line after {seq} is {number}: what stood between them is gone")
@@ -114,7 +122,11 @@ def _prove_ledger(connection: Connection, identifier: str) -> tuple[Proof, list[
 
 def _lines(connection: Connection, identifier: str) -> Iterator[tuple[int, str, str, str | None]]:
     records = schema.records.c
-    query = select(records.seq, records.hash, records.digest, records.body).where(records.ledger == identifier)
+    # What was erased or has pseudonyms for its age has kept its digest, and with that its place in the chain.
+    body = case((records.altered.is_(None), records.body))
+    query = select(records.seq, records.hash, records.digest, body).where(
+        records.ledger == identifier, records.seq > anchor_of(connection, identifier)[0]
+    )
     for row in connection.execution_options(yield_per=BATCH_ROWS).execute(query.order_by(records.seq)):
         yield row[0], row[1], row[2], row[3]
 
@@ -136,19 +148,21 @@ def _unmatched(connection: Connection) -> tuple[list[Fault], dict[str, int]]:
         records.hash == heads.hash,
     )
     matched = exists().where(same)
+    anchors = schema.anchors.c
+    gone = exists().where(nodes.node == heads.node, anchors.ledger == nodes.ledger, anchors.seq >= heads.seq)
     pending: dict[str, int] = {}
     wrong: dict[tuple[str, str], list[Head]] = {}
     ends: dict[str, list[tuple[str, int, int]]] = {}
-    for row in connection.execute(select(schema.heads).where(~matched).order_by(heads.node, heads.seq)):
+    for row in connection.execute(select(schema.heads).where(~matched, ~gone).order_by(heads.node, heads.seq)):
         head = Head(*row)
         if head.node not in ends:
             ends[head.node] = _ends(connection, head.node)
         reached = [identifier for identifier, seq, _ in ends[head.node] if seq >= head.seq]
-        gone = [identifier for identifier, _, time in ends[head.node] if time > head.time + CLOCK_SKEW]
+        later = [identifier for identifier, _, time in ends[head.node] if time > head.time + CLOCK_SKEW]
         if reached:
             wrong.setdefault((reached[0], "is not the one"), []).append(head)
-        elif gone:
-            wrong.setdefault((gone[0], "is gone, and later ones are there"), []).append(head)
+        elif later:
+            wrong.setdefault((later[0], "is gone, and later ones are there"), []).append(head)
         else:
             pending[head.node] = pending.get(head.node, 0) + 1
     return [Fault(f"ledger:{key[0]}", _sentence(key[1], found)) for key, found in wrong.items()], pending

@@ -37,6 +37,7 @@ records = Table(
     Column("lease", Name),
     Column("pid", BigInteger),
     Column("body", Text, comment="the whole record as JSON, as it was written; NULL where it cannot be believed"),
+    Column("altered", BigInteger, comment="when its body was erased, or had its identities replaced"),
     Index("records_by_time", "kind", "time"),
     Index("records_by_account", "account", "time"),
     Index("records_by_lease", "lease", "time"),
@@ -177,4 +178,13 @@ ledger_nodes = Table(
     Column("node", Name, primary_key=True, comment="a node that it speaks of, or the host it was collected on"),
     Index("ledger_nodes_by_node", "node"),
     comment="whose ledger is which, without domains",
+)
+
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("ledger", Name, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    comment="the last line of each ledger that went for its age: the chain goes on from here",
 )

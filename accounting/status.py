@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import func, select, text
 
 from gridwarden.accounting import partitions, schema, store_file
+from gridwarden.accounting.positions import PSEUDONYMS
 from gridwarden.accounting.store import version_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _sources(connection: Connection) -> list[Fact]:
     counted = connection.execute(select(table.source, func.count()).group_by(table.source))
     faults = {source: count for source, count in counted}  # noqa: C416  rows, of which dict() knows no type
     columns = schema.positions.c
-    query = select(columns.source, columns.position).order_by(columns.source)
+    query = select(columns.source, columns.position).where(columns.source != PSEUDONYMS).order_by(columns.source)
     return [
         Fact(source, f"{position}" + (f"; {faults[source]} lines that cannot be used" if source in faults else ""))
         for source, position in connection.execute(query)

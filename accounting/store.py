@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from gridwarden.accounting import migrate, store_file
+from gridwarden.accounting import store_file
 from gridwarden.accounting.engines import IN_MEMORY, engine_of, hint
+from gridwarden.accounting.migrate import migrate
 from gridwarden.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class Store:
     def partitioned(self) -> bool:
         """Whether the records are kept by month."""
         return self._engine.dialect.name == "postgresql"
+
+    def refuse_other_schema(self) -> None:
+        """Refuse a store of another schema than ours (ConfigurationError), or of none (Unavailable)."""
+        with self.transaction() as connection:
+            store_file.refuse_other_schema(version_of(connection), self.place)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -71,8 +77,7 @@ def open_store(url: str, *, rehearse: bool = False) -> Store:
 def open_to_read(url: str) -> Store:
     """Open an existing store for a report; raises as ``open_store``, and Unavailable when there is none."""
     store = open_any(url, write=False)
-    with store.transaction() as connection:
-        store_file.refuse_other_schema(version_of(connection), store.place)
+    store.refuse_other_schema()
     return store
 
 
@@ -94,7 +99,7 @@ def upgrade(store: Store) -> tuple[int, int]:
         before = version_of(connection)
         if before > store_file.SCHEMA_VERSION:
             store_file.refuse_other_schema(before, store.place)
-        migrate.to_head(connection)
+        migrate(connection)
         return before, version_of(connection)
 
 

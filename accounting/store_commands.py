@@ -31,6 +31,7 @@ def store_group() -> None:
       gridwarden store status
       gridwarden store verify --heads /var/log/remote/nodes.log
       gridwarden store upgrade --dry-run
+      gridwarden store expire --dry-run
     """
 
 
@@ -119,6 +120,45 @@ def verify_command(config: Path, files: tuple[Path, ...], format: str) -> None:
             f"{len(verdict.faults)} faults in {len({fault.subject for fault in verdict.faults})} ledgers",
             "keep the ledgers' files and the syslog, and find out who was root on those nodes",
         )
+
+
+@store_group.command("expire")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@click.pass_obj
+def expire_command(config: Path, dry_run: bool) -> None:
+    """Remove what is older than `retention` in site.yaml says, and put pseudonyms in place of older identities.
+
+    Run it daily, as root, on one machine: the key of its pseudonyms stays there. The chains of ledgers stay whole, and
+    store verify goes on from what is left. It may be stopped anywhere and repeated.
+
+    \b
+    Examples:
+      gridwarden store expire --dry-run
+      gridwarden store expire
+    """
+    from gridwarden.accounting.expire import expire
+    from gridwarden.accounting.pseudonyms import key_of
+    from gridwarden.accounting.retention import Cutoffs
+    from gridwarden.accounting.store import open_any
+
+    settings = load_settings.load(config)
+    now = time.time_ns() // 1000
+    cutoffs = Cutoffs.of(settings.retention, now)
+    store = open_any(settings.store, write=True, rehearse=dry_run)
+    store.refuse_other_schema()
+    key = None
+    if cutoffs.identities is not None:
+        # A rehearsal makes no key: whose pseudonyms they would be does not matter for how many.
+        rehearsed = dry_run and not settings.pseudonym_key.exists()
+        key = bytes(32) if rehearsed else key_of(settings.pseudonym_key)
+    done = expire(store, cutoffs, key, now=now, progress=_Progress("rows").tell)
+    verb = "would go" if dry_run else "went"
+    click.echo(
+        f"{done.records} records, {done.jobs} jobs and {done.runs} runs {verb}; bodies of {done.bodies} records more; "
+        f"{done.identities} rows {'would have' if dry_run else 'had'} identities replaced"
+    )
+    if not dry_run:
+        syslog_line.decision("store", "expired", **done._asdict())
 
 
 def _with_heads(url: str, files: tuple[Path, ...]) -> Store:

@@ -104,7 +104,9 @@ def store_url(url: str) -> str:
     if not re.match(r"sqlite:////|postgresql(\+[a-z0-9]+)?://", url):
         raise ValueError("must be sqlite:////ABSOLUTE/PATH or postgresql://…")
     if re.match(r"[^/]+//[^/@]*:[^/]*@", url) or re.search(r"[?&]password=", url):
-        raise ValueError("must not hold a password, which whoever reads it would know: add ?passfile=/PATH of a .pgpass")
+        raise ValueError(
+            "must not hold a password, which whoever reads it would know: add ?passfile=/PATH of a .pgpass"
+        )
     return url
 
 

@@ -20,6 +20,7 @@ from gridwarden.lease_settings import Leases
 from gridwarden.pilot_settings import Pilot
 from gridwarden.policy_settings import EXAMPLES, Rule
 from gridwarden.prune_settings import Prune
+from gridwarden.retention_settings import Retention
 from gridwarden.setting_types import (
     AbsolutePath,
     Account,
@@ -140,6 +141,7 @@ class Settings(Section):
         "such as `postgresql://gridwarden@db.example.org/gridwarden?sslmode=verify-full`: docs/store.md. "
         "Used by collect, report, store and whoran only.",
     )
+    retention: Retention = Field(Retention(), description="How long the store keeps what was collected: docs/store.md.")
 
     @field_validator("pools", "policy", mode="before")
     @classmethod
@@ -197,6 +199,11 @@ class Settings(Section):
     def keys_directory(self) -> Path:
         """Where the keys are that were fetched from issuers."""
         return self.directories.state / "keys"
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """Where the key is that makes pseudonyms of identities."""
+        return self.directories.state / "pseudonym-key"
 
     @property
     def holders_directory(self) -> Path:

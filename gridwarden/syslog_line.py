@@ -36,6 +36,7 @@ SUCCESSES = frozenset(
         "reported",
         "updated",
         "verified",
+        "expired",
     ]
 )
 

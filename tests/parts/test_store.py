@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from gridwarden import chain, ledger
 from gridwarden.accounting import collect, partitions, schema, store_file
 from gridwarden.accounting.status import status
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
 from gridwarden.errors import ConfigurationError, Unavailable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = 1_795_301_600_000_000  # in November 2026
 DAY = 86_400_000_000
@@ -259,3 +257,18 @@ def test_a_server_that_is_not_there_is_one_line_and_what_to_do(tmp_path):
         open_to_read(f"postgresql://gridwarden@/store?host={tmp_path}")
     assert "\n" not in str(caught.value)
     assert "start the database" in caught.value.hint
+
+
+def test_the_views_are_what_their_page_promises_to_other_tools(url):
+    page = (Path(__file__).parent.parent.parent / "docs/store.md").read_text()
+    promised = {
+        name: re.findall(r"`(\w+)`", columns)
+        for name, columns in re.findall(r"^\| `(\w+_v\d+)` \|(.+)\|$", page, re.MULTILINE)
+    }
+    with open_store(url).transaction() as connection:
+        found = {
+            name: list(connection.execute(text(f"SELECT * FROM {name}")).keys())  # noqa: S608  the database's own names
+            for name in inspect(connection).get_view_names()
+        }
+    assert found == promised
+    assert len(found) == 4

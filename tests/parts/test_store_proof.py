@@ -11,8 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import collect, heads, prove
+from gridwarden.accounting import collect, heads, prove, store_file
+from gridwarden.accounting.engines import engine_of
+from gridwarden.accounting.migrate import migrate
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
+from gridwarden.errors import ConfigurationError
 
 NOW = 1_795_301_600_000_000
 HOST = os.uname().nodename.partition(".")[0]
@@ -152,18 +155,23 @@ def test_nodes_do_not_answer_for_each_other(url, node, tmp_path):
     assert (verdict.faults, verdict.pending) == ([], {"wn2": 3})
 
 
-def test_a_store_of_an_older_version_learns_of_its_ledgers_nodes_when_it_is_upgraded(url, node):
-    node.record()
-    node.collect(url)
-    with open_store(url).transaction() as connection:
-        for statement in (
-            "DROP TABLE heads",
-            "DROP TABLE ledger_nodes",
-            "UPDATE alembic_version SET version_num = '0001'",
-        ):
-            connection.execute(text(statement))
-    with pytest.raises(Exception, match="has schema 1") as caught:
-        open_store(url)
-    assert caught.value.hint == "run gridwarden store upgrade"
-    assert upgrade(open_any(url, write=True))[0] == 1
-    assert node.prove(url).proofs[0].nodes == "n1"
+def test_a_store_of_an_older_version_is_refused_until_it_is_upgraded_and_then_says_the_same(url, node):
+    engine = engine_of(url, write=True)
+    row = {"ledger": "L" * 32, "seq": 1, "hash": "h", "digest": "d", "time": NOW, "node": "n1.example.org"}
+    with engine.begin() as connection:
+        migrate(connection, "0001")
+        columns, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+        connection.execute(text(f"INSERT INTO records ({columns}) VALUES ({values})"), row)  # noqa: S608
+    if url.startswith("sqlite"):
+        store_file.path_of(url).chmod(0o600)
+    for opening in (open_store, open_to_read):
+        with pytest.raises(ConfigurationError, match="has schema 1") as caught:
+            opening(url)
+        assert caught.value.hint == "run gridwarden store upgrade"
+    before, after = upgrade(open_any(url, write=True, rehearse=True))
+    assert (before, after) == (1, store_file.SCHEMA_VERSION)
+    assert upgrade(open_any(url, write=True)) == (before, after)
+    with open_to_read(url).transaction() as connection:
+        (stored,) = connection.execute(text("SELECT ledger, seq, time, altered FROM records"))
+        assert tuple(stored) == (row["ledger"], 1, NOW, None)
+        assert tuple(connection.execute(text("SELECT * FROM ledger_nodes")).one()) == (row["ledger"], "n1")
