@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gridwarden.hooks.job import Site
     from gridwarden.payloads import State
+    from gridwarden.records import Value
 
     class Person(Protocol):
         """Of a verified identity what is compared and recorded (``mapper.identity``)."""
@@ -88,19 +89,31 @@ def renew(site: Site, state: State, people: Sequence[Person], account: str, copi
             reasons.IDENTITY_CHANGED,
             f"payload {state.payload} is {state.subject}'s, in {state.account}; this is {leased.subject}, in {account}",
         )
+    found = copies.at(state)
     with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
         if not payloads.is_led(site["payloads"][0], state.payload):
             raise Refused(reasons.PAYLOAD_UNKNOWN, f"payload {state.payload} has ended")
-        seq, head = ledger.append_all(
-            site["ledger"][0],
-            [("renewed", {**state.facts("payload", "account", "lease"), **_of(person)}) for person in people],
-            node=state.node,
-            cluster=state.cluster,
-        )
-        deliver.hand_over(copies.at(state), deliver.Owner(state.uid, state.gid, groups))
-    about: dict[str, str | int | None] = {"batch": payloads.BATCH, "job": state.payload, "account": state.account}
+        of_payload = state.facts("payload", "account", "lease")
+        seq, head = _record(site, state, [("renewed", {**of_payload, **_of(person)}) for person in people])
+        try:
+            deliver.hand_over(found, deliver.Owner(state.uid, state.gid, groups))
+        except Refused as refusal:
+            what = f"the renewed credential of payload {state.payload}, account {state.account}"
+            gap: dict[str, Value] = {
+                "what": what,
+                "reason": f"was not handed over: {refusal}",
+                "bytes": None,
+                "sha256": None,
+            }
+            _record(site, state, [("gap", gap)])
+            raise
+    about: dict[str, Value] = {"batch": payloads.BATCH, "job": state.payload, "account": state.account}
     syslog_line.decision("payload-renew", "renewed", **about, **_of(leased), seq=seq, head=head)
 
 
-def _of(person: Person) -> dict[str, str | int | None]:
+def _record(site: Site, state: State, entries: list[tuple[str, dict[str, Value]]]) -> tuple[int, str]:
+    return ledger.append_all(site["ledger"][0], entries, node=state.node, cluster=state.cluster)
+
+
+def _of(person: Person) -> dict[str, Value]:
     return {"scheme": person.scheme, "subject": person.subject, "credential": person.credential}
