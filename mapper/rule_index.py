@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from gridwarden.mapper.map_files import SPECIAL
-from gridwarden.mapper.rules import VALUES, Rule, patterns, ways
+from gridwarden.mapper.rules import VALUES, Rule, patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,11 +34,10 @@ class IndexedRules(Sequence[Rule]):
             if not condition:
                 self._others.append(number)
                 continue
-            for way in ways(condition, pattern):
-                self._literal.setdefault((condition, way), []).append(number)
-                if not SPECIAL.isdisjoint(way):
-                    start, inside, end = literals(way)
-                    self._starts.setdefault(condition, {}).setdefault(start, []).append((end, inside, number))
+            self._literal.setdefault((condition, pattern), []).append(number)
+            if not SPECIAL.isdisjoint(pattern):
+                start, inside, end = literals(pattern)
+                self._starts.setdefault(condition, {}).setdefault(start, []).append((end, inside, number))
         self._lengths = {name: sorted({len(start) for start in starts}) for name, starts in self._starts.items()}
 
     def __len__(self) -> int:

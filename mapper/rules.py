@@ -90,6 +90,7 @@ def recent(who: Identity, minutes: int, now: int) -> bool:
 
 AUTHENTICATED = "authenticated_within_minutes"
 VALUES: dict[str, Callable[[Identity], tuple[str, ...]]] = {
+    # Of the name, not of the pattern: /CN=host\/* is not for /CN=host/CN=anna.
     "dn": lambda who: spellings(who.subject),
     "subject": lambda who: (sub_of(who),),
     "fqan": lambda who: who.fqans,
@@ -109,19 +110,12 @@ def patterns(rule: Rule, name: str) -> tuple[str, ...]:
     return tuple(map(without_null, given)) if name == "fqan" else given
 
 
-def ways(name: str, pattern: str) -> tuple[str, ...]:
-    """A condition's pattern in every spelling that means the same."""
-    return spellings(pattern) if name == "dn" else (pattern,)
-
-
 def meets(rule: Rule, name: str, who: Identity, now: int) -> bool:
     """Whether an identity meets one condition."""
     if name == AUTHENTICATED:
         return recent(who, rule.authenticated_within_minutes or 0, now)
     values = VALUES[name](who)
-    return all(
-        any(matches(way, value) for way in ways(name, pattern) for value in values) for pattern in patterns(rule, name)
-    )
+    return all(any(matches(pattern, value) for value in values) for pattern in patterns(rule, name))
 
 
 def conditions(rule: Rule) -> list[tuple[tuple[str, ...], list[str]]]:

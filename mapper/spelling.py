@@ -12,19 +12,18 @@ import re
 ESCAPED = ("\\/", "\\+")
 IN_SYSLOG = "\\x5c"
 _DN = re.compile(r"/[^/=]+=")
-_IN_VALUE = re.compile(r"([/+])(?=[^/+=]*(?:[/+]|$))")
+_IN_VALUE = re.compile(r"([/+])(?![^/+=]*=)")  # nothing up to the next of them is an attribute's name
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """A name as it is, with its slashes and pluses bare, and as syslog shows it: a rule about any of them is about it.
+    """A name as it is, as OpenSSL 3 writes it, with its slashes and pluses bare, and as syslog shows it.
 
-    One that would with bare slashes read as a different name has no other spelling: see ``is_ambiguous``.
+    A rule about any of them is about it.  One that would with bare slashes read as a different name has no other
+    spelling: see ``is_ambiguous``.
     """
-    if not any(pair in name for pair in (*ESCAPED, IN_SYSLOG)):
+    if "\\" not in name and (not _DN.match(name) or not _IN_VALUE.search(name)):
         return (name,)
-    written = name
-    for pair in ESCAPED:
-        written = written.replace(IN_SYSLOG + pair[1], pair)
+    written = as_openssl_3(name)
     if is_ambiguous(written):
         return (name,)
     bare, shown = written, written
@@ -34,13 +33,14 @@ def spellings(name: str) -> tuple[str, ...]:
 
 
 def as_openssl_3(name: str) -> str:
-    """A DN as OpenSSL 3 writes it: what stands between two slashes or pluses and holds no ``=`` belongs to the value before."""
-    if not _DN.match(name) or is_ambiguous(name.replace(IN_SYSLOG, "\\")):
-        return name  # an FQAN, a pattern, or one that has no other spelling
-    bare = name.replace(IN_SYSLOG, "\\")
+    """A name with its backslashes; in a DN also those that belong before a part without ``=``, which is no part."""
     for pair in ESCAPED:
-        bare = bare.replace(pair, pair[1])
-    return _IN_VALUE.sub(r"\\\1", bare)
+        name = name.replace(IN_SYSLOG + pair[1], pair)
+    if not _DN.match(name) or is_ambiguous(name):
+        return name
+    for pair in ESCAPED:
+        name = name.replace(pair, pair[1])
+    return _IN_VALUE.sub(r"\\\1", name)
 
 
 def is_ambiguous(name: str) -> bool:

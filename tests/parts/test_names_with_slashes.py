@@ -53,7 +53,8 @@ def test_who_has_a_slash_or_plus_in_their_name_is_stopped_by_a_ban_in_any_spelli
             assert banned(who, [Ban(((kind, whom),), "bans", 1)]), (kind, whom)
         asked = who._replace(subject=name)
         for other in ways(NAMES[value]):
-            assert banned(asked, [Ban((("pattern", other),), "bans", 1)]), (name, other)
+            for kind in ("pattern", "subject"):
+                assert banned(asked, [Ban(((kind, other),), "bans", 1)]), (kind, name, other)
         for shown in ways(NAMES[value]):  # a caller may name them in another spelling than the rule
             for dn in (name, f"{name[:-3]}*", f"*{name[len(BASE) :]}"):
                 rules = [Rule(dn=dn, refuse="never"), Rule(dn="/*", pool="cms")]
@@ -61,9 +62,18 @@ def test_who_has_a_slash_or_plus_in_their_name_is_stopped_by_a_ban_in_any_spelli
                     with pytest.raises(Refused, match="never"):
                         decide([who._replace(subject=shown)], policy)
         map_file = read_map(f'"{name}" anna\n'.encode(), "grid-mapfile")
-        found = lcmaps_plugins.find("localaccount", who, map_file)
-        assert found, name
-        assert found.value == "anna"
+        for shown in ways(NAMES[value]):
+            found = lcmaps_plugins.find("localaccount", who._replace(subject=shown), map_file)
+            assert found, (name, shown)
+            assert found.value == "anna"
+
+
+def test_a_rule_for_names_with_a_slash_in_a_part_is_for_nobody_whose_next_part_begins_there(trust):
+    anna = identity(trust, b"pilot/ce.example.org")._replace(subject=f"{BASE}/CN=pilot/CN=anna")
+    for rules in ([Rule(dn=f"{BASE}/CN=pilot\\/*", pool="cms")], [Rule(dn=f"{BASE}/CN=pilot\\x5c/*", pool="cms")]):
+        for policy in (rules, IndexedRules(rules)):
+            with pytest.raises(Refused):
+                decide([anna], policy)
 
 
 def test_who_has_a_slash_in_their_name_is_certified_by_a_signing_policy_as_it_was_written(trust):

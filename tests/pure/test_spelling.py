@@ -10,7 +10,7 @@ from gridwarden.mapper.spelling import as_openssl_3, spellings
 
 
 def test_a_name_without_slashes_in_its_values_has_one_spelling():
-    assert spellings("/DC=org/CN=Anna+Bela") == ("/DC=org/CN=Anna+Bela",)
+    assert spellings("/DC=org/CN=Anna+OU=Bela") == ("/DC=org/CN=Anna+OU=Bela",)
     assert spellings("/DC=org/CN=\\xC3\\xA4") == ("/DC=org/CN=\\xC3\\xA4",)
 
 
@@ -18,6 +18,7 @@ def test_a_name_is_known_as_openssl_3_writes_it_as_files_have_it_and_as_syslog_s
     written, bare, shown = "/O=x/CN=a\\/b\\+c", "/O=x/CN=a/b+c", "/O=x/CN=a\\x5c/b\\x5c+c"
     assert spellings(written) == (written, bare, shown)
     assert spellings(shown) == (shown, written, bare)
+    assert spellings(bare) == (bare, written, shown)
 
 
 @pytest.mark.parametrize(
