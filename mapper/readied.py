@@ -1,28 +1,23 @@
 """Verifiers whose code is being loaded before there is anything to verify: one process, which forks for each credential.
 
-Starting an interpreter and loading libcrypto takes far longer than verifying a proxy.  Who has several credentials to
-verify, or other things to do first, has it done once and meanwhile.  The process itself (``readied_process``) never sees
-a credential.
+Loading libcrypto and what understands credentials takes far longer than verifying a proxy.  Who has several credentials
+to verify, or other things to do first, has it done once and meanwhile.  The process itself (``readied_process``) never
+sees a credential; it is forked before the first one is read.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
-import gridwarden
-
-TYPE_CHECKING = False  # typing's own costs a launch 3 ms
+TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gridwarden.mapper.verifying import Verifier
 
-_CODE = os.path.dirname(os.path.dirname(os.path.abspath(gridwarden.__file__)))
-_START = "import sys; sys.path.append(sys.argv[1]); from gridwarden.mapper.readied_process import main; main()"
-_KILL = 9
 PROXIES = "gridwarden.mapper.verifier"
 TOKENS = "gridwarden.mapper.token_verifier"
+_KILL = 9
 
 
 class Readied:
@@ -31,36 +26,22 @@ class Readied:
     ``modules`` are the verifiers whose code it loads.  Raises OSError.
     """
 
-    __slots__ = ("_answers", "_command", "_orders", "_pid", "_sources")
+    __slots__ = ("_answers", "_orders", "_pid", "_sources")
 
     def __init__(self, most: int, modules: Sequence[str]) -> None:
-        self._pid = 0
         self._sources = [os.memfd_create("credential") for _ in range(most)]
-        self._answers: list[int] = []
-        if not most:
-            return
-        writing = []
-        for _ in range(most):
-            pipe = os.pipe()
-            self._answers.append(pipe[0])
-            writing.append(pipe[1])
+        pipes = [os.pipe() for _ in range(most)]
+        self._answers = [reading for reading, _ in pipes]
         orders, self._orders = os.pipe()
-        handed = [*self._sources, *writing]
-        for descriptor in handed:
-            os.set_inheritable(descriptor, True)  # noqa: FBT003 - has no other way
-        numbers = ["-".join(map(str, pair)) for pair in zip(self._sources, writing, strict=True)]
-        # -B: a bytecode file written now would be written by root into the installed package.
-        self._command = [sys.executable, "-ISB", "-c", _START, _CODE, ",".join(modules), *numbers]
-        actions = [
-            (os.POSIX_SPAWN_DUP2, orders, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ]
-        self._pid = os.posix_spawn(sys.executable, self._command, {}, file_actions=actions)
-        for descriptor in (orders, *writing):
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._orders)
+            pairs = [(source, writing) for source, (_, writing) in zip(self._sources, pipes, strict=True)]
+            from gridwarden.mapper import readied_process  # noqa: PLC0415 - the new process's own
+
+            readied_process.serve(orders, pairs, modules)
+        for descriptor in (orders, *(writing for _, writing in pipes)):
             os.close(descriptor)
-        for descriptor in self._sources:
-            os.set_inheritable(descriptor, False)  # noqa: FBT003 - as above
 
     def __enter__(self) -> Readied:  # noqa: PYI034  typing.Self costs a launch time
         return self
@@ -79,7 +60,7 @@ class Readied:
             os.write(self._orders, f"{order}\n".encode("utf-8", "surrogateescape"))
         finally:
             os.close(source)
-        return Verifier(0, reading, self._command, seconds)
+        return Verifier(0, reading, [module], seconds)
 
     def end(self) -> None:
         """Have the process end, and whatever verifies for it; it may have been ended before."""

@@ -1,9 +1,8 @@
 """The process of ``gridwarden.mapper.readied``: load the verifiers' code, then fork one for each order.
 
-Arguments: the modules to load, and for each credential to come a descriptor of its source and one for the answer.  An
-order is a line on standard input: module and arguments of the verifier, with NUL between.  The verifier gets the next two
-descriptors as its standard input and output, and gives up all rights before it reads (``mapper.confine``), as ever; so
-no bytes of a credential ever reach this process.
+An order is a line: module and arguments of the verifier, with NUL between.  The verifier gets the next two descriptors,
+its source and where its answer goes, as standard input and output, and gives up all rights before it reads
+(``mapper.confine``), as ever; so no bytes of a credential ever reach this process, nor one verifier another's.
 """
 
 from __future__ import annotations
@@ -11,37 +10,43 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST_ORDERS = 65536
 
 
-def main() -> NoReturn:
-    """Fork verifiers until there are no more orders, and wait for them: they end with this process."""
-    modules, *pairs = sys.argv[2:]
-    for module in modules.split(","):
-        import_module(module)
-    part = b""
-    while pairs and (read := os.read(0, LONGEST_ORDERS)):
-        *orders, part = (part + read).split(b"\n")
-        for order in orders:
-            source, answer = map(int, pairs.pop(0).split("-"))
-            if os.fork() == 0:
-                verify(order.decode("utf-8", "surrogateescape").split("\0"), source, answer)
-            os.close(source)
-            os.close(answer)
-    while True:
-        try:
+def serve(orders: int, pairs: Sequence[tuple[int, int]], modules: Sequence[str]) -> NoReturn:
+    """Fork verifiers for the orders that come, until there are no more, and wait for them: they end with this process.
+
+    ``pairs`` are a descriptor of a credential's source and one for the answer, for each that may come.
+    """
+    try:
+        for module in modules:
+            import_module(module)
+        left, part = list(pairs), b""
+        while left and (read := os.read(orders, LONGEST_ORDERS)):
+            *whole, part = (part + read).split(b"\n")
+            for order in whole:
+                source, answer = left.pop(0)
+                if os.fork() == 0:
+                    verify(order.decode("utf-8", "surrogateescape").split("\0"), source, answer)
+                os.close(source)
+                os.close(answer)
+        while True:
             os.wait()
-        except ChildProcessError:
-            os._exit(0)
+    finally:  # also where there is nobody left to wait for
+        os._exit(0)
 
 
-def verify(order: list[str], source: int, answer: int) -> NoReturn:
+def verify(order: Sequence[str], source: int, answer: int) -> NoReturn:
     """Be the verifier that an order asks for."""
     try:
         os.dup2(source, 0)
         os.dup2(answer, 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         module, *sys.argv[1:] = order
         import_module(module).main()
     finally:

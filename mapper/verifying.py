@@ -104,10 +104,8 @@ def answer(verifier: Verifier, shown: str, doing: str = "verified", limit: int =
     if not said.startswith(READY):
         import shlex  # noqa: PLC0415 - loads re, for this sentence alone
 
-        raise Unavailable(
-            f"the credential verifier did not start (exit status {status})",
-            f"run it by hand: {shlex.join(verifier.command)} < /dev/null",
-        )
+        by_hand = f"run it by hand: {shlex.join(verifier.command)} < /dev/null" if verifier.pid else ""
+        raise Unavailable(f"the credential verifier did not start (exit status {status})", by_hand)
     if len(said) == len(READY):
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: it could not be {doing} (exit status {status})")
     return said[len(READY) :]

@@ -35,6 +35,11 @@ class Payload:
         self.state, self._held = begin_end.started(self._site, self.state, self._held, process, group)
         self._started = True
 
+    def load_ending(self) -> None:
+        """Load what clears up at the end, at a time when there is nothing else to do."""
+        from gridwarden.batch import slurm  # noqa: F401, PLC0415 - see above
+        from gridwarden.hooks import clean_up  # noqa: F401, PLC0415
+
     def ended(self, ended: Ended) -> None:
         """Put the end and what it cost on record, take back what was lent, and clear up; raises as ``begin_end.ended``."""
         self._ended = True

@@ -64,17 +64,23 @@ def main(path: str = SITE) -> int:
     try:
         pilot = callers.pilot()
         asked = request.read(words(), pilot.variables)
+        site = read_site(path)
         with get_ready(asked) as verifiers:
-            from pathlib import Path  # noqa: PLC0415 - the verifiers' code is being loaded meanwhile
-
-            from gridwarden.mapper import site_cache  # noqa: PLC0415
-
-            run = Launch(asked, pilot, verifiers, site_cache.load(Path(path)), node_file.read(), above)
+            run = Launch(asked, pilot, verifiers, site, node_file.read(), above)
             return serve(run)
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be a payload's
         note(error, run)
         refusals.tell(error)
         return refusals.code_of(error)
+
+
+def read_site(path: str) -> SiteValues:
+    """The site's values; raises ConfigurationError."""
+    from pathlib import Path  # noqa: PLC0415 - words that are none need no site
+
+    from gridwarden.mapper import site_cache  # noqa: PLC0415 - as above
+
+    return site_cache.load(Path(path))
 
 
 def get_ready(asked: Request) -> Readied:
@@ -154,7 +160,7 @@ def launch(run: Launch) -> Ended:
             payload=state.payload,
             script=executed.script,
         )
-        ended = session.run(work, payload.started, run.above)
+        ended = session.run(work, payload.started, run.above, payload.load_ending)
         payload.ended(ended)
     if site.pilot.epilogue:
         lent.run_epilogue(site.pilot, payload.state)

@@ -67,12 +67,18 @@ class Ended(NamedTuple):
     left: int = 0
 
 
-def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | None = None) -> Ended:
+def run(
+    work: Work,
+    ready: Callable[[int, str], None],
+    ancestors: Ancestors | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Ended:
     """Run a payload to its end; call it in a process that has one thread and nothing else to do.
 
     ``ready`` gets the payload's pid and the path of its control group, or "", while its process is held before its
     first instruction; whatever it raises is raised again, and the payload never runs.  ``ancestors`` are those whose end
-    ends the payload (``ancestors.watch``, to be called as early as can be).  Afterwards the signals that end a process
+    ends the payload (``ancestors.watch``, to be called as early as can be).  ``meanwhile`` is called once while PAM opens
+    the session, by another process.  Afterwards the signals that end a process
     stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
     terminal) and Unavailable.
     """
@@ -89,6 +95,7 @@ def run(work: Work, ready: Callable[[int, str], None], ancestors: Ancestors | No
         control_group.removed(group)
         raise Unavailable(f"the payload's guard cannot be started: {error.strerror}") from error
     try:
+        meanwhile()
         pid = guard.held()
         group = control_group.entered(group, pid)
         ready(pid, group.path if group else "")
