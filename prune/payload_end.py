@@ -46,7 +46,10 @@ def settle(site: Site, state: State, held: int) -> int:
     except (GridwardenError, OSError):
         os.close(payloads.write(directory, state, held))
         raise
-    held = payloads.write(directory, state.but(recorded=1), held)
+    try:
+        held = payloads.write(directory, state.but(recorded=1), held)
+    except OSError:
+        pass  # no room in memory: should we be killed now, there will be two records of one end rather than none
     for what, why in (*give_back(state), *remove_temporary(state)):
         _gap(site, state, what, why)
     register.leave(site["register"][0], state.account, register_name(state))

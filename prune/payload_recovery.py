@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import payloads, register
+from gridwarden import payloads, register, syslog_line
 from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons, snapshot
 from gridwarden.prune.judge import Tree, Verdict, of_jobs
@@ -51,6 +51,7 @@ def recover_all(site: Site, finish: Finish | None = None) -> list[tuple[str, str
             recover(site, payload, finish or settle_only)
         except Exception as error:  # noqa: BLE001 - and a fault of ours, too, is theirs to tell and not to die of
             left.append((f"payload {payload}", str(error) or type(error).__name__))
+            syslog_line.decision("payload-end", "left", batch=payloads.BATCH, job=payload, detail=left[-1][1])
     return left
 
 

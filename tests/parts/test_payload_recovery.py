@@ -74,6 +74,7 @@ class Node:
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.outside: list[subprocess.Popen[bytes]] = []
         for name in ("holders", "jobs", "locks", "ledger", "holds", "payloads", "spool/n1", "programs"):
             (base / name).mkdir(parents=True, mode=0o700)
         self.tmp = base / "tmp"
@@ -112,7 +113,9 @@ class Node:
         program.write_text(f"#!/bin/sh\ncat {self.base}/listing\nexit {code}\n")
         program.chmod(0o755)
 
-    def launch(self, uid: int = ANNA, script: str = FAMILY, processes: int = MEMBERS, **values: Any) -> Launched:
+    def launch(
+        self, uid: int = ANNA, script: str = FAMILY, processes: int = MEMBERS, *, in_job: bool = True, **values: Any
+    ) -> Launched:
         """Start a launcher in the pilot's job, and wait until its payload has so many processes."""
         payload = payloads.new_id()
         told = self.base / f"told.{payload}"
@@ -124,8 +127,11 @@ class Node:
         }  # fmt: skip
         before = len(proc.owned_by(uid))
         command = [sys.executable, "-c", LAUNCHER, f"{self.base}/node", json.dumps(values), script, str(told)]
-        assert self.step.stdin
-        print(repr(command), file=self.step.stdin, flush=True)
+        if in_job:
+            assert self.step.stdin
+            print(repr(command), file=self.step.stdin, flush=True)
+        else:
+            self.outside.append(subprocess.Popen(command))
         wait_until(lambda: told.exists() and told.read_text().endswith("\n"))
         wait_until(lambda: len(proc.owned_by(uid)) == before + processes)
         return Launched(payload, *json.loads(told.read_text()))
@@ -144,8 +150,9 @@ class Node:
         below = [one for one in proc.everyone() if one.parent == self.step.pid]
         for one in (*below, *everybody):
             os.kill(one.pid, signal.SIGKILL)
-        self.step.kill()
-        self.step.wait()
+        for process in (self.step, *self.outside):
+            process.kill()
+            process.wait()
 
 
 class Launched:
@@ -224,6 +231,18 @@ def test_a_payload_whose_launcher_lives_is_touched_by_nobody(node: Node) -> None
     assert len(proc.owned_by(ANNA)) == MEMBERS
     assert node.registered() == [launched.payload]
     assert node.records("payload_end") == []
+
+
+def test_a_service_of_the_site_runs_payloads_outside_any_batch_job_and_the_pruner_knows(node: Node) -> None:
+    launched = node.launch(in_job=False, batch="", job="")
+    report = sweep(node.site, kill=True, seconds=20)
+    assert report.strays() == 0
+    assert len(proc.owned_by(ANNA)) == MEMBERS
+    os.kill(launched.launcher, signal.SIGKILL)
+    node.outside.pop().wait()
+    sweep(node.site, kill=True, seconds=20)
+    assert proc.owned_by(ANNA) == []
+    assert len(node.records("payload_end")) == 1
 
 
 def test_the_pruner_ends_it_and_the_account_has_nothing_left_that_runs(node: Node) -> None:
