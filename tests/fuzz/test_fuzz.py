@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("atheris", reason="atheris has no wheel for this Python or machine")
 from tests.fuzz.__main__ import targets
 
-SECONDS = os.environ.get("GRIDWARDEN_FUZZ_SECONDS", "5")
+ALL_SECONDS = 40  # a minute with their starts, however many targets there are
+SECONDS = os.environ.get("GRIDWARDEN_FUZZ_SECONDS") or str(max(1, ALL_SECONDS // len(targets())))
 CHECKOUT = Path(__file__).parents[2]
 
 
