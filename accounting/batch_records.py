@@ -72,3 +72,9 @@ class OddRow(NamedTuple):
 
     line: str
     reason: str
+
+
+class Ignored(NamedTuple):
+    """A line or entry that is known to say nothing about CPU time, and what it is."""
+
+    because: str

@@ -184,7 +184,9 @@ def _begin_of_jobs(connection: Connection, source: str, cluster: str, now: int) 
     if not position:
         return sacct.EARLIEST
     jobs = schema.batch_jobs.c
-    unfinished = connection.scalar(select(func.min(jobs.submit)).where(jobs.end.is_(None), jobs.cluster == cluster))
+    unfinished = connection.scalar(
+        select(func.min(jobs.submit)).where(jobs.end.is_(None), jobs.batch == SLURM, jobs.cluster == cluster)
+    )
     return min(position - OVERLAP, unfinished or position)
 
 

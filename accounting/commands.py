@@ -1,4 +1,4 @@
-"""The commands ``gridwarden collect``, ``gridwarden report`` and ``whoran``: options in, rows out."""
+"""The commands ``gridwarden report`` and ``whoran``: options in, rows out."""
 
 from __future__ import annotations
 
@@ -15,60 +15,19 @@ import click
 
 from gridwarden import ledger, load_settings, output, syslog_line, times
 from gridwarden.accounting import show
-from gridwarden.errors import BadQuestion, EvidenceError, GridwardenError
+from gridwarden.errors import BadQuestion, GridwardenError
 from gridwarden.local_zone import system_zone
 
 if TYPE_CHECKING:
-    from gridwarden.accounting.collect import Collected
     from gridwarden.settings import Settings
 
 # SQLAlchemy takes longer to load than whoran to answer, so each command imports its own part.
 
-PROGRESS_SECONDS = 2
 ANSWER_COLUMNS = (
     "evidence", "identity", "vo", "account", "job", "node", "cluster", "pid", "since", "until", "because",
 )  # fmt: skip
 # What a program needs besides, to tell identities of two schemes and jobs of two batch systems apart.
 ANSWER_FIELDS = (*ANSWER_COLUMNS, "scheme", "batch")
-
-
-@click.command("collect")
-@click.option(
-    "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
-)
-@click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
-@click.pass_obj
-def collect_command(config: Path, since: str | None, dry_run: bool) -> None:
-    """Bring this machine's ledger and Slurm's accounting into the store.
-
-    Run it as root from a timer. It can be stopped anywhere and repeated: nothing is lost or counted twice.
-
-    \b
-    Examples:
-      gridwarden collect
-      gridwarden collect --since 2026-11-01
-      gridwarden collect --dry-run
-    """
-    from gridwarden.accounting.collect import collect
-    from gridwarden.accounting.store import open_store
-
-    settings = load_settings.load(config)
-    now, zone = _now(), system_zone()
-    begin = times.parse_instant(since, now=now, zone=zone, date_alone=True) if since else None
-    store = open_store(settings.store, rehearse=dry_run)
-    progress = _Progress()
-    collected, failed = collect(store, settings, since=begin, now=now, progress=progress.tell, dry_run=dry_run)
-    for source in collected:
-        _tell_collected(source, dry_run=dry_run)
-    if failed:
-        for error in failed[:-1]:
-            _note("gridwarden", f"{error}. {error.hint}")
-        raise failed[-1]
-    if any(source.fresh_faults for source in collected if source.source.startswith("ledger:")):
-        raise EvidenceError(
-            "the ledger does not verify; its records are in the store, and it was not acknowledged",
-            "keep the ledger's files and find out who could write them",
-        )
 
 
 @click.command("report")
@@ -191,30 +150,6 @@ def whoran_command(
         if not answers:
             _note("whoran", "nothing is known of that")
         raise click.exceptions.Exit(1)
-
-
-class _Progress:
-    """Say on standard error how far a long collection is."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + PROGRESS_SECONDS
-
-    def tell(self, source: str, rows: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_SECONDS
-            _note("gridwarden", f"{source}: {rows} rows so far")
-
-
-def _tell_collected(source: Collected, *, dry_run: bool) -> None:
-    for fault in source.fresh_faults:
-        _note("gridwarden", f"{source.source}: {fault}")
-    verb = "would be collected" if dry_run else "collected"
-    known = f"; {source.known_faults} lines that cannot be used are kept as they are" if source.known_faults else ""
-    click.echo(f"{source.source}: {source.rows} rows {verb}{known}")
-    if not dry_run:
-        outcome = "faulty" if source.fresh_faults else "collected"
-        faults = source.known_faults or None
-        syslog_line.decision("collect", outcome, source=source.source, rows=source.rows, faults=faults)
 
 
 def _record_question(settings: Settings, text: str, answered: int) -> list[str]:

@@ -100,7 +100,11 @@ class Past:
         """Return who was lent an account under the lease id, or None when no record names them."""
         where = "SELECT body FROM records WHERE body IS NOT NULL AND lease = :lease AND kind IN ('lease', 'job_start', 'payload_start')"
         stored = [json.loads(str(body)) for (body,) in self._query(where, {"lease": lease})]
-        found = (body for body in (*stored, *self._of_kinds("lease", "job_start", "payload_start")) if body.get("lease") == lease)
+        found = (
+            body
+            for body in (*stored, *self._of_kinds("lease", "job_start", "payload_start"))
+            if body.get("lease") == lease
+        )
         return min((sighting(body) for body in found if body.get("subject")), default=None)
 
     def _open(self, url: str) -> Reader | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ban": "gridwarden.mapper.ban_commands:ban_group",
-    "collect": "gridwarden.accounting.commands:collect_command",
+    "collect": "gridwarden.accounting.collect_commands:collect_command",
     "config": "gridwarden.commands:config_group",
     "doctor": "gridwarden.mapper.doctor_commands:doctor_group",
     "exec-check": "gridwarden.hooks.pilot.probe_commands:exec_check_command",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from gridwarden.accounting_settings import Accounting
 from gridwarden.credential_settings import Credentials
 from gridwarden.errors import ConfigurationError
 from gridwarden.follow_settings import Followed
@@ -135,6 +136,7 @@ class Settings(Section):
     prune: Prune = Field(Prune(), description="What `gridwarden-prune` clears away on a node, and what it spares.")
     pilot: Pilot = Field(Pilot(), description="Who may run payloads as their owners, and how those run.")
     slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
+    accounting: Accounting = Field(Accounting(), description="Accounting files of batch systems that are read.")
     store: StoreUrl = Field(
         "sqlite:////var/lib/gridwarden/store.sqlite",
         description="Database of collected records: a file on this machine, or a PostgreSQL database for a site, "

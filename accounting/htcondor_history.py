@@ -1,0 +1,206 @@
+"""HTCondor's history, per-job history and epoch history files.  Pure.
+
+An ad is lines of ``Attribute = expression``; a line ``*** KIND Key=Value…`` ends it, and says nothing of a kind for the
+history of jobs.  In the epoch history a job has an ad for each run (kind EPOCH), among others for its file transfers.  A
+file of a single job has no such line.  Formats: src/condor_utils/{classadHistory,job_ad_instance_recording}.cpp, and the
+files of 23.9.6, which were recorded.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gridwarden.accounting.batch_records import HTCONDOR, Ignored, Job, Step
+from gridwarden.times import MICROSECONDS
+
+BANNER = "*** "
+STATES = ("UNEXPANDED", "IDLE", "RUNNING", "REMOVED", "COMPLETED", "HELD", "TRANSFERRING_OUTPUT", "SUSPENDED")
+# Kinds of ads beside those of jobs and their runs.
+IGNORED = {
+    "INPUT": "file transfer",
+    "OUTPUT": "file transfer",
+    "CHECKPOINT": "file transfer",
+    "SPAWN": "start of a run",
+    "STARTER": "start of a run",
+}
+
+_ATTRIBUTE = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*) ?= ?(.*)", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,15}", re.ASCII)
+_REAL = re.compile(r"-?\d{1,15}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.ASCII)
+_ESCAPED = re.compile(r"\\(.)")
+_KIND = re.compile(r"\*\*\* +([A-Za-z_]+)(?: +|$)(?![ =])", re.ASCII)
+_WRITTEN = re.compile(r"\bCurrentTime ?= ?(\d{1,12})", re.ASCII)
+_SCHEDD = re.compile(r"([^#]+)#\d+\.\d+#\d+", re.ASCII)
+
+Value = int | float | str | bool | None
+
+
+def parse(text: str) -> Job | Step | Ignored:
+    """Read an ad with its banner, if it has one; raises ValueError with the reason for one that cannot be understood."""
+    lines = text.splitlines()
+    banner = lines.pop() if lines and lines[-1].startswith(BANNER) else ""
+    kind = match[1] if (match := _KIND.match(banner)) else "JOB"
+    if kind in IGNORED:
+        return Ignored(IGNORED[kind])
+    if kind not in {"JOB", "EPOCH"}:
+        raise ValueError(f"no ad is known of kind {kind[:40]!r}")
+    ad = _attributes(lines)
+    return _run(ad, banner) if kind == "EPOCH" else _job(ad)
+
+
+def value_of(expression: str) -> Value:
+    """Return what a literal says; None for ``undefined``, and for whatever would have to be evaluated."""
+    if _INTEGER.fullmatch(expression):
+        return int(expression)
+    if _REAL.fullmatch(expression):
+        return float(expression)
+    if match := _STRING.fullmatch(expression):
+        return _ESCAPED.sub(r"\1", match[1]) if "\\" in match[1] else match[1]
+    return {"true": True, "false": False}.get(expression.lower())
+
+
+class _Ad:
+    """The attributes of an ad, whose names are the same in any case."""
+
+    def __init__(self, expressions: dict[str, str]) -> None:
+        self._expressions = expressions
+
+    def text(self, *names: str) -> str:
+        """The first of the attributes that is text, or empty."""
+        for name in names:
+            if isinstance(value := self._value(name), str) and value:
+                return value
+        return ""
+
+    def number(self, *names: str) -> int | None:
+        """The first of the attributes that is a number, whole."""
+        value = self.amount(*names)
+        return None if value is None else int(value)
+
+    def amount(self, *names: str) -> float | None:
+        """The first of the attributes that is a number, not negative."""
+        for name in names:
+            value = self._value(name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+                return value
+        return None
+
+    def is_true(self, name: str) -> bool:
+        """Whether the attribute is true."""
+        return self._value(name) is True
+
+    def instant(self, *names: str) -> int | None:
+        """The first of the attributes that is a time, in microseconds; 0 and -1 stand for none."""
+        for name in names:
+            if seconds := self.number(name):
+                return seconds * MICROSECONDS
+        return None
+
+    def _value(self, name: str) -> Value:
+        expression = self._expressions.get(name.lower())
+        return None if expression is None else value_of(expression)
+
+
+def _attributes(lines: list[str]) -> _Ad:
+    expressions = {}
+    for line in lines:
+        match = _ATTRIBUTE.fullmatch(line)
+        if match is None:
+            raise ValueError(f"{line[:80]!r} is not ATTRIBUTE = EXPRESSION")
+        expressions[match[1].lower()] = match[2]
+    return _Ad(expressions)
+
+
+def _key(ad: _Ad) -> tuple[str, str, str, int, int]:
+    schedd = _SCHEDD.fullmatch(ad.text("GlobalJobId"))
+    cluster, process, submit = ad.number("ClusterId"), ad.number("ProcId"), ad.instant("QDate")
+    if schedd is None or cluster is None or process is None or submit is None:
+        raise ValueError("GlobalJobId, ClusterId, ProcId or QDate is missing")
+    return HTCONDOR, schedd[1], f"{cluster}.{process}", submit, 0
+
+
+def _job(ad: _Ad) -> Job:
+    batch, schedd, job, submit, restart = _key(ad)
+    account = ad.text("OsUser", "Owner").partition("@")[0]
+    status = ad.number("JobStatus")
+    if not account or status is None or status >= len(STATES):
+        raise ValueError("Owner or JobStatus is missing")
+    # Cumulative is what all runs used; older versions say only what the last one did.
+    user_cpu, system_cpu = (_cpu(ad, f"CumulativeRemote{part}", f"Remote{part}") for part in ("UserCpu", "SysCpu"))
+    wall, memory = ad.amount("RemoteWallClockTime"), ad.number("ResidentSetSize_RAW", "ResidentSetSize")
+    scheme, subject = _declared(ad)
+    return Job(
+        batch=batch,
+        cluster=schedd,
+        job=job,
+        submit=submit,
+        restart=restart,
+        account=account,
+        uid=None,
+        start=ad.instant("JobStartDate"),
+        end=ad.instant("CompletionDate", "EnteredCurrentStatus"),
+        state=STATES[status],
+        exit_code=_exit_code(ad),
+        user_cpu=user_cpu,
+        system_cpu=system_cpu,
+        total_cpu=user_cpu + system_cpu,
+        nodes=ad.text("LastRemoteHost").rpartition("@")[2],
+        stamp="",
+        name=ad.text("JobBatchName"),
+        queue="",
+        group_name="",
+        project=ad.text("AccountingGroup"),
+        submit_host=schedd,
+        scheme=scheme,
+        subject=subject,
+        fqan=ad.text("x509UserProxyFirstFQAN"),
+        vo=ad.text("x509UserProxyVOName"),
+        cores=ad.number("CpusProvisioned", "RequestCpus"),
+        wall=None if wall is None else round(wall * MICROSECONDS),
+        memory=None if memory is None else memory << 10,
+    )
+
+
+def _run(ad: _Ad, banner: str) -> Step:
+    run = re.search(r"\bRunInstanceId ?= ?(\d{1,9})", banner, re.ASCII)
+    written = _WRITTEN.search(banner)
+    user_cpu, system_cpu = _cpu(ad, "RemoteUserCpu"), _cpu(ad, "RemoteSysCpu")
+    starts = ad.number("NumShadowStarts")
+    if run is None and not starts:
+        raise ValueError("RunInstanceId and NumShadowStarts are missing")
+    return Step(
+        *_key(ad),
+        step=f"run {run[1] if run else (starts or 1) - 1}",
+        start=ad.instant("JobCurrentStartDate"),
+        end=int(written[1]) * MICROSECONDS if written else ad.instant("EnteredCurrentStatus"),
+        state="ENDED",
+        user_cpu=user_cpu,
+        system_cpu=system_cpu,
+        total_cpu=user_cpu + system_cpu,
+        nodes=ad.text("RemoteHost", "LastRemoteHost").rpartition("@")[2],
+    )
+
+
+def _cpu(ad: _Ad, *names: str) -> int:
+    """Return CPU time in microseconds; HTCondor says whole seconds."""
+    return round((ad.amount(*names) or 0) * MICROSECONDS)
+
+
+def _exit_code(ad: _Ad) -> str:
+    """Return CODE:SIGNAL, as Slurm writes it; empty for a job that never ended by itself."""
+    if ad.is_true("ExitBySignal"):
+        return f"0:{ad.number('ExitSignal') or 0}"
+    code = ad.number("ExitCode")
+    return "" if code is None else f"{code}:0"
+
+
+def _declared(ad: _Ad) -> tuple[str, str]:
+    """Return scheme and subject of the credential that the job came with."""
+    if subject := ad.text("x509userproxysubject"):
+        return "x509", subject
+    issuer, sub = (
+        ad.text("AuthTokenIssuer", "orig_AuthTokenIssuer"),
+        ad.text("AuthTokenSubject", "orig_AuthTokenSubject"),
+    )
+    return ("token", f"{issuer},{sub}") if issuer and sub else ("", "")

@@ -1,0 +1,218 @@
+"""Bring batch systems' own accounting files into the store, whatever happens meanwhile.
+
+A file is known by its first entry, not by its name, so that one that was rotated or compressed is not a new one.
+Rows, place in the file and counts are committed together: an import that is killed anywhere goes on from there, and one
+that is run twice changes nothing.  Files that overlap give the same rows.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from gridwarden.accounting import file_progress, positions, rows, schema
+from gridwarden.accounting.batch_records import PBS, Ignored, Job, Step
+from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
+from gridwarden.accounting.file_progress import Counts
+from gridwarden.accounting.log_files import WITNESS, Log, open_log
+from gridwarden.errors import GridwardenError, Unavailable
+
+if TYPE_CHECKING:
+    from gridwarden.accounting.store import Store
+
+BATCH_ENTRIES = 2000
+LONGEST_SHOWN = 2000  # characters of a quarantined entry that are kept
+_IN_ONE_QUERY = 400  # SQLite takes a limited number of values in one statement
+
+Progress = Callable[[str, int], None]
+
+
+class Imported(NamedTuple):
+    """What a file gave now, and ``whole``, what it has given in all.
+
+    ``ignored`` counts what is known to say nothing about CPU time, by what it is; ``unfinished`` says that the file
+    ends within an entry, which is read when the rest of it is there.
+    """
+
+    path: str
+    entry: str
+    counts: Counts
+    whole: Counts
+    ignored: dict[str, int]
+    fresh_faults: list[str]
+    unfinished: bool
+
+
+class _Found(NamedTuple):
+    jobs: list[tuple[Entry, int, Job]]
+    steps: list[Step]
+    records: int
+    faults: list[tuple[str, str]]
+    ignored: Counter[str]
+
+
+def files_of(patterns: Iterable[Path]) -> tuple[list[Path], list[GridwardenError]]:
+    """Return the files that shell patterns stand for, each once, and an error for each that stands for none."""
+    found: dict[Path, None] = {}
+    failed: list[GridwardenError] = []
+    for pattern in patterns:
+        paths = [path for name in sorted(glob.glob(str(pattern))) if not (path := Path(name)).is_dir()]
+        if not paths:
+            failed.append(
+                Unavailable(
+                    f"{pattern}: there is no such file", "correct accounting.files in site.yaml, or run as root"
+                )
+            )
+        found.update(dict.fromkeys(paths))
+    return list(found), failed
+
+
+def import_files(
+    store: Store, paths: Iterable[Path], owners: frozenset[int], *, now: int, progress: Progress, dry_run: bool = False
+) -> tuple[list[Imported], list[GridwardenError]]:
+    """Import files that are new, or have grown; one that fails does not keep the others back."""
+    imported: list[Imported] = []
+    failed: list[GridwardenError] = []
+    for path in paths:
+        try:
+            found = import_file(store, path, owners, now=now, progress=progress, dry_run=dry_run)
+        except GridwardenError as error:
+            failed.append(error)
+        else:
+            imported += [found] if found else []
+    return imported, failed
+
+
+def import_file(
+    store: Store, path: Path, owners: frozenset[int], *, now: int, progress: Progress, dry_run: bool = False
+) -> Imported | None:
+    """Import what the store has not of a file; None where there is nothing new in it.
+
+    Raises ConfigurationError for a file that others could have written or of no known format, Unavailable for one that
+    cannot be read to its end (what came before is in the store) and for the store itself.
+    """
+    with open_log(path, owners) as log:
+        if file_progress.is_unchanged(store, log):
+            return None
+        format = format_of(log)  # noqa: A001  the field's own word
+        first = next(format.entries(log, 0), None) if format else None
+        if format is None or first is None:
+            return None
+        # What a file is called before its first dot stays when it is rotated and compressed.
+        source = f"file:{sha256(os.fsencode(path.name).partition(b'.')[0] + b'/' + first.text).hexdigest()}"
+        stored, offset, tail, before = file_progress.begin(store, source, log)
+        work = _Work(log, format, before.entries)
+        whole = before
+        fresh: list[str] = []
+        for entries in _batches(work.entries(offset)):
+            found = work.read(entries)
+            tail = (tail + b"".join(entry.text for entry in entries))[-WITNESS:]
+            reached = file_progress.reached(entries[-1].end, tail)
+            with store.transaction() as connection:
+                if positions.claim(connection, source) != stored and not dry_run:
+                    raise Unavailable(
+                        f"{path}: another gridwarden collect reads it now", "run it again when that has ended"
+                    )
+                counts, faults = _keep(connection, found, work, len(entries))
+                whole = Counts(*(a + b for a, b in zip(whole, counts, strict=True)))
+                fresh += positions.add_faults(connection, source, faults, now)
+                file_progress.remember(connection, log, source, format.kind, whole, now=now, whole=False)
+                positions.set_position(connection, source, reached)
+            stored = reached
+            progress(log.name, log.bytes_read())
+        with store.transaction() as connection:
+            file_progress.remember(connection, log, source, format.kind, whole, now=now, whole=not work.unfinished)
+        now_read = Counts(*(a - b for a, b in zip(whole, before, strict=True)))
+        return Imported(log.name, format.entry, now_read, whole, dict(work.ignored), fresh, work.unfinished)
+
+
+class _Work:
+    """One file being read; ``ignored`` and ``unfinished`` as in Imported."""
+
+    def __init__(self, log: Log, format: Format, entries: int) -> None:  # noqa: A002  as above
+        self.log = log
+        self.format = format
+        self.unfinished = False
+        self.ignored: Counter[str] = Counter()
+        self._number = entries
+
+    def entries(self, offset: int) -> Iterator[Entry]:
+        """Yield entries, but not a last one that is still being written."""
+        for entry in self.format.entries(self.log, offset):
+            if entry.fault == UNFINISHED and entry.end and not self.log.compressed:
+                self.unfinished = True
+                return
+            yield entry
+
+    def read(self, entries: list[Entry]) -> _Found:
+        """Understand entries, or say why not."""
+        found = _Found([], [], 0, [], Counter())
+        records = 0
+        for entry in entries:
+            self._number += 1
+            try:
+                if entry.fault:
+                    raise ValueError(entry.fault)
+                result = self.format.parse(entry.text.decode("utf-8", "surrogateescape"))
+            except ValueError as error:
+                found.faults.append(self.fault(entry, self._number, str(error)))
+                continue
+            if isinstance(result, Ignored):
+                found.ignored[result.because] += 1
+                continue
+            records += 1
+            found.jobs.extend((entry, self._number, row) for row in result if isinstance(row, Job))
+            found.steps.extend(row for row in result if isinstance(row, Step))
+        self.ignored += found.ignored
+        return found._replace(records=records)
+
+    def fault(self, entry: Entry, number: int, reason: str) -> tuple[str, str]:
+        """Return where an entry is that was put aside, and why, with the entry itself."""
+        text = entry.text[:LONGEST_SHOWN].decode("utf-8", "backslashreplace").rstrip("\n")
+        return f"{self.log.name}, {self.format.entry} {number}", f"{reason}: {text}" if text else reason
+
+
+def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> tuple[Counts, list[tuple[str, str]]]:
+    """Put jobs and steps into the store; return what became of the entries, and the faults."""
+    other = _others(connection, [job for _, _, job in found.jobs]) if work.format.kind == PBS else set()
+    faults = list(found.faults)
+    kept = []
+    for index, (entry, number, job) in enumerate(found.jobs):
+        if index in other:
+            faults.append(work.fault(entry, number, "the store has another run of that job under the same run_count"))
+        else:
+            kept.append(job._asdict())
+    rows.upsert(connection, schema.batch_jobs, kept)
+    rows.upsert(connection, schema.batch_steps, [step._asdict() for step in found.steps])
+    return Counts(entries, found.records - len(other), len(faults), found.ignored.total()), faults
+
+
+def _others(connection: Connection, jobs: list[Job]) -> set[int]:
+    """Return which jobs would replace another run: an operator can set a job's run_count back."""
+    table = schema.batch_jobs
+    known: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for start in range(0, len(jobs), _IN_ONE_QUERY):
+        part = jobs[start : start + _IN_ONE_QUERY]
+        columns = [table.c[name] for name in (*Job._fields[:5], "start", "end")]
+        numbers = table.c.job.in_({job.job for job in part})
+        for row in connection.execute(select(*columns).where(table.c.batch == PBS, numbers)):
+            known[tuple(row[:5])] = tuple(row[5:])
+    return {
+        index
+        for index, job in enumerate(jobs)
+        if known.setdefault(job[:5], (job.start, job.end)) != (job.start, job.end)
+    }
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    iterator = iter(entries)
+    while batch := list(islice(iterator, BATCH_ENTRIES)):
+        yield batch
