@@ -142,15 +142,19 @@ def watched(slurm: Slurm, command: Sequence[str], directory: str) -> list[Proof]
         time.sleep(WATCH_SECONDS)
         return size() == before
 
+    def grows() -> bool:
+        before, deadline = size(), time.monotonic() + ANSWER_SECONDS
+        while size() == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return size() > before
+
     try:
         until(f"job {job} to start", lambda: slurm.state(job) == "RUNNING", START_SECONDS)
         until("the payload's lines", lambda: _has_all(slurm, directory, ticks), ANSWER_SECONDS)
         slurm.ask("scontrol", "suspend", job)
         stopped = still()
         slurm.ask("scontrol", "resume", job)
-        before = size()
-        time.sleep(SETTLE_SECONDS)
-        went_on = size() > before
+        went_on = grows()
     finally:
         slurm.ask("scancel", job)
     until(f"job {job} to end", lambda: ended(slurm, job), ANSWER_SECONDS * 4)

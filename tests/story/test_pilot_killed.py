@@ -51,8 +51,12 @@ def begin(slurm: ModuleType) -> tuple[int, payloads.State]:
     slurm.until("the payload to have the scratch", Path("/var/tmp/scratch/out/result").exists)
     Path("/var/tmp/scratch/ready").touch()
     slurm.until("the payload to burn", Path("/var/tmp/scratch/burning").exists)
-    (state,) = payloads.everything(PAYLOADS)
+    (state,) = [one for one in payloads.everything(PAYLOADS) if one.job == str(job)]
     return job, state
+
+
+def is_running(state: payloads.State) -> bool:
+    return state.payload in {one.payload for one in payloads.everything(PAYLOADS)}
 
 
 def of(uid: int) -> list[proc.Process]:
@@ -82,7 +86,7 @@ def assert_cleared(slurm: ModuleType, job: int, state: payloads.State, *, ends: 
     slurm.until("the payload to be gone", lambda: not of(state.uid), 20)
     if ends:
         slurm.wait(job)
-    slurm.until("the books to be closed", lambda: not payloads.everything(PAYLOADS), 20)
+    slurm.until("the books to be closed", lambda: not is_running(state), 20)
     (end,) = pilot.records("payload_end", payload=state.payload)
     scratch = Path("/var/tmp/scratch")
     owners = {path.stat().st_uid for path in (scratch, *scratch.rglob("*"))}
