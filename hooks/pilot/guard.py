@@ -18,7 +18,7 @@ from gridwarden.hooks.pilot import descendants, limits, payload, privileges, sig
 from gridwarden.hooks.pilot.control_group import own_path
 from gridwarden.hooks.pilot.environment import NEVER, NEVER_EXACTLY
 from gridwarden.hooks.pilot.pam import Session
-from gridwarden.hooks.pilot.signals import ENDING, WATCHED, name_of
+from gridwarden.hooks.pilot.signals import ENDING, name_of
 from gridwarden.trusted import write_all
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def _guard(work: Work, watch: Watch) -> None:
         ended = Guarding(guarded, watch, work.grace_seconds).run()
         _tell(watch, "ended", *map(str, ended), guarded.fault())
     finally:
+        signals.let_children_be_waited_for()
         session.close()
 
 
@@ -112,6 +113,7 @@ class Guarding:
         self._watch = watch
         self._grace = grace_seconds
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._waiting = signals.Waiting()
         self._suspension = descendants.Suspension()
         self._stopped = self._told_to_stop = False
         self._because = ""
@@ -164,9 +166,7 @@ class Guarding:
     def _take_signals(self) -> None:
         """Wait for a signal until the next look is due, and do what it and those behind it ask for."""
         seconds = max(min(self._next_look, self._deadline) - time.monotonic(), 0)
-        while info := signal.sigtimedwait(WATCHED, seconds):
-            seconds = 0
-            number = info.si_signo
+        for number in self._waiting.take(seconds):
             if number in ENDING:
                 self._end(number, f"ended by {name_of(number)}")
             elif number == signal.SIGTSTP:

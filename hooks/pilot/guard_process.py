@@ -13,7 +13,7 @@ from gridwarden.errors import Refused, Unavailable
 from gridwarden.hooks.pilot import descendants, guard
 from gridwarden.hooks.pilot.guard import END_SECONDS, Watch
 from gridwarden.hooks.pilot.payload import GO
-from gridwarden.hooks.pilot.signals import ENDING, WATCHED, name_of
+from gridwarden.hooks.pilot.signals import ENDING, Waiting, name_of
 
 if TYPE_CHECKING:
     from gridwarden.hooks.pilot.ancestors import Ancestors
@@ -37,6 +37,7 @@ class GuardProcess:
         self._ancestors = ancestors
         self._group = group
         self._payload = 0
+        self._waiting = Waiting()
         self._lines: list[list[str]] = []
         self._part = b""
         self._running, self._begun = True, False
@@ -103,6 +104,7 @@ class GuardProcess:
             self._wait()
         left = descendants.end_all(self._reap, self._group, END_SECONDS)
         os.close(self._report)
+        self._waiting.close()
         return left
 
     def _refuse_ended(self) -> None:
@@ -114,13 +116,11 @@ class GuardProcess:
 
     def _wait(self) -> None:
         """Wait a moment for a signal, hand it on, and hear what there is to hear."""
-        seconds = POLL_SECONDS
-        while info := signal.sigtimedwait(WATCHED, seconds):
-            seconds = 0
-            if info.si_signo in ENDING:
+        for number in self._waiting.take(POLL_SECONDS):
+            if number in ENDING:
                 self._asked_to_end = True
-            if info.si_signo != signal.SIGCHLD and self._running:
-                os.kill(self._pid, info.si_signo)  # our child and not reaped yet, so the number is still its own
+            if number != signal.SIGCHLD and self._running:
+                os.kill(self._pid, number)  # our child and not reaped yet, so the number is still its own
         self._reap()
         self._hear()
 

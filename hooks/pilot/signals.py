@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import select
 import signal
+import sys
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH, signal.SIGXCPU})
 WATCHED = ENDING | HANDED_ON | {signal.SIGCHLD}
+
+
+class Waiting:
+    """The signals that wait for this process, read from a descriptor (signalfd(2)).
+
+    ``signal.sigtimedwait`` will not do: stopped and continued after its time has passed, it tells of a signal that never
+    came (CPython 3.11 to 3.13, Modules/signalmodule.c).
+    """
+
+    RECORD_BYTES, MOST_RECORDS = 128, 64  # struct signalfd_siginfo, which begins with the number as 32 bits
+
+    def __init__(self) -> None:
+        numbers = (ctypes.c_uint64 * 16)(sum(1 << (number - 1) for number in WATCHED))  # sigset_t
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = libc.signalfd(-1, ctypes.byref(numbers), os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._descriptor == -1:
+            raise OSError(ctypes.get_errno(), "signalfd")
+
+    def take(self, seconds: float) -> list[int]:
+        """Wait for one of ``WATCHED``, for at most ``seconds``: the numbers of those that have come."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            return []
+        data = os.read(self._descriptor, self.RECORD_BYTES * self.MOST_RECORDS)
+        return [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data), self.RECORD_BYTES)]
+
+    def close(self) -> None:
+        """Read no more of them: they go on waiting."""
+        os.close(self._descriptor)
 
 
 def take() -> None:
