@@ -12,21 +12,16 @@ import time
 
 from gridwarden import payloads, register, syslog_line
 from gridwarden.errors import Unavailable
-from gridwarden.prune import clear, holds, payload_end, reasons, snapshot
-from gridwarden.prune.judge import Tree, Verdict, of_jobs
+from gridwarden.prune import clear, holds, payload_end, reasons
 from gridwarden.prune.lent import Lent, LentTo
-from gridwarden.prune.machine import ASK_SECONDS, Machine
+from gridwarden.prune.orphans import Orphans
 from gridwarden.prune.recording import Owner, Recorder
-from gridwarden.prune.signals import Uids, key
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gridwarden import proc
-    from gridwarden.batch.evidence import LiveJob
     from gridwarden.payloads import State
-    from gridwarden.prune.signals import Key
 
     Site = dict[str, list[str]]
     Finish = Callable[[Site, State, int], None]
@@ -111,47 +106,6 @@ def _kill(site: Site, state: State, orphans: Orphans) -> None:
     if outcome.left:
         what, why = outcome.left[0]
         raise Unavailable(f"payload {state.payload}: {what}: {why}")
-
-
-class Orphans:
-    """Judge what runs as a payload's account: a stray is what no other launcher and no job of its own accounts for.
-
-    What descends from the pilot's batch job alone is none of that: the pilot is somebody else.  Raises Unavailable while
-    a batch system cannot say what runs here.
-    """
-
-    def __init__(self, site: Site, state: State) -> None:
-        self._site = site
-        self._state = state
-        self._uids = Uids(state.uid, LentTo(Lent(), state.account, state.uid))
-        self._jobs: list[LiveJob] = []
-        self._known: set[Key] = set()
-
-    def __call__(self) -> list[Verdict]:
-        """The verdicts of this moment; batch systems are asked again only about processes not seen before."""
-        seen = snapshot.take(lambda uid: self._state.account if uid in self._uids else "")
-        processes = [one.process for one in seen.seen.values() if self._is_its(one.process)]
-        if not self._known.issuperset(map(key, processes)):
-            self._jobs = self._ask()
-            self._known |= set(map(key, processes))
-        accounted = of_jobs(seen, Tree(seen.seen), self._jobs)
-        itself = (reasons.LEFT_ITS_JOB, f"{payloads.BATCH} {self._state.payload}")
-        verdicts = [(process, accounted.get(process.pid, itself)) for process in processes]
-        return [Verdict(one, self._state.account, self._state.uid, *why) for one, why in verdicts]
-
-    def _is_its(self, process: proc.Process) -> bool:
-        return process.real_uid in self._uids and not process.has_ended()
-
-    def _ask(self) -> list[LiveJob]:
-        """The jobs here that are the account's own, or may be."""
-        machine = Machine(self._site, time.monotonic() + ASK_SECONDS)
-        answers = machine.ask()
-        for answer in answers:
-            if why := answer.unknown or answer.doubted.get(self._state.uid):
-                raise Unavailable(f"it cannot be told what of {self._state.account} belongs to a job: {why}")
-        jobs = [job for answer in answers for job in answer.jobs if job.owner in (self._state.uid, None)]
-        # Since we hold its lock, it looks as if it had a launcher.
-        return [job for job in jobs if (job.batch, job.job) != (payloads.BATCH, self._state.payload)]
 
 
 def group_cpu(cgroup: str) -> tuple[int, int, int] | None:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
-PILOT, ANNA, BELA = 61051, 61052, 61053
-ACCOUNTS = {ANNA: "gwt52", BELA: "gwt53"}
+PILOT, ANNA, BELA, FIXED = 61051, 61052, 61053, 61054
+ACCOUNTS = {ANNA: "gwt52", BELA: "gwt53", FIXED: "prod54"}  # the last is outside the pools
 SECONDS = 15.0
 STEP = """
 import ctypes, os, socket, subprocess, sys
@@ -146,7 +146,7 @@ class Node:
         return payload_recovery.recover_all(self.site, begin_end.finish)
 
     def close(self) -> None:
-        everybody = [one for uid in (PILOT, ANNA, BELA) for one in proc.owned_by(uid)]
+        everybody = [one for uid in (PILOT, ANNA, BELA, FIXED) for one in proc.owned_by(uid)]
         below = [one for one in proc.everyone() if one.parent == self.step.pid]
         for one in (*below, *everybody):
             os.kill(one.pid, signal.SIGKILL)
@@ -314,6 +314,27 @@ def test_payloads_of_several_people_are_each_their_own(node: Node) -> None:
     second.kill_launcher()
     assert node.recover() == []
     assert {end["account"] for end in node.records("payload_end")} == {"gwt52", "gwt53"}
+
+
+def test_a_service_whose_own_payloads_launcher_was_killed_is_not_killed_with_it(node: Node) -> None:
+    service = subprocess.Popen(["sleep", "1006"], user=ANNA, group=ANNA, extra_groups=[], cwd="/")
+    node.outside.append(service)
+    wait_until(lambda: len(proc.owned_by(ANNA)) == 1)
+    node.launch(in_job=False, pilot_uid=ANNA, batch="", job="")
+    os.kill(node.outside[-1].pid, signal.SIGKILL)
+    node.outside.pop().wait()
+    assert node.recover() == []
+    assert service.poll() is None, "that is the pilot itself"
+    assert len(node.records("payload_end")) == 1
+
+
+def test_of_an_account_outside_the_pools_only_what_is_certainly_the_payloads_ends(node: Node) -> None:
+    daemon = subprocess.Popen(["sleep", "1006"], user=FIXED, group=FIXED, extra_groups=[], cwd="/")
+    node.outside.append(daemon)
+    wait_until(lambda: len(proc.owned_by(FIXED)) == 1)
+    node.launch(FIXED).kill_launcher()
+    assert node.recover() == []
+    assert [one.pid for one in proc.owned_by(FIXED)] == [daemon.pid], "it was no launcher that started that"
 
 
 def test_while_slurm_does_not_answer_nobody_is_killed_on_a_guess_and_nothing_is_forgotten(node: Node) -> None:
