@@ -61,14 +61,17 @@ def read(asked: Request, caller: int, site: SiteValues, by: Readied, *, own: boo
     """
     if asked.proxy or asked.pilot_proxy:
         verify.refuse_changeable(site.certificates, site.vomsdir)
-    proxy = _proxy(asked.proxy, caller, site, by)
     source = asked.source_proxy if asked.source_proxy != asked.proxy else ""
+    pilots = (asked.pilot_proxy, asked.pilot_token) if own else ("", "")
+    paths = [path for path in (asked.proxy, asked.token, source, *pilots) if path]
+    held = dict(zip(paths, credential_file.read_several(paths, caller), strict=True))
+    proxy = _proxy(asked.proxy, held, site, by)
     return Shown(
         proxy,
-        _token(asked.token, caller, site, by),
-        _proxy(source, caller, site, by) or proxy,
-        _proxy(asked.pilot_proxy, caller, site, by) if own else None,
-        _token(asked.pilot_token, caller, site, by) if own else None,
+        _token(asked.token, held, site, by),
+        _proxy(source, held, site, by) or proxy,
+        _proxy(pilots[0], held, site, by),
+        _token(pilots[1], held, site, by),
     )
 
 
@@ -88,19 +91,15 @@ def people(shown: Shown, site: SiteValues) -> People:
     return found
 
 
-def _proxy(path: str, caller: int, site: SiteValues, by: Readied) -> Proxy | None:
+def _proxy(path: str, held: dict[str, bytes], site: SiteValues, by: Readied) -> Proxy | None:
     if not path:
         return None
-    data = credential_file.read(path, caller)
-    verifier = verify.start(data, site.certificates, site.vomsdir, site.verify_seconds, site.accepted, by=by.start)
-    return Proxy(path, data, verifier)
+    where = site.certificates, site.vomsdir
+    return Proxy(path, held[path], verify.start(held[path], *where, site.verify_seconds, site.accepted, by=by.start))
 
 
-def _token(path: str, caller: int, site: SiteValues, by: Readied) -> Token | None:
-    if not path:
-        return None
-    data = credential_file.read(path, caller)
-    return Token(path, data, token.start(data, site, by=by.start))
+def _token(path: str, held: dict[str, bytes], site: SiteValues, by: Readied) -> Token | None:
+    return Token(path, held[path], token.start(held[path], site, by=by.start)) if path else None
 
 
 def _of_proxy(proxy: Proxy | None, *, limited: bool) -> Identity | None:

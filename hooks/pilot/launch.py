@@ -7,6 +7,7 @@ first instruction, with a reason of ``gridwarden.reasons`` and one of gLExec's e
 
 from __future__ import annotations
 
+import gc
 import os
 
 from gridwarden import node_file, reasons, syslog_line
@@ -58,6 +59,7 @@ class Launch:
 
 def main(path: str = SITE) -> int:
     """Launch what was asked for; the exit code.  Ends by the signal that ended the payload, if one did."""
+    gc.disable()  # nothing is garbage yet, and looking for it would have each child copy our memory
     above = ancestors.watch()
     os.umask(0o022)
     run: Launch | None = None
@@ -160,6 +162,8 @@ def launch(run: Launch) -> Ended:
             payload=state.payload,
             script=executed.script,
         )
+        gc.freeze()
+        gc.enable()
         ended = session.run(work, payload.started, run.above, payload.load_ending)
         payload.ended(ended)
     if site.pilot.epilogue:
@@ -196,4 +200,6 @@ def note(error: Exception, run: Launch | None) -> None:
 
         mapping.note_failure(error, run.owner, run.site, f"exec of {run.pilot.account}")
         return
-    syslog_line.decision("payload", "failed", detail=f"{type(error).__name__}: {error}", uid=os.environ.get("SUDO_UID"))
+    syslog_line.decision(
+        "payload-start", "failed", detail=f"{type(error).__name__}: {error}", uid=os.environ.get("SUDO_UID")
+    )
