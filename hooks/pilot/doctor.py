@@ -17,6 +17,8 @@ from gridwarden.hooks.pilot import pam_stack, sudo_rules
 from gridwarden.mapper.sharing import Risk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gridwarden.pilot_settings import Caller, Pilot
 
 ANY_PROGRAM = "/bin/true"
@@ -40,8 +42,10 @@ def examine(pilot: Pilot, places: Places) -> list[Risk]:
             Risk("nobody-may-call", "pilot.callers in site.yaml is empty", "name the pilots that the site registered")
         ]
     callers = {name: caller for caller in pilot.callers for name in sample(caller)}
+    if pilot.mode == "log-only":  # which needs neither root nor a session
+        return programs(places.faces) + accounts(pilot, callers)
     found = kernel(places.process)
-    found += programs(places)
+    found += programs((places.launcher, *places.faces))
     found += accounts(pilot, callers)
     found += sudo(places.launcher, callers, groups=pilot.tracking_groups is not None)
     found += pam(places.pam, pilot.pam_service)
@@ -78,10 +82,10 @@ def kernel(process: str) -> list[Risk]:
     return found
 
 
-def programs(places: Places) -> list[Risk]:
+def programs(paths: Sequence[str]) -> list[Risk]:
     """The launcher and its faces: there, root's, executable, and not setuid."""
     found = []
-    for path in (places.launcher, *places.faces):
+    for path in paths:
         try:
             descriptor = trusted.open_file(os.path.realpath(path))
         except ConfigurationError as error:

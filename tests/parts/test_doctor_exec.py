@@ -88,7 +88,8 @@ def places(directory: Path) -> doctor.Places:
 
 
 def test_programs_that_are_as_they_were_installed_are_not_complained_of(tmp_path: Path) -> None:
-    assert doctor.programs(places(tmp_path)) == []
+    at = places(tmp_path)
+    assert doctor.programs((at.launcher, *at.faces)) == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_an_altered_program_is_found_and_a_setuid_glexec_that_was_left(
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).chmod(mode)
-    (risk,) = doctor.programs(at)
+    (risk,) = doctor.programs((at.launcher, *at.faces))
     assert risk.kind == kind
     assert name in risk.detail
 
@@ -140,6 +141,14 @@ def test_callers_and_accounts_that_are_not_here_are_found() -> None:
 
 def test_a_site_that_lets_nobody_call_is_told_so_and_no_more() -> None:
     assert [risk.kind for risk in doctor.examine(Pilot(), doctor.Places())] == ["nobody-may-call"]
+
+
+def test_a_site_that_only_logs_needs_neither_sudo_nor_pam(tmp_path: Path) -> None:
+    at = places(tmp_path)._replace(launcher="/nowhere/exec", pam="/nowhere", payloads="/nowhere")
+    pilot = Pilot(mode="log-only", callers=(Caller(account="daemon", service=True),))
+    assert doctor.examine(pilot, at) == []
+    Path(at.faces[0]).unlink()
+    assert [risk.kind for risk in doctor.examine(pilot, at)] == ["program"]
 
 
 def test_files_that_a_launch_would_refuse_are_found(tmp_path: Path) -> None:
