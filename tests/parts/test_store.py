@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import collect, partitions, schema, store_file
+from gridwarden.accounting import collect, partitions, positions, schema, store_file
 from gridwarden.accounting.status import status
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
 from gridwarden.errors import ConfigurationError, Unavailable
@@ -81,6 +81,24 @@ def test_a_store_that_many_nodes_meet_empty_is_made_once(database):
     program = f"from gridwarden.accounting.store import open_store; open_store({database!r})"
     started = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait() for process in started] == [0, 0, 0, 0]
+
+
+def test_who_collects_a_source_keeps_others_from_it_until_the_rows_are_there(url):
+    store, order = open_store(url), []
+
+    def second() -> None:
+        with store.transaction() as connection:
+            order.append(positions.claim(connection, "ledger:x").at)
+
+    second()  # what is there already is claimed otherwise than what is not
+    other = threading.Thread(target=second)
+    with store.transaction() as connection:
+        order.append(positions.claim(connection, "ledger:x").at)
+        other.start()
+        other.join(0.5)
+        positions.set_position(connection, "ledger:x", positions.Position(7, "head"))
+    other.join()
+    assert order == [0, 0, 7]
 
 
 def test_a_newer_store_is_refused_with_the_command_to_run(url):

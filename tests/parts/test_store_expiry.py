@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import subprocess
-import sys
+import multiprocessing
+import os
+import signal
+from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +158,9 @@ def test_each_kind_of_record_is_kept_for_its_own_time(url, year):
     assert [kind for kind, time in bodies].count("job_end") == 4
     assert min(time for kind, time in bodies if kind == "job_end") >= NOW - 30 * DAY
     assert [kind for kind, time in bodies].count("gap") == 1
+    assert set(rows(url, "SELECT altered, account, lease, pid FROM records WHERE body IS NULL")) == {
+        (NOW, None, None, None)
+    }
     assert min(end for (end,) in rows(url, 'SELECT "end" FROM batch_jobs')) >= NOW - 60 * DAY
     assert proven(url) == []
 
@@ -212,32 +218,31 @@ def test_a_rehearsal_says_what_would_go_and_changes_nothing(url, year):
     assert run(url, retention, key=KEY) == said
 
 
+def run_killed_in(url: str, retention: Retention, step: int) -> None:
+    """Run an expiry that is killed before its transaction of that number is committed, if it comes to it."""
+    store = open_store(url)
+    begin, begun = store.transaction, itertools.count(1)
+
+    @contextmanager
+    def transaction():
+        with begin() as connection:
+            yield connection
+            if next(begun) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    store.transaction = transaction
+    expire.expire(store, Cutoffs.of(retention, NOW), KEY, now=NOW, progress=lambda _: None)
+
+
 def test_an_expiry_killed_at_any_step_is_finished_by_the_next(url, year, tmp_path):
     undisturbed = f"sqlite:///{tmp_path}/other.sqlite"
     year.collect(undisturbed)
     retention = Retention(days=200, pseudonym_days=90)
     run(undisturbed, retention, key=KEY)
-    for after in range(1, 9):
-        program = f"""
-import os
-from contextlib import contextmanager
-from gridwarden.accounting import expire, store
-from gridwarden.accounting.retention import Cutoffs
-from gridwarden.retention_settings import Retention
-opened = store.open_store({url!r})
-begin, count = opened.transaction, 0
-@contextmanager
-def counted():
-    global count
-    count += 1
-    with begin() as connection:
-        yield connection
-        if count == {after}:
-            os.kill(os.getpid(), 9)
-opened.transaction = counted
-expire.expire(opened, Cutoffs.of(Retention(days=200, pseudonym_days=90), {NOW}), {KEY!r}, now={NOW}, progress=print)
-"""
-        subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=False)
+    for step in range(1, 8):
+        killed = multiprocessing.get_context("fork").Process(target=run_killed_in, args=(url, retention, step))
+        killed.start()
+        killed.join()
         assert proven(url) == []
     run(url, retention, key=KEY)
     assert dump(url) == dump(undisturbed)

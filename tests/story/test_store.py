@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ def test_a_job_goes_through_postgresql_to_reports_and_answers_and_its_ledger_is_
     people: SimpleNamespace, slurm: ModuleType, database: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "site.yaml"
-    config.write_text(yaml.safe_dump(yaml.safe_load(SITE.read_text()) | {"store": database}))
+    settings = {"store": database, "retention": {"pseudonym_days": 30}}
+    config.write_text(yaml.safe_dump(yaml.safe_load(SITE.read_text()) | settings))
 
     def run(*words: str) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout
@@ -52,3 +54,17 @@ def test_a_job_goes_through_postgresql_to_reports_and_answers_and_its_ledger_is_
     assert (answer["identity"], answer["evidence"]) == (people.anna.subject, "batch")
     report = run("gridwarden", "--config", str(config), "report", "--since", "-1h", "--by", "identity")
     assert people.anna.subject in report
+
+    assert "nothing to do" in run("gridwarden", "--config", str(config), "store", "upgrade")
+    nothing = "0 records, 0 jobs and 0 runs"
+    key = Path("/var/lib/gridwarden/pseudonym-key")
+    assert nothing in run("gridwarden", "--config", str(config), "store", "expire", "--dry-run")
+    assert not key.exists()
+    assert nothing in run("gridwarden", "--config", str(config), "store", "expire")
+    assert key.stat().st_mode & 0o777 == 0o600
+
+    heads.write_text(re.sub(r" head=.{8}", " head=00000000", heads.read_text(), count=1))
+    command = ["gridwarden", "--config", str(config), "store", "verify", "--heads", str(heads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 74
+    assert "is not the one whose head left site" in done.stderr
