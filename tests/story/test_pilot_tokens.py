@@ -102,10 +102,10 @@ def test_nobody_elses_token_and_none_of_another_payload_is_renewed(slurm: Module
     slurm.until("the payload to have its token", lambda: seen.exists() and seen.read_text().split() == [mine])
     token(tmp_path, "other", "somebody-else", "other")
     done = renew("kept", "other")
-    assert (done.returncode, "identity-changed" in done.stderr) == (201, True), done.stderr
+    assert (done.returncode, "identity-changed" in done.stderr) == (203, True), done.stderr
     token(tmp_path, "again", name="again")
     done = renew("unknown", "again")
-    assert (done.returncode != 0, "payload-unknown" in done.stderr) == (True, True), done.stderr
+    assert (done.returncode, "payload-unknown" in done.stderr) == (201, True), done.stderr
     assert seen.read_text().split() == [mine]
     Path("/tmp/enough").touch()
     slurm.wait(job)
