@@ -69,6 +69,7 @@ def print_programs(taken: dict[str, list[float]], budgets: Mapping[str, float], 
         {
             "what": name,
             "median_ms": round(statistics.median(times), 2),
+            "least_ms": round(min(times), 2),
             "ratio": round(statistics.median(times) / floor, 2),
             "budget": budgets.get(name),
         }

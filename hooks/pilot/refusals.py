@@ -23,6 +23,7 @@ OF_THE_CLIENT = frozenset(
         reasons.TERMINAL,
         reasons.ENVIRONMENT_TOO_LARGE,
         reasons.TARGET_UNUSABLE,
+        reasons.PAYLOAD_UNKNOWN,
     }
 )
 """What the pilot itself can put right; every other refusal is the site's word."""

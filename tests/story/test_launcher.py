@@ -300,4 +300,4 @@ def test_a_target_in_a_directory_that_is_not_the_owners(work: Path) -> None:
 
 
 def test_new_credentials_for_a_payload_that_nobody_started() -> None:
-    refused(call("--renew", "--name", "nobody"), reasons.PAYLOAD_UNKNOWN, AUTHORIZATION)
+    refused(call("--renew", "--name", "nobody"), reasons.PAYLOAD_UNKNOWN, CLIENT)
