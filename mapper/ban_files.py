@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gridwarden.mapper.ban import Ban
     from gridwarden.mapper.site import SiteValues
 
+LOCK = ".gridwarden-lock"
+LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def file_for(whom: Mapping[str, str], start: str, end: str, site: SiteValues) -> Path:
     """The file that such a ban belongs in; raises ConfigurationError when the site has none."""
@@ -90,13 +93,30 @@ def rewrite(path: Path, text: bytes) -> None:
 
 @contextmanager
 def locked(site: SiteValues) -> Iterator[None]:
-    """Keep two administrators from undoing each other's file or marks: the lock is on the first file's directory.
+    """Keep two administrators from undoing each other's file or marks.
 
     Raises ConfigurationError when the site has no file to write.
     """
     if not own(site):
         raise ConfigurationError("bans: site.yaml names no ban file", "name one, such as /etc/gridwarden/bans")
-    descriptor = trusted.open_directory(own(site)[0].parent)
+    with alone(own(site)[0].parent):
+        yield
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Let one process at a time write in a directory; raises ConfigurationError, and Unavailable where it cannot be locked.
+
+    The lock is a file that root alone can open: of a directory or file that everybody may read, any user could hold the
+    lock, and with it every ban up.
+    """
+    parent = trusted.open_directory(directory)
+    try:
+        descriptor = os.open(LOCK, LOCK_FLAGS, 0o600, dir_fd=parent)
+    except OSError as error:
+        raise Unavailable(f"{directory}/{LOCK}: cannot be locked: {error.strerror}", "nothing was changed") from error
+    finally:
+        os.close(parent)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

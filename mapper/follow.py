@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line, trusted
 from gridwarden.errors import ConfigurationError, GridwardenError
-from gridwarden.mapper import ban_list, bans, map_files
+from gridwarden.mapper import ban_files, ban_list, bans, map_files
 from gridwarden.mapper.ban_changes import who
 from gridwarden.mapper.published import READ_LIMIT, Doubt, is_newer, published, seconds, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from gridwarden.follow_settings import Followed
@@ -70,21 +68,10 @@ def refuse_unusable(new: bytes, check: Callable[[bytes], object]) -> None:
 
 def take(followed: Followed, new: bytes, site: SiteValues) -> None:
     """Put what is published in the copy's place; raises Doubt where another process has meanwhile put a later one there."""
-    with alone(followed.path):
+    with ban_files.alone(followed.path.parent):  # of two, the slower could else put an older one back
         if is_newer(new, copy_of(followed)):
             record(followed, new, site)  # first: what has no record must not decide
             trusted.replace_file(followed.path, new, 0o644)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Let one process at a time write copies into a directory: of two, the slower could else put an older one back."""
-    descriptor = trusted.open_directory(path.parent)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def failed(followed: Followed, error: GridwardenError | OSError, *, dry_run: bool) -> State:

@@ -20,7 +20,7 @@ from gridwarden import holders, reasons
 from gridwarden.cli import gridwarden
 from gridwarden.errors import Refused
 from gridwarden.load_settings import load
-from gridwarden.mapper import follow, published
+from gridwarden.mapper import ban_files, follow, published
 from gridwarden.mapper.ban import moment
 from gridwarden.mapper.site import from_settings
 from gridwarden.run import run
@@ -276,7 +276,7 @@ def test_a_source_that_hangs_does_not_hold_up_the_others(cell, at_source, monkey
 def test_nobody_waits_for_a_source_to_ban_somebody(cell, at_source, tmp_path):
     def ban():
         with (tmp_path / "waits").open("ab") as told:
-            directory = os.open(cell.base, os.O_RDONLY)
+            directory = os.open(cell.base / ban_files.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 told.write(b"free ")
@@ -288,6 +288,30 @@ def test_nobody_waits_for_a_source_to_ban_somebody(cell, at_source, tmp_path):
     at_source(ban)
     assert cell.follow()["bans"]["state"] == "updated"
     assert (tmp_path / "waits").read_bytes() == b"free "
+
+
+def test_nobody_holds_up_bans_by_locking_what_everybody_may_read(cell):
+    """Any user can: flock(2) asks for no more than a file or directory that is open for reading."""
+    cell.ngi.publish("bans", f'"{ANNA}"\n')
+    readable = [cell.base, cell.base / "site.d", *cell.copies.values(), cell.base / "own-bans", cell.base / "own-list"]
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        for path in readable:
+            fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX)
+        os.write(tell, b".")
+        time.sleep(30)
+        os._exit(0)
+    try:
+        os.read(told, 1)
+        assert cell.follow()["bans"]["state"] == "updated"
+        assert cell.run("ban", "add", "/CN=Eve", "--because", "stolen")[0] == 0
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "nothing was waited for"
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        os.close(told)
+        os.close(tell)
 
 
 def test_a_slow_process_does_not_put_an_older_version_back(cell):
