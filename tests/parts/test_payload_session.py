@@ -32,6 +32,10 @@ def runaways(chain: Chain) -> list[int]:
     return [int(chain.told_by_payload(f"away{number}")) for number in range(3)]
 
 
+def states_of_threads(pid: int) -> set[str]:
+    return {path.read_text().rpartition(") ")[2][0] for path in Path(f"/proc/{pid}/task").glob("*/stat")}
+
+
 def test_a_payload_is_its_owner_with_no_right_beyond(tmp_path: Path) -> None:
     chain = start(
         tmp_path, "/bin/grep", "-E", "^(Uid|Gid|Groups|Umask|NoNewPrivs|Cap|SigBlk|SigIgn)", "/proc/self/status"
@@ -50,7 +54,8 @@ def test_a_payload_is_its_owner_with_no_right_beyond(tmp_path: Path) -> None:
 
 def test_a_payload_has_no_descriptor_and_no_variable_but_its_own(tmp_path: Path) -> None:
     code = 'print(sorted(os.listdir("/proc/self/fd")), open("/proc/self/environ").read(), os.getcwd())'
-    said = start(tmp_path, *python(code)).output().splitlines()[0]
+    before = "os.dup2(os.open('/etc/passwd', os.O_RDONLY), 77)"
+    said = start(tmp_path, *python(code), before=before).output().splitlines()[0]
     assert said == f"['0', '1', '2', '3'] OWN=1\0 {tmp_path}/work"
 
 
@@ -196,6 +201,16 @@ def test_a_stop_of_anybody_above_reaches_everybody_below_and_so_does_the_going_o
     assert chain.ended()["because"] == "ended by SIGTERM"
 
 
+def test_a_stop_of_the_pilots_process_group_reaches_those_who_have_left_it(tmp_path: Path) -> None:
+    chain = start(tmp_path, *python(RUNAWAYS + "time.sleep(600)")).begun()
+    everybody = [*runaways(chain), chain.payload]
+    for number, state in ((signal.SIGSTOP, "T"), (signal.SIGCONT, "S")):
+        os.killpg(os.getpgid(chain.pilot), number)
+        wait_until(lambda: {proc.read(pid).state for pid in everybody} == {state}, f"not all are {state}", 1.0)  # noqa: B023
+    os.killpg(os.getpgid(chain.pilot), signal.SIGKILL)
+    wait_until(lambda: not chain.everybody() and is_gone(chain.guard), "somebody stays")
+
+
 def test_a_stop_that_sudo_passes_on_lasts_until_it_passes_on_the_going_on(tmp_path: Path) -> None:
     chain = start(tmp_path, *python(RUNAWAYS + "time.sleep(600)")).begun()
     everybody = [*runaways(chain), chain.payload]
@@ -228,7 +243,7 @@ time.sleep(600)
     strays = [int(chain.told_by_payload(f"stray{number}").split()[-1]) for number in range(len(shapes))]
     os.kill(chain.pilot, signal.SIGSTOP)
     standing = set("TtZD")  # D: until what it vforked goes on, too
-    wait_until(lambda: {one.state for one in chain.everybody()} <= standing, "somebody runs on")
+    wait_until(lambda: all(states_of_threads(one.pid) <= standing for one in chain.everybody()), "somebody runs on")
     os.kill(chain.pilot, signal.SIGKILL)
     assert chain.ended()["left"] == 0
     assert all(map(is_gone, strays))
