@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gridwarden.errors import Unavailable
 from gridwarden.hooks.pilot.exec_test import SLACK, Proof
@@ -37,32 +37,26 @@ class Slurm(NamedTuple):
     options: tuple[str, ...] = ()
 
     def as_pilot(self, command: Sequence[str], text: str = "") -> bytes:
-        """What a command says that runs as the pilot; raises Unavailable when it does not end with 0."""
+        """What a command says that runs as the pilot; raises Unavailable when it does not end with 0.
+
+        In a session of its own: the pilot's processes could type into the administrator's terminal.
+        """
         pilot = self.pilot
-        done = subprocess.run(
-            list(command),
+        return _run(
+            command,
+            f" as {pilot.pw_name}",
             input=text.encode(),
-            capture_output=True,
-            check=False,
-            timeout=ANSWER_SECONDS,
             user=pilot.pw_uid,
             group=pilot.pw_gid,
             extra_groups=os.getgrouplist(pilot.pw_name, pilot.pw_gid),
+            start_new_session=True,
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "HOME": pilot.pw_dir, "USER": pilot.pw_name, "LOGNAME": pilot.pw_name},
         )
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "backslashreplace").strip()
-            raise Unavailable(f"{os.path.basename(command[0])} as {pilot.pw_name}: {said or done.returncode}")
-        return done.stdout
 
     def ask(self, program: str, *words: str) -> str:
         """What one of Slurm's programs says to root; raises Unavailable."""
-        command = [str(self.programs / program), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
-        if done.returncode:
-            raise Unavailable(f"{program} {' '.join(words)}: {done.stderr.strip() or done.returncode}")
-        return done.stdout
+        return _run([str(self.programs / program), *words]).decode("utf-8", "backslashreplace")
 
     def submit(self, command: Sequence[str], directory: str) -> str:
         """Submit a job that becomes ``command``; its id."""
@@ -72,6 +66,20 @@ class Slurm(NamedTuple):
     def state(self, job: str) -> str:
         """Such as RUNNING; empty once the job has left its node."""
         return self.ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
+
+
+def _run(command: Sequence[str], who: str = "", **options: Any) -> bytes:  # noqa: ANN401 - those of subprocess.run
+    """What a command says; raises Unavailable."""
+    shown = f"{os.path.basename(command[0])}{who}"
+    try:
+        done = subprocess.run(list(command), capture_output=True, check=False, timeout=ANSWER_SECONDS, **options)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{shown}: {error}") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "backslashreplace").strip()
+        raise Unavailable(f"{shown}: {said or f'ended with {done.returncode}'}")
+    answer: bytes = done.stdout
+    return answer
 
 
 def until(what: str, ask: Callable[[], Answer], seconds: float) -> Answer:

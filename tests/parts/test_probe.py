@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gridwarden.cli import gridwarden
-from gridwarden.hooks.pilot import exec_test, probe
+from gridwarden.errors import Unavailable
+from gridwarden.hooks.pilot import exec_test, exec_test_slurm, probe
 from gridwarden.run import run
 
 OTHER_UID = 65533
@@ -138,6 +140,16 @@ def test_cpu_time_that_does_not_come_to_the_pilot_is_found(tmp_path: Path, monke
     lost = exec_test.burnt(face(tmp_path, 'setsid -f "$@" > out; until grep -q s out; do sleep 0.1; done; cat out'), 1)
     assert not lost.holds, lost.detail
     assert "the payload used 0.00" not in lost.detail
+
+
+@needs_root
+def test_what_runs_as_the_pilot_cannot_type_into_the_administrators_terminal_and_its_failure_is_told() -> None:
+    daemon = exec_test_slurm.Slurm(pwd.getpwnam("daemon"), Path("/usr/bin"))
+    said = daemon.as_pilot(["sh", "-c", 'echo $$; cut -d " " -f 6 /proc/$$/stat; id -u; id -G']).split()
+    assert said[0] == said[1], "it is in the administrator's session"
+    assert said[2:] == [b"1", b"1"]
+    with pytest.raises(Unavailable, match=r"sh as daemon: no \\x1b"):
+        daemon.as_pilot(["sh", "-c", "printf 'no \\\\x1b' >&2; exit 3"])
 
 
 def test_the_job_tells_who_submitted_it_what_it_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
