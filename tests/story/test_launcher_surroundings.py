@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import pty
 import pwd
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import chain, reasons
+from gridwarden import chain, proc, reasons
 from tests.site import pilot
 from tests.site.launcher import AUTHORIZATION, CLIENT, SYSTEM, call, own, refused
 
@@ -213,3 +215,54 @@ def test_the_sites_epilogue_runs_as_root_after_the_payload_and_within_its_time(
     assert call("--", "/bin/sh", "-c", "exit 3").returncode == 3
     assert "event=payload-epilogue outcome=failed" in Path("/var/log/syslog").read_text()
     epilogue.unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("whom", ["sudo", "launcher"])
+def test_nothing_is_left_and_every_start_has_its_end_whenever_a_launch_is_ended(number: int, whom: str) -> None:
+    """From its first moment on: each time a little later, until it ends by itself."""
+    user = pwd.getpwnam(pilot.ACCOUNT)
+    environment = {"X509_USER_PROXY": str(pilot.proxy("bela")), "GLEXEC_CLIENT_CERT": str(pilot.proxy("anna"))}
+    started = len(pilot.records("payload_start"))
+    for step in range(12):
+        launch = subprocess.Popen(
+            ["gridwarden-exec", "--", "/bin/sh", "-c", "setsid sleep 300 & exit 0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/var/tmp/launcher",
+            env={"PATH": "/usr/bin:/bin"} | environment,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[user.pw_gid],
+            start_new_session=True,
+        )
+        time.sleep(0.03 * step)
+        children = Path(f"/proc/{launch.pid}/task/{launch.pid}/children")
+        below = children.read_text().split() if whom == "launcher" and children.exists() else []
+        for pid in map(int, below or [launch.pid]):
+            os.kill(pid, number)
+        launch.wait(timeout=30)
+    assert call("--", TRUE).returncode == 0  # sees to what a killed launcher has left
+    until_nothing_is_left()
+    starts = [record["payload"] for record in pilot.records("payload_start")]
+    assert len(starts) > started
+    assert set(starts) == {record["payload"] for record in pilot.records("payload_end")}
+
+
+def until_nothing_is_left() -> None:
+    deadline = time.monotonic() + 30
+    while left := what_is_left():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def what_is_left() -> list[str]:
+    """Of payloads: processes of their accounts, state files, entries of the register, temporary directories."""
+    uids = {user.pw_uid for user in pwd.getpwall() if user.pw_name.startswith("cms0")}
+    return [
+        *(str(process.pid) for process in proc.everyone() if process.real_uid in uids and not process.has_ended()),
+        *(str(path) for path in Path("/run/gridwarden/payloads").iterdir()),
+        *(str(path) for path in Path("/run/gridwarden/jobs").glob("cms0*/*")),
+        *(str(path) for path in Path("/tmp").glob("gridwarden-payload.*")),
+    ]
