@@ -1,13 +1,15 @@
 """Give a directory, with what is in it, from one account to another, and back: a pilot's scratch to its payload.
 
-Only what the one owns is given to the other.  Everything is opened first, and what is open is judged and given: a name
-that leads elsewhere meanwhile gives nobody anything.  Links are never followed, mounts never crossed; what others own,
+Only what the one owns is given to the other, and nothing stays open to those whom its last owner had let in by access
+control lists (acl(5)).  Everything is opened first, and what is open is judged and given: a name that leads elsewhere
+meanwhile gives nobody anything.  Links are never followed, mounts never crossed; what others own,
 has more names than one or is a device is left alone.  A child of ours does it, so that a file system that hangs costs
 its time and no more.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from gridwarden.prune.files import Left
 
 OPEN_AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+ACCESS_LIST, DEFAULT_LIST = "system.posix_acl_access", "system.posix_acl_default"
+NO_LIST = (errno.ENODATA, errno.EOPNOTSUPP)
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 MOST_NAMED = 100
 MORE = "*"
@@ -145,5 +149,23 @@ def _give_one(parent: int, name: str, mount: bytes, giving: Giving) -> int | Non
 
 def _give(descriptor: int, giving: Giving) -> None:
     """Give what is open, if it is still the giver's; the kernel takes set-uid, set-gid and capabilities off a file."""
-    if os.fstat(descriptor).st_uid == giving.source:
-        os.chown(f"/proc/self/fd/{descriptor}", giving.uid, giving.gid)
+    status, path = os.fstat(descriptor), f"/proc/self/fd/{descriptor}"
+    if status.st_uid != giving.source:
+        return
+    os.chown(path, giving.uid, giving.gid)
+    if stat.S_ISDIR(status.st_mode):
+        _without_list(path, DEFAULT_LIST)
+    if not stat.S_ISLNK(status.st_mode) and _without_list(path, ACCESS_LIST):
+        # What is shown as the group's was the most that anybody on the list had.
+        os.chmod(path, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~stat.S_IRWXG)
+
+
+def _without_list(path: str, name: str) -> bool:
+    """Take an access control list away; whether there was one."""
+    try:
+        os.removexattr(path, name)
+    except OSError as error:
+        if error.errno in NO_LIST:
+            return False
+        raise
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import struct
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -283,3 +284,31 @@ def test_directories_moved_out_under_our_hands_take_nobody_along(scratch: Path, 
             give(scratch)
             give(scratch, PAYLOAD, PILOT)
     assert (owner(outside), owner(secret)) == (0, PILOT)
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """The value of an attribute of acl(5): version 2, then (tag, permissions, uid) each."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_whom_the_last_owner_let_in_by_a_list_neither_enters_nor_reads_what_the_next_one_makes(
+    scratch: Path, *, back: bool
+) -> None:
+    below = make(scratch / "below")
+    file = make(below / "file", data=b"old")
+    nobody = 2**32 - 1
+    for path, group in ((scratch, 5), (below, 7), (file, 6)):
+        rights = [(1, 7, nobody), (2, group, OTHER), (4, 0, nobody), (16, group, nobody), (32, 0, nobody)]
+        os.setxattr(path, "system.posix_acl_access", access_list(*rights))
+        if path.is_dir():
+            os.setxattr(path, "system.posix_acl_default", access_list(*rights))
+    if back:
+        for path in (file, below, scratch):
+            os.chown(path, PAYLOAD, PAYLOAD)
+    assert (give_back(scratch) if back else give(scratch)) == []
+    assert [os.listxattr(path) for path in (scratch, below, file)] == [[], [], []]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (scratch, below, file)] == [0o700, 0o700, 0o700]
+    make(below / "new", PAYLOAD, b"secret")
+    for path in (scratch, below, file, below / "new"):
+        assert subprocess.run(["cat", path], user=OTHER, group=OTHER, capture_output=True, check=False).returncode
