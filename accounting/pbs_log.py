@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
-from operator import itemgetter
 
 from gridwarden.accounting.batch_records import PBS, Ignored, Job
 from gridwarden.times import MICROSECONDS
@@ -50,13 +49,17 @@ NO_FIGURES = "requeued, without figures"
 _QUOTED = re.compile(r"""([^ ="']+)=(?:"([^"]*)"|'([^']*)'|(\S*))(?: |$)""", re.ASCII)
 _SIZES = {"b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "pb": 1 << 50}
 _QUOTED_ALWAYS = ("account", "accounting_id")  # by OpenPBS
-_CPU = "resources_used.cput"
-_KEYS = (
-    "user", "group", "jobname", "queue", "ctime", "start", "end", "exec_host", "Exit_status", _CPU,
-    "resources_used.mem", "resources_used.walltime",
-)  # fmt: skip
 _NEEDED = ("user", "ctime", "start", "end")
-_USUAL: Callable[[dict[str, str]], tuple[str, ...]] = itemgetter(*_KEYS)
+# A record with nothing out of the ordinary.  No value here holds a blank, a quote or, beside Resource_List, a key.
+_OPENPBS = re.compile(
+    r"""user=([^ "'=]+)\ group=([^ "'=]+)\ (?:account="([^ "'=]*)"\ )?(?:project=[^ "'=]+\ )?
+    jobname=([^ "'=]+)\ queue=([^ "'=]+)\ ctime=(\d+)\ qtime=\d+\ etime=\d+\ start=(\d+)[ ]
+    exec_host=([^ "'=]+)\ exec_vnode=[^ "']+\ (?:Resource_List\.[^ "'=]+=[^ "']+\ )*
+    session=\d+\ end=(\d+)\ Exit_status=(-?\d+)\ resources_used\.cpupercent=\d+[ ]
+    resources_used\.cput=([\d:]+)\ resources_used\.mem=(\d+kb)\ resources_used\.ncpus=(\d+)[ ]
+    resources_used\.vmem=\d+kb\ resources_used\.walltime=([\d:]+)\ run_count=(\d+)()""",
+    re.ASCII | re.VERBOSE,
+)
 # Job(...) itself takes its fields by name, which would be a tenth of the time that a record takes.
 _JOB: Callable[[tuple[object, ...]], Job] = partial(tuple.__new__, Job)
 
@@ -121,14 +124,24 @@ def cpu_time(text: str) -> int:
 
 
 def _job(job: str, kind: str, message: str) -> Job:
-    fields = fields_of(message)
-    try:
-        values = _USUAL(fields)
-    except KeyError:
-        values = _unusual(fields)
-    user, group, name, queue, submitted, begun, ended, host, exit_code, cpu, memory, wall = values
-    get = fields.get
-    runs = get("run_count", "")
+    (
+        user,
+        group,
+        account,
+        name,
+        queue,
+        submitted,
+        begun,
+        host,
+        ended,
+        exit_code,
+        cpu,
+        memory,
+        cores,
+        wall,
+        runs,
+        owner,
+    ) = _values(message)
     if not (submitted + begun + ended + runs).isdigit():
         raise ValueError("ctime, start, end or run_count is not a number")
     number, _, server = job.partition(".")
@@ -137,26 +150,35 @@ def _job(job: str, kind: str, message: str) -> Job:
     submit, start, end, run = int(submitted), int(begun), int(ended), int(runs or 1)
     if (submit | start | end | run) >> 40:
         raise ValueError("ctime, start, end or run_count is not a number that can be")
-    cores = get("resources_used.ncpus") or get("total_execution_slots") or get("Resource_List.ncpus")
-    owner = get("owner")
     return _JOB((
         PBS, server, number, submit * MICROSECONDS,
         # Torque does not count: the second after the submission in which a run begins tells its runs apart.
         run - 1 if runs else start - submit,
-        user, None, start * MICROSECONDS, end * MICROSECONDS, _STATES[kind], exit_code, 0, 0, cpu_time(cpu),
-        _nodes(host) if "+" in host else host.partition("/")[0], "", name, queue, group, get("account", ""),
+        user, None, start * MICROSECONDS, end * MICROSECONDS, _STATES[kind], exit_code, 0, 0, cpu_time(cpu or "0"),
+        _nodes(host) if "+" in host else host.partition("/")[0], "", name, queue, group, account,
         owner.partition("@")[2] if owner else "", "", "", "", "",
         _number(cores) if cores else None, cpu_time(wall) if wall else None, _bytes(memory) if memory else None, message,
     ))  # fmt: skip
 
 
-def _unusual(fields: dict[str, str]) -> tuple[str, ...]:
-    """Return the values of _USUAL where some are missing; raises ValueError for those that no record lacks."""
+def _values(message: str) -> tuple[str, ...]:
+    """Return the fields that a job is made of, empty where they are missing, in the order of _OPENPBS's groups.
+
+    What reads as OpenPBS writes it has one reading only, and need not be taken apart; everything else is.
+    """
+    if match := _OPENPBS.fullmatch(message):
+        return match.groups("")
+    fields = fields_of(message)
     for key in _NEEDED:
         if key not in fields:
             raise ValueError(f"{key} is missing")
-    cpu = fields.get(_CPU, "0")
-    return _USUAL({**dict.fromkeys(_KEYS, ""), _CPU: cpu, **fields})
+    get = fields.get
+    cores = get("resources_used.ncpus") or get("total_execution_slots") or get("Resource_List.ncpus") or ""
+    return (
+        fields["user"], get("group", ""), get("account", ""), get("jobname", ""), get("queue", ""), fields["ctime"],
+        fields["start"], get("exec_host", ""), fields["end"], get("Exit_status", ""), get("resources_used.cput", ""),
+        get("resources_used.mem", ""), cores, get("resources_used.walltime", ""), get("run_count", ""), get("owner", ""),
+    )  # fmt: skip
 
 
 def _carefully(message: str) -> dict[str, str]:
@@ -164,7 +186,7 @@ def _carefully(message: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     at = 0
     last = ""
-    message = message.rstrip(" \n")
+    message = message.rstrip(" ")
     while at < len(message):
         match = _QUOTED.match(message, at)
         if match:
@@ -198,6 +220,6 @@ def _bytes(text: str) -> int:
     amount, unit = text[:-2], text[-2:]
     if unit != "kb":  # which the servers write of what was used
         amount, unit = (amount, unit) if unit in _SIZES else (text[:-1], text[-1:])
-    if not amount.isdigit() or unit not in _SIZES or len(amount) > 12:
+    if not amount.isdigit() or unit not in _SIZES or len(amount) > 12 or int(amount) * _SIZES[unit] >> 62:
         raise ValueError(f"{text[:40]!r} is not an amount of memory")
     return int(amount) * _SIZES[unit]

@@ -17,7 +17,7 @@ owner=a@ce exec_host=n1/0+n1/1 total_execution_slots=2 resources_used.cput=29:30
 
 
 def one(data: bytes) -> None:
-    line = data.decode("utf-8", "surrogateescape")
+    line = data.partition(b"\n")[0].decode("utf-8", "surrogateescape")
     try:
         found = parse(line)
     except ValueError:
@@ -25,4 +25,6 @@ def one(data: bytes) -> None:
     if isinstance(found, Job):
         assert found.account
         assert fields_of(found.fields)["user"] == found.account
+        again = parse(f"{line.rstrip(' ')} unheard.of=1") if "unheard.of=" not in line else found
+        assert again._replace(fields="") == found._replace(fields="")
         assert all(-(2**63) <= value < 2**63 for value in found if isinstance(value, int))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -166,6 +167,27 @@ def test_whatever_an_account_is_called_no_figure_is_another_or_the_line_is_put_a
     assert isinstance(found, Job)
     assert isinstance(true, Job)
     assert found._replace(project="", fields="") == true._replace(project="", fields="")
+
+
+@given(
+    st.sampled_from([line for line in RECORDED if line[20] in "ER" and "[]" not in line]),
+    st.text(st.sampled_from("aZ09 .:=+/*'\"-"), max_size=12),
+    st.sampled_from(["user", "account", "project", "jobname", "queue", "exec_host", "Exit_status", "run_count", "end"]),
+)
+def test_a_record_says_the_same_with_something_out_of_the_ordinary_behind_it(line, value, key):
+    quote = '"' if key == "account" else ""
+    line = re.sub(rf' {key}=("[^"]*"|\S+)', lambda _: f" {key}={quote}{value}{quote}", line, count=1)
+    found = []
+    for text in (line, f"{line} unheard.of=1"):
+        try:
+            found.append(parse(text))
+        except ValueError:
+            found.append(None)
+    one, other = found
+    assert (one is None) == (other is None)
+    if isinstance(one, Job) and isinstance(other, Job):
+        assert one._replace(fields="") == other._replace(fields="")
+    assert "unheard.of=1" not in str(one)
 
 
 WORD = st.text(st.characters(codec="ascii", exclude_categories=["Cc", "Zs"], exclude_characters="\"'"), min_size=1)
