@@ -244,3 +244,49 @@ def test_whoran_names_the_owner_of_a_payloads_process_and_not_the_pilot(
     assert people.bela.subject not in done.stdout
     slurm.cancel(job)
     slurm.wait(job)
+
+
+def test_a_job_of_the_owners_own_and_a_payload_of_theirs_outlive_each_other(
+    slurm: ModuleType, people: SimpleNamespace
+) -> None:
+    """Both have one account: neither the epilog, nor a payload's end, nor the pruner may take the one for left over."""
+
+    def sleeping(seconds: str) -> bool:
+        lines = [Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0") for process in processes_of(account)]
+        return any(seconds.encode() in line for line in lines)
+
+    def own_job(seconds: str) -> int:
+        command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy)]
+        text = f"#!/bin/sh\nexec sleep {seconds}\n"
+        return int(subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout)
+
+    def both() -> bool:
+        return sleeping("4901") and sleeping("4902")
+
+    account = account_of(people.anna)
+    job = slurm.submit(pilot.ACCOUNT, BEGIN + AS.format("anna", "sleep 4901; true"))
+    first = own_job("4902")
+    slurm.until("payload and job", both)
+    pruned = subprocess.run(["gridwarden-prune", "--all"], check=False, capture_output=True, text=True)
+    assert pruned.returncode == 0, pruned.stdout
+    slurm.cancel(first)
+    slurm.until("the job's epilog", lambda: pilot.records("job_end", job=str(first)))
+    slurm.wait(first)
+    assert sleeping("4901"), "the epilog of the owner's own job killed the payload"
+    second = own_job("4902")
+    slurm.until("payload and job", both)
+    slurm.cancel(job)
+    slurm.wait(job)
+    slurm.until("the payload to be gone", lambda: not sleeping("4901"), 10)
+    (start,) = pilot.records("payload_start", job=str(job))
+    slurm.until("its end", lambda: pilot.records("payload_end", payload=start["payload"]), 10)
+    assert sleeping("4902"), "the payload's end killed the owner's own job"
+    slurm.cancel(second)
+    slurm.wait(second)
+
+
+def test_two_payloads_of_one_person_do_not_end_each_other(slurm: ModuleType) -> None:
+    long = AS.format("anna", "touch /tmp/began; sleep 3; echo whole")[:-1] + " &\n"
+    short = "until [ -e /tmp/began ]; do sleep 0.1; done\n" + AS.format("anna", "setsid sleep 4903 & echo short")
+    _, said = run(slurm, long + short + "echo left $(pgrep -fc '[s]leep 4903')\nwait\n")
+    assert said.split() == ["short", "left", "0", "whole"]
