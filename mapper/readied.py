@@ -29,6 +29,9 @@ class Readied:
     __slots__ = ("_answers", "_orders", "_pid", "_sources")
 
     def __init__(self, most: int, modules: Sequence[str]) -> None:
+        self._pid = 0
+        if not most:
+            return
         self._sources = [os.memfd_create("credential") for _ in range(most)]
         pipes = [os.pipe() for _ in range(most)]
         self._answers = [reading for reading, _ in pipes]
