@@ -10,6 +10,7 @@ import os
 import time
 
 from gridwarden import proc
+from gridwarden.errors import Unavailable
 from gridwarden.prune.halt import Halt
 from gridwarden.prune.signals import SIGCONT, SIGKILL, SIGSTOP, Urgent, key, send
 
@@ -26,6 +27,14 @@ STANDING = "Tt"
 PAUSE_SECONDS = 0.005
 GENTLE_PASSES, MOST_HALTS = 5, 20  # before all others are halted for one, and then
 STOP_PASSES = 20
+
+
+def require() -> None:
+    """Raise Unavailable where the kernel does not say who is whose child."""
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        raise Unavailable(
+            "this kernel does not list children in /proc (CONFIG_PROC_CHILDREN), so a payload could hide some"
+        )
 
 
 def seen(without: Iterable[int] = ()) -> list[Process]:
@@ -73,7 +82,7 @@ def end_all(reap: Callable[[], bool], group: Group | None, seconds: float) -> in
                 killed |= alive
                 deadline = time.monotonic() + seconds
             elif time.monotonic() > deadline:
-                return len(alive)
+                return max(len(alive), 1)  # since there is a child
             passes += 1
             time.sleep(PAUSE_SECONDS)
     return 0

@@ -6,9 +6,10 @@ import resource
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
+from gridwarden import syslog_line
 from gridwarden.errors import Unavailable
 from gridwarden.hooks.pilot import ancestors as above
-from gridwarden.hooks.pilot import control_group, limits, pam, privileges, signals, terminal
+from gridwarden.hooks.pilot import control_group, descendants, limits, pam, privileges, signals, terminal
 from gridwarden.hooks.pilot.guard_process import GuardProcess
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def run(
     signals.take()
     terminal.refuse()
     pam.require_service(work.service)
+    descendants.require()
     privileges.adopt_orphans()
     kept = limits.lift()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -104,6 +106,9 @@ def run(
     finally:
         left = guard.clear()
         counted = control_group.removed(group)
+    if left:
+        detail = f"{left} processes were killed, and hang in the kernel"
+        syslog_line.decision("payload-end", "left", job=work.payload, account=work.account, detail=detail)
     measured = "wait4" if counted is None else "wait4+cpu.stat"
     if told:
         status, user, system, memory = map(int, told[:4])
