@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gridwarden import proc
 from tests.site import pilot
 from tests.site.slurm import run_as
 
@@ -139,3 +143,35 @@ def test_exec_test_fails_where_the_launcher_refuses() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "PASSED" not in done.stdout
+
+
+# It lets payloads go where the batch system does not see them, as a launcher that is none of its children would.
+LOSING = """#!/bin/sh
+setsid -f "$@"
+case "$*" in *apart*) sleep 120 ;; *) sleep 0.3 ;; esac
+"""
+
+
+def test_exec_test_fails_where_payloads_escape_the_batch_system() -> None:
+    face = pilot.home() / "face"
+    face.write_text(LOSING)
+    face.chmod(0o755)
+    os.chown(face, pwd.getpwnam(pilot.ACCOUNT).pw_uid, -1)
+    words = ("--pilot", pilot.ACCOUNT, "--face", str(face), "--seconds", "1", "--format", "json")
+    try:
+        done = subprocess.run(["gridwarden", "exec-test", *words], capture_output=True, text=True, check=False)
+    finally:
+        for process in proc.owned_by(pwd.getpwnam(pilot.ACCOUNT).pw_uid):
+            os.kill(process.pid, signal.SIGKILL)
+    assert done.returncode == 1, done.stderr
+    verdicts = {row["proof"]: row["verdict"] for row in json.loads(done.stdout)}
+    assert verdicts == {
+        "submit": "yes",
+        "switch": "NO",
+        "orphans": "NO",
+        "cpu-to-pilot": "NO",
+        "cpu-to-batch": "yes",
+        "suspend": "NO",
+        "resume": "yes",
+        "kill": "NO",
+    }
