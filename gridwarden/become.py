@@ -9,7 +9,7 @@ from gridwarden.errors import Refused
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def become(uid: int, gid: int, groups: list[int]) -> None:
@@ -25,6 +25,32 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
     now = (os.getresuid(), os.getresgid(), set(os.getgroups()))
     if now != ((uid,) * 3, (gid,) * 3, set(groups)) or _can_return():
         raise Refused(reasons.ACCOUNT_PRIVILEGED, f"this process did not become uid {uid}: it is {now}")
+
+
+class Within:
+    """Reach with an account's rights, and no further, what it names (``with`` statement), and be root again.
+
+    Real and saved uid stay root's, so that the account can neither signal nor trace this process meanwhile.  Raises
+    OSError.
+    """
+
+    __slots__ = ("_account", "_groups")
+
+    def __init__(self, uid: int, gid: int, groups: Sequence[int]) -> None:
+        self._account = uid, gid, list(groups)
+        self._groups: list[int] = []
+
+    def __enter__(self) -> None:
+        uid, gid, groups = self._account
+        self._groups = os.getgroups()
+        os.setgroups(groups)
+        os.setegid(gid)
+        os.seteuid(uid)
+
+    def __exit__(self, *_: object) -> None:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(self._groups)
 
 
 def as_account(

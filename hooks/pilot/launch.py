@@ -124,12 +124,12 @@ def launch(run: Launch) -> Ended:
     terminal.refuse()
     pam.require_service(site.pilot.pam_service)
     directory = program.open_directory()
-    executed = program.open_program(asked.arguments[0], directory)
 
     caller, people, own = identify(run, shown, entries)
     target = account.of(people, pilot, site)
     owners = {pilot.uid, target.uid}
     program.judge_directory(directory, owners)
+    executed = program.open_program(asked.arguments[0], directory, [pilot, target])
     program.judge_program(executed, owners, site.pilot)
 
     given = lent.plan(asked, shown, run.node)

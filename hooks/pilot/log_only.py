@@ -28,7 +28,7 @@ def run(run: Launch) -> int:
         raise ConfigurationError("pilot.mode is log-only, which needs no root", "gridwarden hooks install, again")
     shown, entries = launch.present(run)
     directory = program.open_directory()
-    executed = program.open_program(run.asked.arguments[0], directory)
+    executed = program.open_program(run.asked.arguments[0], directory, [run.pilot])
     _, people, own = launch.identify(run, shown, entries)
     lease.refuse_banned(people.pilot, bans.in_force(run.site), run.pilot.account)
     decided = mapping.allowed(people.owner, run.site, mapping.silent)

@@ -31,7 +31,7 @@ def decision(run: Launch) -> str:
     shown, entries = launch.present(run)
     _, people, _ = launch.identify(run, shown, entries)
     lease.refuse_banned(people.pilot, bans.in_force(run.site), run.pilot.account)
-    owners = {run.pilot.uid}
+    callers: list[program.Person] = [run.pilot]
     if account.is_own(people):
         mapping.allowed(people.owner, run.site, mapping.silent)
         found = f"as {run.pilot.account}, who calls"
@@ -40,12 +40,15 @@ def decision(run: Launch) -> str:
         found = f"as {name}" if name else f"as an account of pool {decided.target}, none is lent yet"
         if name:
             entry = pwd.getpwnam(name)
-            account.judge(name, entry.pw_uid, os.getgrouplist(name, entry.pw_gid), run.site)
-            owners.add(entry.pw_uid)
+            groups = os.getgrouplist(name, entry.pw_gid)
+            account.judge(name, entry.pw_uid, groups, run.site)
+            callers.append(account.Target(entry, entry.pw_gid, tuple(groups), decided.identity, ""))
     if run.asked.arguments:
+        owners = {person.uid for person in callers}
         directory = program.open_directory()
         program.judge_directory(directory, owners)
-        program.judge_program(program.open_program(run.asked.arguments[0], directory), owners, run.site.pilot)
+        executed = program.open_program(run.asked.arguments[0], directory, callers)
+        program.judge_program(executed, owners, run.site.pilot)
     return f"would run {found}"
 
 

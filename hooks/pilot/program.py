@@ -10,9 +10,9 @@ import os
 import pwd
 import stat
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gridwarden import reasons
+from gridwarden import become, reasons
 from gridwarden.errors import Refused
 from gridwarden.tab_file import escape
 from gridwarden.trusted import WRITABLE_BY_OTHERS
@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 LOOK = os.O_PATH | os.O_CLOEXEC
 SPECIAL_MODES = stat.S_ISUID | stat.S_ISGID
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+
+
+class Person(Protocol):
+    """Who may reach what."""
+
+    @property
+    def uid(self) -> int:
+        """The uid."""
+
+    @property
+    def gid(self) -> int:
+        """The primary group."""
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """The supplementary groups."""
 
 
 class Program(NamedTuple):
@@ -59,17 +75,32 @@ def judge_directory(directory: int, owners: Collection[int]) -> None:
         raise Refused(reasons.DIRECTORY_WRITABLE, f"{shown}: mode {stat.S_IMODE(status.st_mode):04o}")
 
 
-def open_program(name: bytes, directory: int) -> Program:
-    """Open the program that the pilot named, below its working directory where the name is relative; raises Refused."""
+def open_program(name: bytes, directory: int, people: Sequence[Person]) -> Program:
+    """Open the program that the pilot named, below its working directory where the name is relative; raises Refused.
+
+    One of ``people`` must reach it: root is not sent where they may not go, since who executes a file may read it.
+    """
     shown = escape(os.fsdecode(name))
     if b"/" not in name:
         raise Refused(reasons.PROGRAM_MISSING, f"{shown}: is no path; PATH is not searched")
-    try:
-        descriptor = os.open(name, LOOK, dir_fd=directory)
-    except (OSError, ValueError) as error:
-        raise Refused(reasons.PROGRAM_MISSING, f"{shown}: {_why(error)}") from error
+    descriptor, why = -1, ""
+    for person in people:
+        try:
+            descriptor = _open_as(person, name, directory)
+            break
+        except (OSError, ValueError) as error:
+            why = _why(error)
+    if descriptor == -1:
+        raise Refused(reasons.PROGRAM_MISSING, f"{shown}: {why}")
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
     return Program(descriptor, _real_path(descriptor), script=regular and _is_script(descriptor))
+
+
+def _open_as(person: Person, name: bytes, directory: int) -> int:
+    if os.geteuid() != 0:
+        return os.open(name, LOOK, dir_fd=directory)
+    with become.Within(person.uid, person.gid, person.groups):
+        return os.open(name, LOOK, dir_fd=directory)
 
 
 def judge_program(program: Program, owners: Collection[int], pilot: PilotValues) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,7 @@ from gridwarden.mapper.pilot_values import PilotValues
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs files of several people")
 PILOT, OWNER, OTHER = 61051, 61052, 61053
 ANY = PilotValues()
+PEOPLE = [SimpleNamespace(uid=uid, gid=uid, groups=[uid]) for uid in (PILOT, OWNER)]
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def put(path: Path, uid: int = PILOT, mode: int = 0o755, source: str = "/bin/tru
 
 def judge(path: Path, values: PilotValues = ANY) -> program.Program:
     here = os.open(path.parent, program.LOOK | os.O_DIRECTORY)
-    opened = program.open_program(os.fsencode(path), here)
+    opened = program.open_program(os.fsencode(path), here, PEOPLE)
     program.judge_program(opened, {PILOT, OWNER}, values)
     return opened
 
@@ -106,7 +108,7 @@ while True:
 
 def test_a_program_that_was_taken_away_before_it_was_judged_is_refused(area: Path) -> None:
     path = put(area / "program")
-    opened = program.open_program(os.fsencode(path), os.open(area, program.LOOK))
+    opened = program.open_program(os.fsencode(path), os.open(area, program.LOOK), PEOPLE)
     path.unlink()
     with pytest.raises(Refused, match=reasons.PROGRAM_WRITABLE):
         program.judge_program(opened, {PILOT}, ANY)
@@ -201,3 +203,27 @@ def test_a_working_directory_that_is_gone_is_refused(area: Path, monkeypatch: py
     (area / "work").rmdir()
     with pytest.raises(Refused, match=reasons.DIRECTORY_UNUSABLE):
         program.open_directory()
+
+
+def test_root_is_not_sent_where_neither_pilot_nor_owner_may_go(area: Path) -> None:
+    """A program that may be executed may be read, so one that only a directory hides would be hidden no longer."""
+    (area / "hidden").mkdir(mode=0o700)
+    put(area / "hidden/program", 0)
+    os.chown(area / "hidden", 0, 0)
+    with pytest.raises(Refused, match=reasons.PROGRAM_MISSING):
+        judge(area / "hidden/program")
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+    for uid in (PILOT, OWNER):
+        os.chown(area / "hidden", uid, uid)
+        assert run(judge(area / "hidden/program")) == 0
+
+
+def test_root_s_groups_open_no_way_for_a_pilot(area: Path) -> None:
+    (area / "hidden").mkdir()
+    put(area / "hidden/program", 0)
+    (area / "hidden").chmod(0o750)
+    os.chown(area / "hidden", 0, 0)
+    groups = os.getgroups()
+    with pytest.raises(Refused, match=reasons.PROGRAM_MISSING):
+        judge(area / "hidden/program")
+    assert os.getgroups() == groups
