@@ -16,7 +16,7 @@ def page(result: dict[str, Any]) -> str:
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """Its lines."""
     yield (
-        "LCMAPS 1.6.7 and gridwarden in turn in one process, each in a directory of its own that is equally full, in the directory's order as LCMAPS itself fills one; users "
+        "LCMAPS 1.6.6 and gridwarden in turn in one process, each in a directory of its own that is equally full, in the directory's order as LCMAPS itself fills one; users "
         f"in a flat `/etc/passwd`; Python {result['python']}, {result['file_system']}; medians in µs. `own part` is "
         "gridwarden's without NSS. LCMAPS makes nothing durable; the first columns compare it with gridwarden without "
         "fsync, and the last is gridwarden's complete step: bans, lease, evidence, holder file, each durable."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper import map_files
 from gridwarden.mapper.identity import remembered, without_null
-from gridwarden.mapper.spelling import spellings
+from gridwarden.mapper.spelling import plain, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,13 +88,10 @@ def _meets(kind: str, value: str, identity: Identity, account: str) -> bool:
         case "vo":
             names = (identity.vo, *(fqan.split("/")[1] for fqan in identity.fqans))
         case "issuer":
-            names = tuple(name for one in issuers(identity) for name in spellings(one))
+            return any(is_same(value, one) for one in issuers(identity))
         case "subject":
-            names = (
-                *spellings(identity.subject),
-                identity.subject.removeprefix(f"{identity.issuer},"),
-                identity.username,
-            )
+            names = (identity.subject.removeprefix(f"{identity.issuer},"), identity.username)
+            return is_same(value, identity.subject) or value in names
         case "jti":
             names = (identity.credential.removeprefix("jti="),) if identity.credential.startswith("jti=") else ()
         case _:  # "account"; where files are read, any other is refused
@@ -113,5 +110,15 @@ def ban_matches(pattern: str, name: str) -> bool:
 
     One that spells out ``/Role=NULL/Capability=NULL`` means the FQAN without.
     """
-    patterns = spellings(without_null(pattern))
-    return any(map_files.matches(one, other) for other in spellings(name) for one in patterns)
+    patterns = known_as(without_null(pattern))
+    return any(map_files.matches(one, other) for other in known_as(name) for one in patterns)
+
+
+def is_same(name: str, other: str) -> bool:
+    """Whether two names are one, however either is spelled."""
+    return name == other or not set(known_as(name)).isdisjoint(known_as(other))
+
+
+def known_as(name: str) -> tuple[str, ...]:
+    """A name in every spelling, its attributes named as OpenSSL does now: a list of old may say ``/Email=``."""
+    return tuple(map(plain, spellings(name)))

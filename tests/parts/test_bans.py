@@ -42,6 +42,25 @@ def test_who_is_banned_by_name_or_by_any_fqan_is_not_mapped(site, users, line):
     assert state(site) == before
 
 
+@pytest.mark.parametrize("written", ["E", "Email", "emailAddress"])
+def test_a_ban_from_a_list_of_old_bans_whom_it_names(listed, users, written):
+    mallory = person("Mallory")
+    mallory = mallory._replace(
+        subject=f"{mallory.subject}/emailAddress=m@example.org/UID=mal", credential="1/DC=org/UID=ca"
+    )
+    name = f"/DC=org/DC=example/CN=Mallory/{written}=m@example.org/USERID=mal"
+    for whom in ({"pattern": name}, {"pattern": f"{name[:-3]}*"}, {"subject": name}, {"issuer": "/DC=org/USERID=ca"}):
+        ban(listed, **whom)
+        with pytest.raises(Refused):
+            asked(listed, mallory, users)
+        asked(
+            listed,
+            mallory._replace(subject=mallory.subject.replace("Mallory", "Trent"), credential="1/DC=org/UID=b"),
+            users,
+        )
+        ban_changes.remove(whom, listed, dry_run=False)
+
+
 def test_a_ban_written_by_hand_holds_at_the_next_mapping_and_a_removed_one_no_longer(site, users):
     held = asked(site, person("Anna"), users)
     write(site, f'"{ANNA}"\n')

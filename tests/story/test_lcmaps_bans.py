@@ -91,3 +91,12 @@ def test_lcmaps_obeys_the_spelling_that_ban_add_tells_of_a_name_with_a_slash_in_
             assert lcmaps_bans(tmp_path, "/etc/gridwarden/bans", people) == theirs
         finally:
             gridwarden("ban", "remove", name)
+
+
+def test_lcmaps_knows_an_attribute_by_one_name_where_gridwarden_bans_by_each(tmp_path):
+    people = [(f"{BASE}/CN=Mallory/{name}=m@example.org", ()) for name in ("emailAddress", "Email", "E")]
+    file = tmp_path / "bans"
+    file.write_text(f'"{people[1][0]}"\n')
+    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))._replace(bans=(file,), ban_lists=())
+    assert [bool(ban_check.matching(subject, site)) for subject, _ in people] == [True, True, True]
+    assert lcmaps_bans(tmp_path, str(file), people) == [False, True, False]
