@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gridwarden.mapper.site import SiteValues
 
 
+LONGEST_DETAIL = 4096  # of a refusal: a path too long for a record would keep what was refused out of the ledger
+
+
 class Presented(NamedTuple):
     """What somebody shows: files, each to be verified, and identities that a trusted caller has verified already.
 
@@ -187,7 +190,7 @@ def note_failure(error: GridwardenError, identity: Identity | None, site: SiteVa
         return
     fields: dict[str, str | int | None] = {
         "reason": error.reason,
-        "detail": error.detail,
+        "detail": error.detail[:LONGEST_DETAIL],
         "scheme": None,
         "subject": None,
         "vo": None,

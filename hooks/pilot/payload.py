@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gridwarden import tab_file
 from gridwarden.become import become
 from gridwarden.errors import GridwardenError
-from gridwarden.hooks.pilot import privileges, signals
+from gridwarden.hooks.pilot import privileges, refusals, signals
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -68,7 +68,7 @@ def _begin(
         code = NOT_EXECUTABLE
         _execute(work, environment)
     except BaseException as error:  # noqa: BLE001 - its parent's code must never run on in the child
-        what = "its process did not become its owner" if code == NOT_ITS_OWNER else "it could not be executed"
+        what = refusals.NOT_BECOME if code == NOT_ITS_OWNER else "it could not be executed"
         reason = getattr(error, "strerror", None) or str(error)
         os.write(failing, tab_file.escape(f"{what}: {reason}").encode("ascii")[:4096])
     finally:

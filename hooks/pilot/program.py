@@ -92,8 +92,10 @@ def open_program(name: bytes, directory: int, people: Sequence[Person]) -> Progr
             why = _why(error)
     if descriptor == -1:
         raise Refused(reasons.PROGRAM_MISSING, f"{shown}: {why}")
-    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    return Program(descriptor, _real_path(descriptor), script=regular and _is_script(descriptor))
+    mode = os.fstat(descriptor).st_mode
+    # Reading is an act of root's: of /proc/kmsg, which nobody can execute, it takes something away.
+    executable = stat.S_ISREG(mode) and mode & EXECUTABLE
+    return Program(descriptor, _real_path(descriptor), script=bool(executable) and _is_script(descriptor))
 
 
 def _open_as(person: Person, name: bytes, directory: int) -> int:

@@ -10,6 +10,7 @@ from gridwarden.tab_file import escape
 
 CLIENT, SYSTEM, AUTHORIZATION, COLLISION, NOT_EXECUTABLE = 201, 202, 203, 204, 126
 OURS = range(CLIENT, COLLISION + 1)
+NOT_BECOME = "its process did not become its owner"  # how such a payload's ``because`` begins
 OF_THE_CLIENT = frozenset(
     {
         reasons.CREDENTIAL_UNREADABLE,
@@ -53,7 +54,7 @@ def end_as(status: int, because: str) -> int:
     if code < 0:
         die_of(-code)
         return 128 - code
-    if code == SYSTEM and because:  # ours: its process could not become the account
+    if code == SYSTEM and because.startswith(NOT_BECOME):
         return SYSTEM
     return COLLISION if code in OURS else code
 
@@ -64,9 +65,10 @@ def die_of(number: int) -> None:
     import signal  # noqa: PLC0415
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    if number in signal.valid_signals():  # 32 and 33 are the C library's own, and not ours to handle
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)
 
 

@@ -8,7 +8,8 @@ import select
 import signal
 import sys
 
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+# SIGALRM, too: sudo passes it on, and who let it end the launcher alone would keep what the payload used off the record.
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM})
 HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH, signal.SIGXCPU})
 WATCHED = ENDING | HANDED_ON | {signal.SIGCHLD}
 

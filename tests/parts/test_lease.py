@@ -708,3 +708,10 @@ def test_no_other_modules_than_those_of_the_gridmapdir_change_it():
     package = Path(lease.__file__).parent
     found = {path.name for path in package.glob("*.py") if any(f"{call}(" in path.read_text() for call in acting)}
     assert found == {"gridmapdir.py", "own_files.py"}
+
+
+def test_a_path_of_any_length_keeps_no_refusal_out_of_the_ledger(site):
+    refused = Refused(reasons.CREDENTIAL_UNREADABLE, "/" + "\\xff" * 120_000 + ": file name too long")
+    mapping.note_failure(refused, None, site, "exec of pilotcms")
+    (record,) = bodies(site, "refused")
+    assert record["detail"].startswith("/\\xff\\xff")

@@ -159,6 +159,15 @@ def test_what_is_no_file_is_not_waited_for(area: Path, make: object) -> None:
         judge(area / "odd")
 
 
+def test_what_nobody_can_execute_is_not_read_as_root(area: Path) -> None:
+    put(area / "log")
+    (area / "log").chmod(0o600)
+    os.utime(area / "log", (0, 0))
+    with pytest.raises(Refused, match=reasons.PROGRAM_NOT_EXECUTABLE):
+        judge(area / "log")
+    assert (area / "log").stat().st_atime == 0
+
+
 def test_a_programs_real_path_is_compared_with_the_sites_patterns(area: Path) -> None:
     put(area / "program")
     (area / "link").symlink_to("program")

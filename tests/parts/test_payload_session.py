@@ -146,7 +146,7 @@ def test_whoever_of_the_chain_is_killed_takes_the_payload_with_it(
     assert not chain.group or not Path(chain.group).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM])
 def test_a_signal_that_sudo_passes_on_ends_even_a_payload_that_will_not(tmp_path: Path, number: int) -> None:
     code = (
         f"signal.signal({number}, lambda *_: tell(f'asked{{os.getpid()}}'))\n" + RUNAWAYS + "while True: time.sleep(1)"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -179,6 +181,18 @@ def test_a_payloads_code_is_not_taken_for_the_launchers(own: int, shown: int) ->
 
 def test_a_process_that_could_not_become_its_owner_is_the_systems_fault() -> None:
     assert refusals.end_as(202 << 8, "its process did not become its owner") == 202
+
+
+def test_a_payload_that_is_asked_to_end_cannot_say_that_the_launcher_failed() -> None:
+    assert refusals.end_as(202 << 8, "ended by SIGTERM") == 204
+
+
+@pytest.mark.parametrize("number", [15, 32, 33, 34, 64])
+def test_a_signal_that_ended_the_payload_is_told_and_no_fault_of_ours_also_one_of_the_c_librarys_own(
+    number: int,
+) -> None:
+    code = f"import sys; from gridwarden.hooks.pilot import refusals; sys.exit(refusals.end_as({number}, ''))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode in (-number, 128 + number)
 
 
 def test_a_signal_that_ends_nobody_is_a_code() -> None:
