@@ -17,6 +17,27 @@ from gridwarden.errors import ConfigurationError
 LOCK_SECONDS = 60
 CONNECT_SECONDS = 10
 IN_MEMORY = "sqlite://"
+_ADVICE = (
+    (
+        ("full", "disk I/O", "No space left"),
+        "free space on its file system and run gridwarden collect again; nothing that it had is lost",
+    ),
+    (("locked", "lock timeout"), "another gridwarden collect is running; run this one again when it has ended"),
+    (
+        ("unable to open", "readonly"),
+        "make its directory writable, or its file system: even reading makes files beside it",
+    ),
+    (
+        ("malformed", "not a database"),
+        "keep the file; move it away and gridwarden collect builds a new one from what still exists",
+    ),
+    (("does not exist",), "make the role and the database that the URL in site.yaml names: docs/store.md"),
+    (
+        ("permission denied", "authentication"),
+        "let the role of the URL in site.yaml connect, and own the database (to collect) or read it",
+    ),
+)
+_DOWN = "start the database, or see its log, and run this again: what was not stored is still where it was"
 
 
 def engine_of(url: str, *, write: bool) -> Engine:
@@ -27,17 +48,7 @@ def engine_of(url: str, *, write: bool) -> Engine:
 
 def hint(problem: str) -> str:
     """Return what to do about what a database said."""
-    if "full" in problem or "disk I/O" in problem or "No space left" in problem:
-        return "free space on its file system and run gridwarden collect again; nothing that it had is lost"
-    if "locked" in problem or "lock timeout" in problem:
-        return "another gridwarden collect is running; run this one again when it has ended"
-    if "unable to open" in problem or "readonly" in problem:
-        return "make its directory writable, or its file system: even reading makes files beside it"
-    if "malformed" in problem or "not a database" in problem:
-        return "keep the file; move it away and gridwarden collect builds a new one from what still exists"
-    if "permission denied" in problem or "authentication" in problem:
-        return "let the role of the URL in site.yaml connect, and own the database (to collect) or read it"
-    return "start the database, or see its log, and run this again: what was not stored is still where it was"
+    return next((advice for words, advice in _ADVICE if any(word in problem for word in words)), _DOWN)
 
 
 def _sqlite(url: URL, *, write: bool) -> Engine:

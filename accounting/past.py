@@ -111,7 +111,7 @@ class Past:
         try:
             return store_reader.open_reader(url)
         except GridwardenError as error:
-            self.unread.append(str(error))
+            self.unread.append(f"{error}; {error.hint}" if error.hint else str(error))
             return None
 
     def _read_ledger(self, directory: Path) -> None:

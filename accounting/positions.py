@@ -22,6 +22,7 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position(0, "")
+FILE = "file:"
 # No source: what stands there says of which key the store's pseudonyms are.
 PSEUDONYMS = "pseudonyms"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,14 +37,19 @@ def storable(table: Table, row: Row) -> Row:
     Bytes that are not UTF-8, and NUL, are written as escapes; what is longer than its column is cut: only what nobody
     but an attacker writes is that long, and PostgreSQL would refuse all of the rows with it.
     """
-    return {
-        name: _fitting(value, getattr(table.c[name].type, "length", None)) if isinstance(value, str) else value
-        for name, value in row.items()
-    }
+    lengths = _lengths(table)
+    return {name: _fitting(value, lengths[name]) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _fitting(text: str, length: int | None) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")[:length]
+    if not text.isascii() or "\0" in text:
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+    return text[:length]
+
+
+@cache
+def _lengths(table: Table) -> dict[str, int | None]:
+    return {column.name: getattr(column.type, "length", None) for column in table.c}
 
 
 def _insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401  one of two classes with the same methods

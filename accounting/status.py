@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import func, select, text
 
 from gridwarden.accounting import partitions, schema, store_file
-from gridwarden.accounting.positions import PSEUDONYMS
+from gridwarden.accounting.positions import FILE, PSEUDONYMS
 from gridwarden.accounting.store import version_of
 
 if TYPE_CHECKING:
@@ -67,12 +67,19 @@ def _months(connection: Connection) -> list[Fact]:
 
 
 def _sources(connection: Connection) -> list[Fact]:
-    table = schema.faults.c
+    """Say of each source how far it came; of files, which may be years of days, how many there are."""
+    table, columns = schema.faults.c, schema.positions.c
     counted = connection.execute(select(table.source, func.count()).group_by(table.source))
     faults = {source: count for source, count in counted}  # noqa: C416  rows, of which dict() knows no type
-    columns = schema.positions.c
-    query = select(columns.source, columns.position).where(columns.source != PSEUDONYMS).order_by(columns.source)
-    return [
-        Fact(source, f"{position}" + (f"; {faults[source]} lines that cannot be used" if source in faults else ""))
-        for source, position in connection.execute(query)
-    ]
+    positions = connection.execute(select(columns.source, columns.position).order_by(columns.source))
+    facts, files, of_files = [], 0, 0
+    for source, position in positions:
+        if source.startswith(FILE):
+            files, of_files = files + 1, of_files + faults.get(source, 0)
+        elif source != PSEUDONYMS:
+            facts.append(Fact(source, _counted(str(position), faults.get(source, 0))))
+    return [*facts, Fact("files", _counted(str(files), of_files))] if files else facts
+
+
+def _counted(value: str, faults: int) -> str:
+    return f"{value}; {faults} lines that cannot be used" if faults else value

@@ -129,6 +129,14 @@ def test_status_says_how_far_each_source_came_and_what_of_it_cannot_be_used(url,
     from_ledger(url, directory)
     facts = dict(status(open_any(url, write=False)))
     assert facts[f"ledger:{ledger.identifier(directory)}"] == "2; 1 lines that cannot be used"
+    assert "files" not in facts
+    with open_store(url).transaction() as connection:
+        for number in range(3):
+            positions.set_position(connection, f"file:{number}", positions.Position(10, ""))
+        positions.add_faults(connection, "file:1", [("log:7", "no record: x")], NOW)
+    facts = dict(status(open_any(url, write=False)))
+    assert facts["files"] == "3; 1 lines that cannot be used"
+    assert not [key for key in facts if key.startswith("file:")]
     assert int(facts["bytes"]) > 0
 
 
@@ -275,6 +283,12 @@ def test_a_server_that_is_not_there_is_one_line_and_what_to_do(tmp_path):
         open_to_read(f"postgresql://gridwarden@/store?host={tmp_path}")
     assert "\n" not in str(caught.value)
     assert "start the database" in caught.value.hint
+
+
+def test_a_database_that_nobody_made_is_told_from_one_that_is_down(server):
+    with pytest.raises(Unavailable, match='"none" does not exist') as caught:
+        open_to_read(f"postgresql://gridwarden@/none?host={server.root}")
+    assert "make the role and the database" in caught.value.hint
 
 
 def test_the_views_are_what_their_page_promises_to_other_tools(url):
