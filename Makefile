@@ -27,7 +27,7 @@ test-on-site:
 proof: export GRIDWARDEN_PROOF = long
 proof: site  ## the long proofs: every kill, 100 000 hand-outs, a file system that lies, 20 bombs of each kind (an hour)
 	.venv/bin/python -m pytest -q -rP tests/parts/test_kills.py tests/parts/test_check_kills.py tests/parts/test_failing_calls.py tests/parts/test_unreliable_file_system.py tests/parts/test_kill_bombs.py
-	$(SITE) apart -- .venv/bin/python -m pytest -q -rP tests/parts/test_prune_leavings.py
+	$(SITE) apart -- .venv/bin/python -m pytest -q -rP tests/parts/test_prune_leavings.py tests/parts/test_payload_bombs.py
 	$(SITE) run -- env GRIDWARDEN_PROOF=long pytest -q -rP tests/story/test_hand_outs.py tests/story/test_prune_slurm.py tests/story/test_prune_htcondor.py
 
 fuzz: export GRIDWARDEN_FUZZ_SECONDS ?= 600
