@@ -7,8 +7,10 @@ import signal
 import stat
 import struct
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from gridwarden.prune.change_owner import Giving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
 
@@ -26,11 +27,16 @@ PILOT, PAYLOAD, OTHER = 61041, 61042, 61043
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may pass through; pytest's own is closed by each run of pytest anew."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """The pilot's directory, mode 0700, in one of everybody's."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
     path = tmp_path / "scratch"
     make(path)
     path.chmod(0o700)

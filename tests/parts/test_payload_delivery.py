@@ -6,7 +6,9 @@ import os
 import resource
 import signal
 import stat
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,16 @@ PROXY = b"-----BEGIN CERTIFICATE-----\nnew\n"
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may pass through; pytest's own is closed by each run of pytest anew."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 def area(tmp_path: Path) -> Path:
     """A directory of the payload's account in one that everybody may enter."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)
     (tmp_path / "own").mkdir()
     os.chown(tmp_path / "own", OWNER.uid, OWNER.gid)
     return tmp_path

@@ -11,6 +11,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gridwarden import chain, node_file, payloads, proc, register
-from gridwarden.errors import ConfigurationError
+from gridwarden import chain, node_file, payloads, proc, reasons, register
+from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.hooks import clean_up
 from gridwarden.hooks.pilot import begin_end
 from gridwarden.hooks.slurm import node as slurm_node
@@ -177,10 +178,15 @@ def wait_until(done: Callable[[], object]) -> None:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may pass through; pytest's own is closed by each run of pytest anew."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)
     entry = {name: pwd.struct_passwd((name, "x", uid, uid, "", "/", "/bin/sh")) for uid, name in ACCOUNTS.items()}
     monkeypatch.setattr(clean_up, "pwd", SimpleNamespace(getpwnam=entry.__getitem__))
     found = Node(tmp_path)
@@ -306,6 +312,57 @@ def test_a_batch_job_of_the_same_person_runs_on(node: Node) -> None:
         anothers.wait()
 
 
+def test_on_an_account_that_is_on_hold_everything_is_stopped_and_kept_as_evidence(node: Node) -> None:
+    (node.base / "holds" / ACCOUNTS[ANNA]).write_text("incident 7")
+    launched = node.launch()
+    launched.kill_launcher()
+    assert node.recover() == []
+    assert {one.state for one in proc.owned_by(ANNA)} == {"T"}
+    assert len(node.records("frozen")) == MEMBERS
+    assert node.records("kill") == []
+    assert len(node.records("payload_end")) == 1
+
+
+def test_of_payloads_started_at_once_no_more_run_than_one_identity_may_have(node: Node) -> None:
+    starters, written = [], os.pipe()
+    for _ in range(6):
+        starter = os.fork()
+        if starter == 0:
+            state = payloads.State(
+                payload=payloads.new_id(), cluster="site", node="n1", account="gwt52", uid=ANNA, gid=ANNA,
+                scheme="x509", subject="/CN=Anna", pilot_uid=PILOT,
+            )  # fmt: skip
+            try:
+                begin_end.begin(node.site, state, 2)
+                os.write(written[1], b"+")
+            except Refused as refused:
+                os.write(written[1], b"-" if refused.reason == reasons.PAYLOAD_LIMIT else b"?")
+            signal.pause()
+        starters.append(starter)
+    told = b""
+    while len(told) < 6:
+        told += os.read(written[0], 6)
+    assert sorted(told) == sorted(b"++----")
+    assert len(node.registered()) == 2
+    for starter in starters:
+        os.kill(starter, signal.SIGKILL)
+        os.waitpid(starter, 0)
+
+
+def test_a_launch_that_came_to_nothing_leaves_nothing_and_no_record_of_a_start(node: Node) -> None:
+    state = payloads.State(payload="a" * 32, cluster="site", node="n1", account="gwt52", uid=ANNA, pilot_uid=PILOT)
+    state, held = begin_end.begin(node.site, state)
+    (node.base / "ledger").rename(node.base / "elsewhere")
+    with pytest.raises(ConfigurationError):
+        begin_end.started(node.site, state, held, os.getpid(), "")
+    (node.base / "elsewhere").rename(node.base / "ledger")
+    assert payloads.is_led(node.site["payloads"][0], state.payload), "until it is undone nobody else may see to it"
+    begin_end.abandon(node.site, state, held)
+    assert node.registered() == []
+    assert os.listdir(node.base / "payloads") == []
+    assert node.records("payload_start") == node.records("payload_end") == []
+
+
 def test_payloads_of_several_people_are_each_their_own(node: Node) -> None:
     first, second = node.launch(), node.launch(BELA)
     first.kill_launcher()
@@ -395,7 +452,7 @@ def test_whoever_is_killed_while_clearing_up_is_followed_by_one_who_goes_on(
     assert len(node.records("payload_end")) == 1
     assert node.registered() == []
     assert os.listdir(node.base / "payloads") == []
-    assert os.listdir(node.tmp) == []
+    assert (os.listdir(node.tmp), [(gap["what"], gap["reason"]) for gap in node.records("gap")]) == ([], [])
 
 
 def test_an_end_that_cannot_be_recorded_keeps_its_figures_for_the_next(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,10 +59,15 @@ class Node:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may pass through; pytest's own is closed by each run of pytest anew."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 def node(tmp_path: Path) -> Node:
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)
     return Node(tmp_path)
 
 
@@ -202,6 +209,22 @@ def test_what_is_lent_is_noted_by_its_identity_and_not_by_its_name_alone(
     status = directory.stat()
     assert (state.scratch, state.scratch_gid) == (str(directory), PILOT)
     assert (state.scratch_device, state.scratch_inode) == (status.st_dev, status.st_ino)
+
+
+def test_what_cannot_be_handed_over_in_time_is_the_pilots_again_and_no_payload_runs(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "scratch"
+    for path in (directory, *(directory / f"{number}" for number in range(50))):
+        path.mkdir()
+        os.chown(path, PILOT, PILOT)
+    state = lent(directory, monkeypatch, tmp_path / "home")
+    monkeypatch.setattr(scratch, "HAND_OVER_SECONDS", 0)
+    top = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    with pytest.raises(Unavailable, match="not reached in time"):
+        scratch.hand_over(state, top)
+    os.close(top)
+    assert {path.stat().st_uid for path in (directory, *directory.iterdir())} == {PILOT}
 
 
 def test_a_pilot_started_in_its_home_does_not_give_that_away(

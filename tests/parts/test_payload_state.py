@@ -55,6 +55,7 @@ def launcher(directory: str, *options: str) -> Iterator[tuple[subprocess.Popen[s
 def test_a_state_file_says_all_that_was_known_of_the_payload(directory: str) -> None:
     state = State(payload=ID, account="cms017", subject="/CN=Ann\u00e4\n", uid=61001, status=0, because="x")
     os.close(payloads.write(directory, state))
+    assert os.stat(f"{directory}/{ID}").st_mode & 0o777 == 0o600, "whose payload runs is not for everybody"
     read = payloads.read(directory, ID)
     assert read is not None
     assert read.pairs() == state.pairs()
