@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 900
+HELP_SECONDS = 30
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
 # Slurm takes no instant before this one ("uts" of less than seven digits is refused).
 EARLIEST = 1_000_000 * MICROSECONDS
 
@@ -23,10 +25,11 @@ EARLIEST = 1_000_000 * MICROSECONDS
 def run(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
     """Yield the lines of sacct about every job that existed at or after ``since`` (microseconds).
 
-    Raises Unavailable when sacct cannot be run, fails, or has not finished after ``seconds``; lines that
+    A field that this sacct does not have is empty: 22.05 has no Restarts.  Raises Unavailable when sacct cannot be run, fails, or has not finished after ``seconds``; lines that
     were yielded before are then not all there are.
     """
     program = str(programs / "sacct")
+    known = _known(program)
     command = [
         program,
         "--allusers",
@@ -35,13 +38,12 @@ def run(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
         "--noheader",
         f"--delimiter={SEPARATOR}",
         f"--starttime=uts{max(since, EARLIEST) // MICROSECONDS}",
-        f"--format={','.join(FIELDS)}",
+        f"--format={','.join(known)}",
     ]
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
     try:
         process = subprocess.Popen(
             command,
-            env=environment,
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,7 +64,7 @@ def run(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
         read_to_the_end = False
         try:
             for line in process.stdout:
-                yield line.removesuffix("\n")
+                yield _in_full(line.removesuffix("\n"), known)
             read_to_the_end = True
             process.wait()
         finally:
@@ -77,3 +79,26 @@ def run(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
         said = complaints[-1].strip() if complaints else "it said nothing"
         message = f"{program}: exit code {process.returncode}: {said}"
         raise Unavailable(message, "gridwarden collect can be repeated when sacct works again")
+
+
+def _known(program: str) -> tuple[str, ...]:
+    """Return the fields that this sacct has; all where it does not say, so that its own error is seen."""
+    command = [program, "--helpformat"]
+    try:
+        done = subprocess.run(
+            command, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=HELP_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return FIELDS
+    has = set(done.stdout.decode("ascii", "replace").split())
+    return tuple(field for field in FIELDS if field in has) if has.issuperset(FIELDS[:1]) else FIELDS
+
+
+def _in_full(line: str, known: tuple[str, ...]) -> str:
+    if len(known) == len(FIELDS):
+        return line
+    values = line.split(SEPARATOR, len(known) - 1)
+    if len(values) != len(known):
+        return line
+    of = dict(zip(known, values, strict=True))
+    return SEPARATOR.join(of.get(field, "") for field in FIELDS)

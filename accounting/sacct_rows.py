@@ -41,15 +41,21 @@ _NO_TIME = {"", "Unknown", "None"}
 def parse(lines: Iterable[str]) -> Iterator[Job | Step | OddRow]:
     """Turn sacct's lines into jobs and steps; each line gives exactly one value, steps after their job.
 
-    A step's Submit is its start and its Restarts is empty, so a step belongs to the job before it.
+    A step's Submit is its start and its Restarts is empty, so a step belongs to the job before it.  Slurm 22.05 does
+    not say Restarts of a job either: there its runs are counted as they come.
     """
     job: Job | None = None
+    requeued: dict[tuple[str, str, int], int] = {}
     for line in lines:
         try:
             fields = _split(line)
             job_id, step = _identify(fields["JobIDRaw"])
             if step is None:
                 job = _job(job_id, fields)
+                if not fields["Restarts"]:
+                    job = job._replace(restart=requeued.get(job[1:4], 0))
+                    if job.state == "REQUEUED":
+                        requeued[job[1:4]] = job.restart + 1
                 yield job
             elif job is None or (job.cluster, job.job) != (fields["Cluster"], job_id):
                 yield OddRow(line, "a step without its job before it")

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import collect, sacct, schema, store_file
+from gridwarden.accounting import collect, sacct, sacct_rows, schema, store_file
+from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.sacct_rows import FIELDS, SEPARATOR
 from gridwarden.accounting.store import open_store, open_to_read
@@ -23,6 +24,7 @@ from gridwarden.errors import ConfigurationError, Unavailable
 from gridwarden.times import Range
 
 RECORDED = Path(__file__).parent.parent / "data/sacct-24.11.txt"
+OLD = RECORDED.with_name("sacct-22.05.txt")  # recorded without Restarts, which that version does not have
 ANNA = "/DC=org/DC=example/CN=Anna"
 NOW = 1_795_301_600_000_000
 
@@ -328,9 +330,9 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(directory, tmp_path):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def programs(tmp_path, script: str) -> Path:
+def programs(tmp_path, script: str, fields: str = "true") -> Path:
     program = tmp_path / "sacct"
-    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.write_text(f'#!/bin/sh\n[ "$1" = --helpformat ] && exec {fields}\n{script}\n')
     program.chmod(0o755)
     return tmp_path
 
@@ -345,6 +347,24 @@ def test_sacct_is_asked_in_plain_words_and_a_clean_environment(tmp_path, monkeyp
     assert "SLURM_TIME_FORMAT=%s" in lines
     assert "TZ=UTC" in lines
     assert not any(line.startswith("SACCT_FORMAT") for line in lines)
+
+
+def test_the_sacct_of_slurm_22_which_counts_no_restarts_is_not_asked_for_them(tmp_path):
+    known = [field for field in FIELDS if field != "Restarts"]
+    (tmp_path / "help").write_text(f"Account      AllocCPUS\n{' '.join(known)}\n")
+    where = programs(tmp_path, f'for last in "$@"; do :; done; echo "$last"; cat {OLD}', f"cat {tmp_path}/help")
+    asked, *rows = sacct.run(where, 0)
+    assert asked == f"--format={','.join(known)}"
+    jobs = [row for row in sacct_rows.parse(rows) if isinstance(row, Job)]
+    assert {job.job: (job.account, job.state, job.exit_code, job.total_cpu) for job in jobs} == {
+        "2": ("bob", "REQUEUED", "0:0", 1_000),
+        "3": ("bob", "FAILED", "7:0", 1_000),
+        "4": ("alice", "COMPLETED", "0:0", 23_000),
+        "5": ("alice", "COMPLETED", "0:0", 0),
+        "7": ("alice", "COMPLETED", "0:0", 299_000),
+        "1": ("alice", "COMPLETED", "0:0", 298_000),
+        "8": ("alice", "FAILED", "0:9", 1_000),
+    }
 
 
 def test_sacct_that_fails_or_is_missing_or_hangs_is_said_in_one_line(tmp_path):

@@ -67,6 +67,11 @@ def test_a_job_that_was_requeued_is_two_jobs_with_their_own_cpu():
     assert [step[:5] for step in steps] == [run[:5] for run in runs]
 
 
+def test_runs_of_a_job_are_counted_where_slurm_does_not_count_them():
+    lines = [row(Restarts="", State="REQUEUED"), row(JobIDRaw="99", Restarts=""), row(Restarts="")]
+    assert [(value[2], value[4]) for value in parse(lines)] == [(ROW["JobIDRaw"], 0), ("99", 0), (ROW["JobIDRaw"], 1)]
+
+
 def test_a_job_that_has_not_ended_has_no_end():
     assert [value.end for value in parse(RECORDED) if isinstance(value, Job) and value.job == "14"] == [None]
 
