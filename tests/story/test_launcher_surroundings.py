@@ -266,3 +266,14 @@ def what_is_left() -> list[str]:
         *(str(path) for path in Path("/run/gridwarden/jobs").glob("cms0*/*")),
         *(str(path) for path in Path("/tmp").glob("gridwarden-payload.*")),
     ]
+
+
+@pytest.mark.parametrize("limit", ["-n 11", "-n 12", "-n 24", "-f 0", "-v 60000", "-u 1", "-t 1", "-c 0"])
+def test_limits_of_a_pilot_stop_a_launch_at_most_and_break_nothing(limit: str) -> None:
+    done = call("-c", f"ulimit {limit} || exit 88; exec gridwarden-exec -- /bin/true", face="/bin/bash")
+    assert done.returncode in (0, SYSTEM, CLIENT, 1), done  # 1: sudo itself cannot begin
+    assert "Traceback" not in done.stderr and len(done.stderr) < 400, done.stderr
+    assert call("--", TRUE).returncode == 0
+    until_nothing_is_left()
+    starts = {record["payload"] for record in pilot.records("payload_start")}
+    assert starts == {record["payload"] for record in pilot.records("payload_end")}
