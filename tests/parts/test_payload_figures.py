@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gridwarden.hooks.pilot import control_group
-from tests.payload import python, start
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.payload import python, start, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -80,3 +77,27 @@ def test_the_control_group_counts_the_same_and_also_what_a_payload_hides(tmp_pat
         assert ended["measured"] == "wait4+cpu.stat"
         difference = ended["group_cpu"] - ended["user"] - ended["system"]
         assert abs(difference - hidden * SECOND) < 0.1 * SECOND, name
+
+
+def test_a_payloads_control_group_is_a_child_of_its_jobs_own_and_gone_afterwards(tmp_path: Path) -> None:
+    job = control_group.make("4" * 32)
+    if job is None:
+        pytest.skip("no control group of version 2 can be made here")
+    try:
+        before = f"open({job.path + '/cgroup.procs'!r}, 'w').write('0')"
+        chain = start(tmp_path, "/bin/sleep", "600", control_group=True, before=before).begun()
+        assert chain.group == f"{job.path}/gridwarden-payload-{'0' * 32}"
+        inside = Path(chain.group, "cgroup.procs").read_text().split()
+        assert inside == [str(chain.payload)]
+        assert str(chain.guard) in Path(job.path, "cgroup.procs").read_text().split()
+        assert Path(chain.group, "cgroup.subtree_control").read_text().strip() == ""
+        os.kill(chain.sudo, 9)
+        assert chain.ended()["measured"] == "wait4+cpu.stat"
+        assert not Path(chain.group).exists()
+        (tmp_path / "again").mkdir()
+        chain = start(tmp_path / "again", "/bin/sleep", "600", control_group=True, before=before).begun()
+        job.kill()
+        wait_until(lambda: chain.everybody() == [], "the batch system's kill did not reach the payload")
+        Path(chain.group).rmdir()
+    finally:
+        job.remove()
