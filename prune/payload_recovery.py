@@ -79,27 +79,28 @@ def settle_only(site: Site, state: State, held: int) -> None:
 
 def _end(site: Site, state: State) -> State:
     """End what is left of the payload; the state with the figures that are still to be had."""
-    cpu = group_cpu(state.cgroup)
+    hold = holds.why_held(site, state.account)
     orphans = Orphans(site, state)
-    before = orphans()
-    if cpu is None and before:
-        state = state.but(user=sum(one.process.cpu for one in before if one.stray), measured="processes")
-    elif cpu is not None:
-        state = state.but(user=cpu[0], system=cpu[1], group_cpu=cpu[2], measured="cpu.stat")
-    kill_group(state)
+    used = [one.process.cpu for one in orphans() if one.stray]
+    if not hold:
+        kill_group(state)
+    if counted := group_cpu(state):
+        state = state.but(user=counted[0], system=counted[1], group_cpu=counted[2], measured="cpu.stat")
+    elif used:
+        state = state.but(user=sum(used), measured="processes")
     if any(one.stray for one in orphans()):
-        _kill(site, state, orphans)
+        _kill(site, state, orphans, hold)
+    remove_group(state)
     return state.but(because=state.because or BECAUSE)
 
 
-def _kill(site: Site, state: State, orphans: Orphans) -> None:
+def _kill(site: Site, state: State, orphans: Orphans, hold: str) -> None:
     lent = LentTo(Lent(), state.account, state.uid)
     owner = Owner(
         state.account, state.uid, state.gid, state.cluster, state.node,
         batch=payloads.BATCH, job=state.payload, lent=lent,
     )  # fmt: skip
     owner.look_up(site)
-    hold = holds.why_held(site, state.account)
     outcome = clear.beside_a_job(
         owner, Recorder(site, owner), orphans, reasons.LEFT_ITS_JOB, hold=hold, seconds=KILL_SECONDS, term_seconds=0.0
     )
@@ -108,29 +109,46 @@ def _kill(site: Site, state: State, orphans: Orphans) -> None:
         raise Unavailable(f"payload {state.payload}: {what}: {why}")
 
 
-def group_cpu(cgroup: str) -> tuple[int, int, int] | None:
-    """User, system and all CPU of a control group in microseconds (cpu.stat of cgroups(7), version 2); None without."""
-    try:
-        with open(f"{cgroup}/cpu.stat", "rb", buffering=0) as file:
-            words = file.read(4096).split()
-    except OSError:
+def group_cpu(state: State) -> tuple[int, int, int] | None:
+    """User, system and all CPU time of the payload's own control group in microseconds (cpu.stat of version 2)."""
+    data = _read(state, "cpu.stat").split()
+    values = dict(zip(data[::2], data[1::2], strict=False))
+    if b"usage_usec" not in values:
         return None
-    values = dict(zip(words[::2], map(int, words[1::2]), strict=False))
-    return values.get(b"user_usec", 0), values.get(b"system_usec", 0), values.get(b"usage_usec", 0)
+    return int(values[b"user_usec"]), int(values[b"system_usec"]), int(values[b"usage_usec"])
 
 
 def kill_group(state: State) -> None:
-    """Kill all in the payload's own control group, at once, and remove it; where it is not to be had, do nothing."""
-    if os.path.basename(state.cgroup) != GROUP_PREFIX + state.payload:
+    """Kill all in the payload's own control group, however fast they fork; what it used is counted when they are gone."""
+    if not _read(state, "cgroup.procs"):
         return
     try:
         with open(f"{state.cgroup}/cgroup.kill", "wb", buffering=0) as file:
             file.write(b"1")
     except OSError:
-        pass  # gone with its job, or a kernel before 5.14: its processes are found one by one
+        return  # a kernel before 5.14: they are found one by one
     late = time.monotonic() + GROUP_SECONDS
-    while os.path.lexists(state.cgroup) and time.monotonic() < late:
+    while _read(state, "cgroup.procs") and time.monotonic() < late:
+        time.sleep(PAUSE_SECONDS)
+
+
+def remove_group(state: State) -> None:
+    """Remove the payload's own control group, if nothing is in it."""
+    if _is_own(state):
         try:
             os.rmdir(state.cgroup)
         except OSError:
-            time.sleep(PAUSE_SECONDS)
+            pass  # gone with its job, or its processes are on hold
+
+
+def _read(state: State, name: str) -> bytes:
+    """A file of the payload's own control group; nothing where it has none any more."""
+    try:
+        with open(f"{state.cgroup}/{name}" if _is_own(state) else "", "rb", buffering=0) as file:
+            return file.read(65536)
+    except OSError:
+        return b""
+
+
+def _is_own(state: State) -> bool:
+    return os.path.basename(state.cgroup) == GROUP_PREFIX + state.payload

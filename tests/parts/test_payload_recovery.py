@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -57,11 +58,13 @@ state, held = begin_end.begin(site, state)
 deliver.make_temporary(state.temporary, deliver.Owner(state.uid, state.gid, []))
 payload = os.fork()
 if payload == 0:
+    if state.cgroup:
+        open(state.cgroup + "/cgroup.procs", "w").write("0")
     os.setgroups([])
     os.setgid(state.gid)
     os.setuid(state.uid)
     os.execv("/bin/sh", ["sh", "-c", script])
-state, held = begin_end.started(site, state, held, payload, "")
+state, held = begin_end.started(site, state, held, payload, state.cgroup)
 print(json.dumps([os.getpid(), payload]), file=open(sys.argv[4], "w", buffering=1))
 time.sleep(1000)
 """
@@ -118,7 +121,7 @@ class Node:
         self, uid: int = ANNA, script: str = FAMILY, processes: int = MEMBERS, *, in_job: bool = True, **values: Any
     ) -> Launched:
         """Start a launcher in the pilot's job, and wait until its payload has so many processes."""
-        payload = payloads.new_id()
+        payload = values.get("payload") or payloads.new_id()
         told = self.base / f"told.{payload}"
         values = {
             "payload": payload, "cluster": "site", "node": "n1", "start": time.time_ns() // 1000,
@@ -227,6 +230,67 @@ def test_what_its_processes_had_used_so_far_is_what_goes_on_record(node: Node) -
     node.recover()
     assert used > 0
     assert node.records("payload_end")[0]["user"] == used
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Path]:
+    """A control group of version 2 for one payload, of a hierarchy that is mounted for it."""
+    mount = tmp_path / "cgroup"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "cgroup2", "none", mount], check=True)
+    path = mount / f"{payload_recovery.GROUP_PREFIX}{payloads.new_id()}"
+    path.mkdir()
+    yield path
+    with suppress(FileNotFoundError):
+        (path / "cgroup.kill").write_text("1")
+        wait_until(lambda: not (path / "cgroup.procs").read_text())
+        path.rmdir()
+    subprocess.run(["umount", mount], check=True)
+
+
+def launch_in(group: Path, node: Node, **values: Any) -> Launched:
+    payload = group.name.removeprefix(payload_recovery.GROUP_PREFIX)
+    return node.launch(payload=payload, cgroup=str(group), **values)
+
+
+def test_its_control_group_says_what_all_of_it_used_and_goes_with_it(group: Path, node: Node) -> None:
+    burn = "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done); exec sleep 1000"
+    launched = launch_in(group, node, script=burn, processes=1)
+    wait_until(lambda: proc.owned_by(ANNA)[0].command == "sleep")
+    launched.kill_launcher()
+    assert node.recover() == []
+    (end,) = node.records("payload_end")
+    assert end["measured"] == "cpu.stat"
+    assert end["group_cpu"] == end["user"] + end["system"] > 100_000, "of the subshell, which has ended, too"
+    assert not group.exists()
+    assert proc.owned_by(ANNA) == []
+
+
+def test_a_bomb_in_a_control_group_dies_at_once(group: Path, node: Node) -> None:
+    bomb = "f() { sleep 0.01; f & }; f; wait; sleep 1000"
+    launched = launch_in(group, node, script=bomb, processes=2)
+    launched.kill_launcher()
+    assert node.recover() == []
+    assert proc.owned_by(ANNA) == []
+    assert not group.exists()
+
+
+def test_a_control_group_of_somebody_else_is_not_killed_by_whatever_a_state_file_says(group: Path, node: Node) -> None:
+    launched = node.launch(cgroup=str(group), script="exec sleep 1000", processes=1)
+    with (group / "cgroup.procs").open("w") as members:
+        members.write(str(node.step.pid))
+    launched.kill_launcher()
+    assert node.recover() == []
+    assert node.step.poll() is None
+    assert proc.owned_by(PILOT)
+
+
+def test_a_group_on_hold_is_stopped_and_not_killed(group: Path, node: Node) -> None:
+    (node.base / "holds" / ACCOUNTS[ANNA]).write_text("incident 7")
+    launch_in(group, node).kill_launcher()
+    assert node.recover() == []
+    assert {one.state for one in proc.owned_by(ANNA)} == {"T"}
+    assert group.exists()
 
 
 def test_a_payload_whose_launcher_lives_is_touched_by_nobody(node: Node) -> None:
