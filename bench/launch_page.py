@@ -25,5 +25,8 @@ session with eight modules, the payload, and the clearing of its account afterwa
 
 | what | median ms | least ms | times the floor | budget |
 |---|---|---|---|---|
-{rows}"""
+{rows}
+
+A launch with a proxy is beyond its budget. More than half of the launcher's own processor time goes into loading Python code; sudo, the
+processes without rights, PAM, the records and the clearing are the rest."""
     return pages.page("launch", "What launching a payload costs", text.splitlines())
