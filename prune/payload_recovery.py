@@ -15,13 +15,16 @@ from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons
 from gridwarden.prune.lent import Lent, LentTo
 from gridwarden.prune.orphans import Orphans
+from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.recording import Owner, Recorder
+from gridwarden.prune.signals import SIGKILL, has_gone, key
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gridwarden.payloads import State
+    from gridwarden.proc import Process
 
     Site = dict[str, list[str]]
     Finish = Callable[[Site, State, int], None]
@@ -80,33 +83,45 @@ def settle_only(site: Site, state: State, held: int) -> None:
 def _end(site: Site, state: State) -> State:
     """End what is left of the payload; the state with the figures that are still to be had."""
     hold = holds.why_held(site, state.account)
+    owner = _owner(site, state)
     orphans = Orphans(site, state)
-    used = [one.process.cpu for one in orphans() if one.stray]
-    if not hold:
-        kill_group(state)
+    left = [one.process for one in orphans() if one.stray]
+    if left and not hold and _is_own(state):
+        _kill_group(state, left, Recorder(site, owner))
     if counted := group_cpu(state):
         state = state.but(user=counted[0], system=counted[1], group_cpu=counted[2], measured="cpu.stat")
-    elif used:
-        state = state.but(user=sum(used), measured="processes")
+    elif left:
+        state = state.but(user=sum(process.cpu for process in left), measured="processes")
     if any(one.stray for one in orphans()):
-        _kill(site, state, orphans, hold)
+        _kill(site, owner, orphans, hold)
     remove_group(state)
     return state.but(because=state.because or BECAUSE)
 
 
-def _kill(site: Site, state: State, orphans: Orphans, hold: str) -> None:
+def _owner(site: Site, state: State) -> Owner:
     lent = LentTo(Lent(), state.account, state.uid)
-    owner = Owner(
-        state.account, state.uid, state.gid, state.cluster, state.node,
-        batch=payloads.BATCH, job=state.payload, lent=lent,
-    )  # fmt: skip
-    owner.look_up(site)
-    outcome = clear.beside_a_job(
-        owner, Recorder(site, owner), orphans, reasons.LEFT_ITS_JOB, hold=hold, seconds=KILL_SECONDS, term_seconds=0.0
-    )
+    about = (state.account, state.uid, state.gid, state.cluster, state.node)
+    return Owner(*about, batch=payloads.BATCH, job=state.payload, lent=lent).look_up(site)
+
+
+def _kill(site: Site, owner: Owner, orphans: Orphans, hold: str) -> None:
+    """Kill, or freeze, one by one; raises Unavailable where some are left."""
+    why = reasons.LEFT_ITS_JOB
+    recorder = Recorder(site, owner)
+    outcome = clear.beside_a_job(owner, recorder, orphans, why, hold=hold, seconds=KILL_SECONDS, term_seconds=0.0)
     if outcome.left:
         what, why = outcome.left[0]
-        raise Unavailable(f"payload {state.payload}: {what}: {why}")
+        raise Unavailable(f"payload {owner.job}: {what}: {why}")
+
+
+def _kill_group(state: State, left: list[Process], recorder: Recorder) -> None:
+    """Kill the payload's control group, and put on record who of those that were ``left`` has gone by it."""
+    outcome = Outcome()
+    with recorder.room():
+        outcome.remember(left)
+        kill_group(state)
+        outcome.keep({key(process): SIGKILL for process in left if has_gone(process)})
+    recorder.killed(outcome, reasons.LEFT_ITS_JOB)
 
 
 def group_cpu(state: State) -> tuple[int, int, int] | None:
