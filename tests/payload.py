@@ -12,13 +12,19 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gridwarden import proc
+from gridwarden.hooks.pilot import control_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from gridwarden.hooks.pilot.control_group import Group
 
 CHECKOUT = Path(__file__).parent.parent
 PYTHON = os.path.realpath(sys.executable)
@@ -62,7 +68,7 @@ work = session.Work(
     program=os.open(words[0], os.O_PATH | os.O_CLOEXEC), path=words[0], arguments=tuple(words),
     directory=os.open(asked["where"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), environment={{b"OWN": b"1"}},
     no_new_privileges=asked["no_new_privileges"], capabilities=asked["capabilities"],
-    control_group=asked["control_group"], grace_seconds=asked["grace_seconds"], same_account=False, payload="0" * 32,
+    control_group=asked["control_group"], grace_seconds=asked["grace_seconds"], same_account=False, payload=asked["payload"],
     script=asked["script"],
 )
 try:
@@ -119,6 +125,20 @@ class Chain:
         return proc.owned_by(UID)
 
 
+@contextmanager
+def group_of_a_job() -> Iterator[Group]:
+    """A control group, as a batch system makes one for a job; the test is skipped where there is none of version 2."""
+    group = control_group.make(os.urandom(16).hex())
+    if group is None:
+        pytest.skip("no control group of version 2 can be made here")
+    try:
+        yield group
+    finally:
+        for path in Path(group.path).glob("gridwarden-payload-*"):
+            path.rmdir()
+        group.remove()
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended."""
     process = proc.read(pid)
@@ -154,7 +174,7 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
         "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 0.3, "script": False,
-        "refused": False, "slow": 0, "times": 0, "size": 0,
+        "refused": False, "slow": 0, "times": 0, "size": 0, "payload": os.urandom(16).hex(),
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]
     pilot = [PYTHON, "-ISBc", PILOT, asked.pop("before", ""), str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gridwarden.hooks.pilot import control_group
-from tests.payload import python, start, wait_until
+from tests.payload import group_of_a_job, python, start, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -62,42 +61,40 @@ def test_cpu_time_is_counted_of_a_payload_that_is_killed_in_mid_run(tmp_path: Pa
 
 
 def test_the_control_group_counts_the_same_and_also_what_a_payload_hides(tmp_path: Path) -> None:
-    group = control_group.make("2" * 32)
-    if group is None:
-        pytest.skip("no control group of version 2 can be made here")
-    group.remove()
-    for name, before, hidden in (("plain", "", 0), ("hiding", "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n", 0.5)):
-        directory = tmp_path / name
-        directory.mkdir()
-        code = (
-            BURN + before + "burn(0.3)\nos.fork() or (burn(0.5), os._exit(0))\ntry: os.wait()\nexcept OSError: pass\n"
-        )
-        chain = start(directory, *python(code), control_group=True)
-        ended = chain.ended()
-        assert ended["measured"] == "wait4+cpu.stat"
-        difference = ended["group_cpu"] - ended["user"] - ended["system"]
-        assert abs(difference - hidden * SECOND) < 0.1 * SECOND, name
+    with group_of_a_job():
+        for name, first, hidden in (
+            ("plain", "", 0),
+            ("hiding", "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n", 0.5),
+        ):
+            directory = tmp_path / name
+            directory.mkdir()
+            code = (
+                BURN + first + "burn(0.3)\nos.fork() or (burn(0.5), os._exit(0))\ntry: os.wait()\nexcept OSError: pass"
+            )
+            ended = start(directory, *python(code), control_group=True).ended()
+            assert ended["measured"] == "wait4+cpu.stat"
+            difference = ended["group_cpu"] - ended["user"] - ended["system"]
+            assert abs(difference - hidden * SECOND) < 0.1 * SECOND, name
 
 
 def test_a_payloads_control_group_is_a_child_of_its_jobs_own_and_gone_afterwards(tmp_path: Path) -> None:
-    job = control_group.make("4" * 32)
-    if job is None:
-        pytest.skip("no control group of version 2 can be made here")
-    try:
+    with group_of_a_job() as job:
         before = f"open({job.path + '/cgroup.procs'!r}, 'w').write('0')"
         chain = start(tmp_path, "/bin/sleep", "600", control_group=True, before=before).begun()
-        assert chain.group == f"{job.path}/gridwarden-payload-{'0' * 32}"
-        inside = Path(chain.group, "cgroup.procs").read_text().split()
-        assert inside == [str(chain.payload)]
+        group = Path(chain.group)
+        assert group.parent == Path(job.path)
+        assert (group / "cgroup.procs").read_text().split() == [str(chain.payload)]
         assert str(chain.guard) in Path(job.path, "cgroup.procs").read_text().split()
-        assert Path(chain.group, "cgroup.subtree_control").read_text().strip() == ""
+        assert (group / "cgroup.subtree_control").read_text().strip() == ""
         os.kill(chain.sudo, 9)
         assert chain.ended()["measured"] == "wait4+cpu.stat"
-        assert not Path(chain.group).exists()
-        (tmp_path / "again").mkdir()
-        chain = start(tmp_path / "again", "/bin/sleep", "600", control_group=True, before=before).begun()
+        assert not group.exists()
+
+
+def test_what_a_batch_system_kills_by_the_jobs_control_group_is_killed_with_its_payloads(tmp_path: Path) -> None:
+    with group_of_a_job() as job:
+        before = f"open({job.path + '/cgroup.procs'!r}, 'w').write('0')"
+        chain = start(tmp_path, "/bin/sleep", "600", control_group=True, before=before).begun()
         job.kill()
-        wait_until(lambda: chain.everybody() == [], "the batch system's kill did not reach the payload")
-        Path(chain.group).rmdir()
-    finally:
-        job.remove()
+        wait_until(lambda: "populated 0" in Path(job.path, "cgroup.events").read_text(), "somebody is in it")
+        assert chain.everybody() == []

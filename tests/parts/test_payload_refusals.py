@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden.hooks.pilot import control_group
-from tests.payload import PERMIT_LOGIN, SERVICES, python, service, start
+from tests.payload import PERMIT_LOGIN, SERVICES, group_of_a_job, python, service, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,20 +119,15 @@ def test_limits_of_the_job_and_of_pam_are_the_payloads_and_not_those_of_who_watc
 
 
 def test_a_session_that_takes_the_payload_out_of_the_jobs_control_group_is_refused(tmp_path: Path) -> None:
-    group = control_group.make("1" * 32)
-    if group is None:
-        pytest.skip("no control group of version 2 can be made here")
-    try:
+    with group_of_a_job() as job:
         tmp_path.chmod(0o755)
         module = tmp_path / "module"
-        module.write_text(f"#!/bin/sh\n[ $PAM_TYPE = close_session ] || echo $PPID >{group.path}/cgroup.procs\n")
+        module.write_text(f"#!/bin/sh\n[ $PAM_TYPE = close_session ] || echo $PPID >{job.path}/cgroup.procs\n")
         module.chmod(0o755)
         ended = start(tmp_path, *RAN, services=service(f"session required pam_exec.so {module}\n")).ended()
         assert ended["error"] == "Unavailable"
         assert "control group" in ended["text"]
         assert not (tmp_path / "work/ran").exists()
-    finally:
-        group.remove()
 
 
 @pytest.mark.skipif(not MODULES, reason="no pam_cap.so; on Debian or Ubuntu, apt-get install libpam-cap")
