@@ -17,13 +17,14 @@ from gridwarden.times import MICROSECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LINE = re.compile(
+_BEGIN = re.compile(
     r"(?:<\d{1,3}>1? ?)?"
     r"(?:(?P<iso>\d{4}-\d\d-\d\dT\S+)|(?P<old>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
-    r"(?P<host>\S+) gridwarden(?:\[\d+\])?(?::| \S+ \S+ (?:-|\[.*?\])) "
-    # The line ends so, and a value that ends with these words stands in quotes: nobody's name passes for a head.
-    r"event=.* seq=(?P<seq>\d{1,18}) head=(?P<head>[0-9a-f]{64})"
+    r"(?P<host>\S+) gridwarden(?:\[\d+\])?(?::| \S+ \S+ (?:-|\[[^]]*\])) event="
 )
+# The line ends so, and a value that ends with these words stands in quotes: nobody's name passes for a head.
+_END = re.compile(rb" seq=(\d{1,18}) head=([0-9a-f]{64})\r?\n?\Z")
+_LONGEST_END = 100
 
 
 class Head(NamedTuple):
@@ -39,11 +40,12 @@ class Head(NamedTuple):
 def parse(lines: Iterable[bytes], name: str, *, now: int, zone: tzinfo) -> Iterator[Head]:
     """Yield the heads in lines of syslog from the file ``name``; lines of others, and of no form we know, have none."""
     for number, raw in enumerate(lines, 1):
-        match = _LINE.fullmatch(raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
-        if match is None or (time := _time(match["iso"], match["old"], now, zone)) is None:
+        end = _END.search(raw[-_LONGEST_END:])
+        begin = _BEGIN.match(raw.decode("utf-8", "backslashreplace")) if end else None
+        if end is None or begin is None or (time := _time(begin["iso"], begin["old"], now, zone)) is None:
             continue
-        node = match["host"].partition(".")[0]
-        yield Head(node, int(match["seq"]), match["head"], time, f"{name}:{number}")
+        node = begin["host"].partition(".")[0]
+        yield Head(node, int(end[1]), end[2].decode("ascii"), time, f"{name}:{number}")
 
 
 def _time(iso: str | None, old: str | None, now: int, zone: tzinfo) -> int | None:

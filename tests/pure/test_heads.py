@@ -55,3 +55,11 @@ def test_a_time_without_a_year_is_never_still_to_come():
 )
 def test_nothing_that_somebody_else_wrote_passes_for_a_head(line):
     assert parse(line) == []
+
+
+def test_a_line_made_to_be_slow_is_read_at_once():
+    begin = "<86>1 2026-11-21T07:44:18Z wn1 gridwarden 123 - [" + "] event=" * 100_000
+    assert parse(begin + TEXT + "x") == []
+    assert (
+        len(parse("2026-11-21T07:44:18Z wn1 gridwarden[1]: event=" + " seq=1" * 100_000 + f" seq=17 head={HEAD}")) == 1
+    )
