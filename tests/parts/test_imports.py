@@ -8,7 +8,6 @@ import json
 import lzma
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,8 +23,7 @@ from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
 from gridwarden.times import Range
 
 DATA = Path(__file__).parent.parent / "data"
-PBS_LOG = DATA / "openpbs-23.06.log"
-LINES = PBS_LOG.read_bytes().splitlines(keepends=True)
+LINES = (DATA / "openpbs-23.06.log").read_bytes().splitlines(keepends=True)
 NOW = 1_795_400_000_000_000
 NOBODY = frozenset[int]()
 IN_FULL = imports.Counts(entries=172, records=44, quarantined=0, ignored=128)
@@ -67,7 +65,12 @@ def count_faults(url: str) -> int:
 
 def put(path: Path, *lines: bytes) -> Path:
     path.write_bytes(b"".join(lines))
+    path.chmod(0o644)  # whatever the checkout's umask
     return path
+
+
+def put_recorded(name: str, directory: Path) -> Path:
+    return put(directory / name.rpartition("/")[2], (DATA / name).read_bytes())
 
 
 @pytest.fixture
@@ -240,7 +243,7 @@ def test_a_dry_run_counts_everything_and_writes_nothing(sqlite_url, log, monkeyp
 
 def test_the_history_of_htcondor_is_its_jobs_and_the_epochs_are_their_runs(url, tmp_path):
     for name in ("history", "epochs", "history.2.0"):
-        shutil.copy(DATA / "htcondor-23.9" / name, tmp_path)
+        put_recorded(f"htcondor-23.9/{name}", tmp_path)
     found = take(url, tmp_path / "history", tmp_path / "epochs", tmp_path / "history.2.0")
     assert [(each.entry, each.counts) for each in found] == [
         ("ad", imports.Counts(6, 6, 0, 0)),
@@ -271,11 +274,11 @@ def test_an_ad_too_large_is_put_aside_and_the_next_is_read(sqlite_url, tmp_path,
 
 @pytest.mark.parametrize(("name", "entries", "steps"), [("sacct-22.05.json", 7, 9), ("sacct-24.11.json", 6, 8)])
 def test_what_sacct_wrote_as_json_is_jobs_and_steps(url, tmp_path, name, entries, steps):
-    path = shutil.copy(DATA / name, tmp_path)
-    (found,) = take(url, Path(path))
+    path = put_recorded(name, tmp_path)
+    (found,) = take(url, path)
     assert (found.entry, found.counts) == ("job", imports.Counts(entries, entries, 0, 0))
     assert (len(jobs(url)), len(content(url)["batch_steps"])) == (entries, steps)
-    assert take(url, Path(path)) == []
+    assert take(url, path) == []
     rows = {row.row: row.cpu for row in report(open_to_read(url), Range(0, NOW), BY).rows}
     assert rows["batch_discrepancy"] == 0
     assert rows["total"] > 500_000
@@ -343,7 +346,7 @@ def collect(tmp_path: Path, *words: str) -> tuple[int, str, str]:
 def test_collect_reads_the_places_that_the_site_names_and_shows_what_became_of_every_line(tmp_path):
     (tmp_path / "logs").mkdir()
     put(tmp_path / "logs/20261121", *LINES, b"odd\x1b\n")
-    shutil.copy(DATA / "htcondor-23.9/history", tmp_path)
+    put_recorded("htcondor-23.9/history", tmp_path)
     code, out, err = collect(tmp_path)
     assert code == 0, err
     assert (
@@ -356,7 +359,7 @@ def test_collect_reads_the_places_that_the_site_names_and_shows_what_became_of_e
 
 
 def test_a_place_without_files_is_said_and_keeps_no_other_back(tmp_path):
-    shutil.copy(DATA / "htcondor-23.9/history", tmp_path)
+    put_recorded("htcondor-23.9/history", tmp_path)
     code, out, err = collect(tmp_path)
     assert code == 75
     assert "logs/*: there is no such file" in err
@@ -364,12 +367,13 @@ def test_a_place_without_files_is_said_and_keeps_no_other_back(tmp_path):
 
 
 def test_files_on_the_command_line_are_imported_alone(tmp_path):
-    code, out, err = collect(tmp_path, str(PBS_LOG))
+    log = put_recorded("openpbs-23.06.log", tmp_path)
+    code, out, err = collect(tmp_path, str(log))
     assert (code, err) == (0, "")
     assert out == (
-        f"{PBS_LOG}: 172 lines = 44 collected + 0 quarantined + 128 ignored "
+        f"{log}: 172 lines = 44 collected + 0 quarantined + 128 ignored "
         "(90 started, 28 queued, 5 asked to be deleted, 4 altered, 1 array as a whole)\n"
     )
-    code, _, err = collect(tmp_path, "--since", "2026-01-01", str(PBS_LOG))
+    code, _, err = collect(tmp_path, "--since", "2026-01-01", str(log))
     assert code == 2
     assert "--since" in err
