@@ -40,7 +40,8 @@ def exec_dir_command(
 
     What mkgltempdir does beside gLExec. It calls gridwarden-exec, so everything holds that holds for a payload: whose
     the credentials are decides which account it is. Each directory is in one of the pilot's own, with a name that nobody
-    can guess. AREA is the working directory where none is given.
+    can guess. AREA is the working directory where none is given. Where pilot.programs says what may run, /usr/bin/mkdir
+    and /usr/bin/find must be among it.
 
     \b
     Examples:
