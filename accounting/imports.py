@@ -8,7 +8,6 @@ that is run twice changes nothing.  Files that overlap give the same rows.
 from __future__ import annotations
 
 import glob
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
@@ -81,9 +80,13 @@ def import_files(
     """Import files that are new, or have grown; one that fails does not keep the others back."""
     imported: list[Imported] = []
     failed: list[GridwardenError] = []
+    read = file_progress.read_to_the_end(store)  # once: a directory of per-job histories holds a file for each job
     for path in paths:
         try:
-            found = import_file(store, path, owners, now=now, progress=progress, dry_run=dry_run)
+            with open_log(path, owners) as log:
+                if (log.name, log.size, log.modified) in read:
+                    continue
+                found = import_log(store, log, now=now, progress=progress, dry_run=dry_run)
         except GridwardenError as error:
             failed.append(error)
         else:
@@ -91,47 +94,43 @@ def import_files(
     return imported, failed
 
 
-def import_file(
-    store: Store, path: Path, owners: frozenset[int], *, now: int, progress: Progress, dry_run: bool = False
-) -> Imported | None:
-    """Import what the store has not of a file; None where there is nothing new in it.
+def import_log(store: Store, log: Log, *, now: int, progress: Progress, dry_run: bool = False) -> Imported | None:
+    """Import what the store has not of a file; None where it is empty.
 
-    Raises ConfigurationError for a file that others could have written or of no known format, Unavailable for one that
-    cannot be read to its end (what came before is in the store) and for the store itself.
+    Raises ConfigurationError for a file of no known format, Unavailable for one that cannot be read to its end (what came
+    before is in the store) and for the store itself.
     """
-    with open_log(path, owners) as log:
-        if file_progress.is_unchanged(store, log):
-            return None
-        format = format_of(log)  # noqa: A001  the field's own word
-        first = next(format.entries(log, 0), None) if format else None
-        if format is None or first is None:
-            return None
-        # What a file is called before its first dot stays when it is rotated and compressed.
-        source = f"file:{sha256(os.fsencode(path.name).partition(b'.')[0] + b'/' + first.text).hexdigest()}"
-        stored, offset, tail, before = file_progress.begin(store, source, log)
-        work = _Work(log, format, before.entries)
-        whole = before
-        fresh: list[str] = []
-        for entries in _batches(work.entries(offset)):
-            found = work.read(entries)
-            tail = (tail + b"".join(entry.text for entry in entries))[-WITNESS:]
-            reached = file_progress.reached(entries[-1].end, tail)
-            with store.transaction() as connection:
-                if positions.claim(connection, source) != stored and not dry_run:
-                    raise Unavailable(
-                        f"{path}: another gridwarden collect reads it now", "run it again when that has ended"
-                    )
-                counts, faults = _keep(connection, found, work, len(entries))
-                whole = Counts(*(a + b for a, b in zip(whole, counts, strict=True)))
-                fresh += positions.add_faults(connection, source, faults, now)
-                file_progress.remember(connection, log, source, format.kind, whole, now=now, whole=False)
-                positions.set_position(connection, source, reached)
-            stored = reached
-            progress(log.name, log.bytes_read())
+    format = format_of(log)  # noqa: A001  the field's own word
+    first = next(format.entries(log, 0), None) if format else None
+    if format is None or first is None:
+        return None
+    # What a file is called before its first dot stays when it is rotated and compressed.
+    stem = log.name.rpartition("/")[2].partition(".")[0]
+    source = f"file:{sha256(stem.encode() + b'/' + first.text).hexdigest()}"
+    stored, offset, tail, before = file_progress.begin(store, source, log)
+    work = _Work(log, format, before.entries)
+    whole = before
+    fresh: list[str] = []
+    for entries in _batches(work.entries(offset)):
+        found = work.read(entries)
+        tail = (tail + b"".join(entry.text for entry in entries))[-WITNESS:]
+        reached = file_progress.reached(entries[-1].end, tail)
         with store.transaction() as connection:
-            file_progress.remember(connection, log, source, format.kind, whole, now=now, whole=not work.unfinished)
-        now_read = Counts(*(a - b for a, b in zip(whole, before, strict=True)))
-        return Imported(log.name, format.entry, now_read, whole, dict(work.ignored), fresh, work.unfinished)
+            if positions.claim(connection, source) != stored and not dry_run:
+                raise Unavailable(
+                    f"{log.name}: another gridwarden collect reads it now", "run it again when that has ended"
+                )
+            counts, faults = _keep(connection, found, work, len(entries))
+            whole = Counts(*(a + b for a, b in zip(whole, counts, strict=True)))
+            fresh += positions.add_faults(connection, source, faults, now)
+            file_progress.remember(connection, log, source, format.kind, whole, now=now, whole=False)
+            positions.set_position(connection, source, reached)
+        stored = reached
+        progress(log.name, log.bytes_read())
+    with store.transaction() as connection:
+        file_progress.remember(connection, log, source, format.kind, whole, now=now, whole=not work.unfinished)
+    now_read = Counts(*(a - b for a, b in zip(whole, before, strict=True)))
+    return Imported(log.name, format.entry, now_read, whole, dict(work.ignored), fresh, work.unfinished)
 
 
 class _Work:

@@ -41,10 +41,10 @@ def take(url: str, *paths: Path, dry_run: bool = False, owners: frozenset[int] =
 
 
 def refused(url: str, path: Path, owners: frozenset[int] = NOBODY) -> GridwardenError:
-    with pytest.raises(GridwardenError) as caught:
-        imports.import_file(open_store(url), path, owners, now=NOW, progress=quiet)
-    assert "\n" not in f"{caught.value}{caught.value.hint}"
-    return caught.value
+    found, (error,) = imports.import_files(open_store(url), [path], owners, now=NOW, progress=quiet)
+    assert found == []
+    assert "\n" not in f"{error}{error.hint}"
+    return error
 
 
 def content(url: str) -> dict[str, list[tuple]]:
@@ -192,7 +192,7 @@ from gridwarden.accounting import imports
 from gridwarden.accounting.store import open_store
 imports.BATCH_ENTRIES = 5
 tell = lambda *_: (print(flush=True), sys.stdin.readline())
-imports.import_file(open_store({sqlite_url!r}), Path({str(log)!r}), frozenset(), now={NOW}, progress=tell)
+imports.import_files(open_store({sqlite_url!r}), [Path({str(log)!r})], frozenset(), now={NOW}, progress=tell)
 """
     for killed_after in (1, 2, 5, 9):
         process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -214,12 +214,10 @@ def test_two_imports_of_one_file_at_once_give_one_store(url, tmp_path, log):
 from pathlib import Path
 from gridwarden.accounting import imports
 from gridwarden.accounting.store import open_store
-from gridwarden.errors import Unavailable
 imports.BATCH_ENTRIES = 5
-try:
-    imports.import_file(open_store({url!r}), Path({str(log)!r}), frozenset(), now={NOW}, progress=lambda *_: None)
-except Unavailable as error:
-    assert "another gridwarden collect" in str(error), error
+store = open_store({url!r})
+_, failed = imports.import_files(store, [Path({str(log)!r})], frozenset(), now={NOW}, progress=lambda *_: None)
+assert all("another gridwarden collect" in str(error) for error in failed), failed
 """
     both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
@@ -331,14 +329,14 @@ accounting: {{files: ["{0}/logs/*", "{0}/history*"]}}
 """
 
 
-def collect(tmp_path: Path, *words: str) -> tuple[int, str, str]:
+def collect(tmp_path: Path, *words: str, stderr: int = subprocess.PIPE) -> tuple[int, str, str]:
     (tmp_path / "site.yaml").write_text(SITE.format(tmp_path))
     (tmp_path / "sacct").write_text("#!/bin/sh\n")
     (tmp_path / "sacct").chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from gridwarden.cli import main; sys.exit(main())",
          "--config", str(tmp_path / "site.yaml"), "collect", *words],
-        capture_output=True, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=stderr, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -364,6 +362,17 @@ def test_a_place_without_files_is_said_and_keeps_no_other_back(tmp_path):
     assert code == 75
     assert "logs/*: there is no such file" in err
     assert "history: 6 ads = 6 collected" in out
+
+
+def test_a_long_import_shows_a_bar_on_a_terminal(tmp_path):
+    log = put_recorded("openpbs-23.06.log", tmp_path)
+    ours, theirs = os.openpty()
+    code, _, _ = collect(tmp_path, str(log), stderr=theirs)
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:
+        shown = terminal.read(65536)
+    assert code == 0
+    assert b"importing" in shown and b"100%" in shown
 
 
 def test_files_on_the_command_line_are_imported_alone(tmp_path):
