@@ -11,7 +11,7 @@ import time
 
 from gridwarden import payloads, register, syslog_line
 from gridwarden.errors import GridwardenError
-from gridwarden.ledger import append
+from gridwarden.ledger import append, append_all
 from gridwarden.prune import remove
 from gridwarden.prune.change_owner import Giving, change_owner
 from gridwarden.prune.files import OPEN_DIRECTORY
@@ -50,8 +50,7 @@ def settle(site: Site, state: State, held: int) -> int:
         held = payloads.write(directory, state.but(recorded=1), held)
     except OSError:
         pass  # no room in memory: should we be killed now, there will be two records of one end rather than none
-    for what, why in (*give_back(state), *remove_temporary(state)):
-        _gap(site, state, what, why)
+    _record_left(site, state, [*give_back(state), *remove_temporary(state)])
     register.leave(site["register"][0], state.account, register_name(state))
     return held
 
@@ -121,11 +120,18 @@ def remove_temporary(state: State) -> Left:
     return left
 
 
-def _gap(site: Site, state: State, what: str, why: str) -> None:
+def _record_left(site: Site, state: State, left: Left) -> None:
+    """Put on record, as gaps, what could not be given back or removed."""
+    if not left:
+        return
     whose = f"of payload {state.payload}, account {state.account}"
-    fields: dict[str, Value] = {"what": f"{what} {whose}", "reason": why, "bytes": None, "sha256": None}
-    at = append(site["ledger"][0], "gap", fields, node=state.node, cluster=state.cluster)
-    _log(state, "payload-end", "left", at, detail=f"{what}: {why}")
+    gaps: list[dict[str, Value]] = [
+        {"what": f"{what} {whose}", "reason": why, "bytes": None, "sha256": None} for what, why in left
+    ]
+    entries = [("gap", gap) for gap in gaps]
+    at = append_all(site["ledger"][0], entries, node=state.node, cluster=state.cluster)
+    for what, why in left:
+        _log(state, "payload-end", "left", at, detail=f"{what}: {why}")
 
 
 def _log(state: State, event: str, outcome: str, at: tuple[int, str], **fields: Value) -> None:

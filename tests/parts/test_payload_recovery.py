@@ -25,7 +25,7 @@ from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.hooks import clean_up
 from gridwarden.hooks.pilot import begin_end
 from gridwarden.hooks.slurm import node as slurm_node
-from gridwarden.prune import payload_end, payload_recovery
+from gridwarden.prune import change_owner, payload_end, payload_recovery
 from gridwarden.prune.sweep import sweep
 
 if TYPE_CHECKING:
@@ -586,9 +586,13 @@ def test_the_pilot_gets_its_scratch_back_with_what_the_payload_made(node: Node, 
     (scratch / "result").write_text("42")
     for path in (scratch, scratch / "result"):
         os.chown(path, ANNA, ANNA)
+    for name in ("others", "roots"):
+        (scratch / name).touch()
     lend(node, scratch)
     assert node.recover() == []
     assert {path.stat().st_uid for path in (scratch, scratch / "result")} == {PILOT}
+    assert {gap["reason"] for gap in node.records("gap")} == {change_owner.OTHERS}
+    assert len(node.records("gap")) == 2
 
 
 def test_another_directory_under_the_name_of_the_lent_one_is_not_given_to_the_pilot(node: Node, tmp_path: Path) -> None:
