@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-GONE_SECONDS = 10.0  # after the payload's end, for what it left
+GONE_SECONDS = 6.0  # after the payload's end, for what it left
 SLACK = 0.02  # of the CPU time that a payload burns
 # A process in the middle starts one in a session of its own, is killed, and the payload ends; the survivor holds the pipe.
 ORPHANS = """\

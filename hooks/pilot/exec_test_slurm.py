@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 START_SECONDS = 300.0  # for a job to start
 ANSWER_SECONDS = 30.0
 SETTLE_SECONDS = 1.0  # within which every process must have stopped
-WATCH_SECONDS = 1.5
+WATCH_SECONDS = 1.0
 INTERPRETER_SECONDS = 0.3  # of CPU time, before and after what the job itself can measure
 WRITERS = (b"apart", b"within")
 Answer = TypeVar("Answer")
