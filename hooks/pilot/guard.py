@@ -68,7 +68,7 @@ def guard(work: Work, watch: Watch, launcher: int) -> NoReturn:
 def _guard(work: Work, watch: Watch) -> None:
     privileges.adopt_orphans()
     privileges.clear_inheritable()
-    limits.restore(watch.limits)
+    limits.restore(watch.limits, limits.CORE)  # all others would be the caller's hold on PAM's modules
     signals.let_children_be_waited_for()  # modules execute programs
     session = Session(work.service, work.account, work.caller)
     before = own_path()
@@ -79,9 +79,8 @@ def _guard(work: Work, watch: Watch) -> None:
                 f"PAM service {work.service} has moved the payload out of the batch job's control group",
                 f"take pam_systemd out of /etc/pam.d/{work.service}",
             )
-        limits.tighten(watch.limits)
         signals.take()
-        guarded = payload.hold(work, _environment(work, session), watch.gate, _capabilities(work))
+        guarded = payload.hold(work, _environment(work, session), watch.gate, _capabilities(work), watch.limits)
         os.close(watch.gate)
         limits.lift()
         os.setsid()

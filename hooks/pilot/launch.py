@@ -12,7 +12,7 @@ import os
 
 from gridwarden import node_file, reasons, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Refused
-from gridwarden.hooks.pilot import ancestors, callers, refusals, request
+from gridwarden.hooks.pilot import ancestors, callers, inherited, refusals, request
 from gridwarden.mapper import readied
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms, before its verifiers can begin to load
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.callers import Pilot
     from gridwarden.hooks.pilot.credentials import People, Shown
+    from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.hooks.pilot.session import Ended
     from gridwarden.mapper.identity import Identity
@@ -35,9 +36,12 @@ LONGEST_COMMAND_LINE = 8 * 1024 * 1024  # more than execve(2) takes
 
 
 class Launch:
-    """A launch under way; ``owner`` is for whom, once that is known, ``verifiers`` get ready for the credentials."""
+    """A launch under way; ``owner`` is for whom, once that is known, ``verifiers`` get ready for the credentials.
 
-    __slots__ = ("above", "asked", "node", "owner", "pilot", "site", "verifiers")
+    ``limits`` are the caller's own, which the payload gets.
+    """
+
+    __slots__ = ("above", "asked", "limits", "node", "owner", "pilot", "site", "verifiers")
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Launch:
         site: SiteValues,
         node: Site,
         above: Ancestors,
+        limits: Limits,
     ) -> None:
         self.asked = asked
         self.pilot = pilot
@@ -54,6 +59,7 @@ class Launch:
         self.site = site
         self.node = node
         self.above = above
+        self.limits = limits
         self.owner: Identity | None = None
 
 
@@ -61,6 +67,7 @@ def main(path: str = SITE) -> int:
     """Launch what was asked for; the exit code.  Ends by the signal that ended the payload, if one did."""
     gc.disable()  # nothing is garbage yet, and looking for it would have each child copy our memory
     above = ancestors.watch()
+    kept = inherited.put_right()
     os.umask(0o022)
     run: Launch | None = None
     try:
@@ -68,7 +75,7 @@ def main(path: str = SITE) -> int:
         asked = request.read(words(), pilot.variables)
         site = read_site(path)
         with get_ready(asked) as verifiers:
-            run = Launch(asked, pilot, verifiers, site, node_file.read(), above)
+            run = Launch(asked, pilot, verifiers, site, node_file.read(), above, kept)
             return serve(run)
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be a payload's
         note(error, run)
@@ -164,7 +171,7 @@ def launch(run: Launch) -> Ended:
         )
         gc.freeze()
         gc.enable()
-        ended = session.run(work, payload.started, run.above, payload.load_ending)
+        ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits)
         payload.ended(ended)
     if site.pilot.epilogue:
         lent.run_epilogue(site.pilot, payload.state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 MOST_FILES = 65536
+CORE = resource.RLIMIT_CORE
 LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
 Limits = dict[int, tuple[int, int]]
@@ -19,14 +20,13 @@ def lift() -> Limits:
             resource.setrlimit(limit, (most, most))
         except (OSError, ValueError):  # a container without CAP_SYS_RESOURCE
             resource.setrlimit(limit, (hard, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    resource.setrlimit(CORE, (0, resource.getrlimit(CORE)[1]))
     return before
 
 
-def restore(limits: Limits) -> None:
-    """Have these limits; raises OSError."""
-    for limit, values in limits.items():
-        resource.setrlimit(limit, values)
+def restore(limits: Limits, limit: int) -> None:
+    """Have one of these limits; raises OSError."""
+    resource.setrlimit(limit, limits[limit])
 
 
 def tighten(limits: Limits) -> None:

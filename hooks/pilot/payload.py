@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from gridwarden import tab_file
 from gridwarden.become import become
 from gridwarden.errors import GridwardenError
-from gridwarden.hooks.pilot import privileges, refusals, signals
+from gridwarden.hooks.pilot import limits, privileges, refusals, signals
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.session import Work
 
 GO = b"."
@@ -40,19 +41,22 @@ class Payload:
             return ""
 
 
-def hold(work: Work, environment: dict[bytes, bytes], gate: int, capabilities: int) -> Payload:
-    """Fork the process of the payload, which waits for ``GO`` from ``gate``, and ends when that ends without."""
+def hold(work: Work, environment: dict[bytes, bytes], gate: int, capabilities: int, most: Limits) -> Payload:
+    """Fork the process of the payload, which waits for ``GO`` from ``gate``, and ends when that ends without.
+
+    Of the resource limits of this process it gets no more than ``most``.
+    """
     guard = os.getpid()
     failure, failing = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _begin(work, environment, gate, failing, guard, capabilities)
+        _begin(work, environment, gate, failing, guard, capabilities, most)
     os.close(failing)
     return Payload(pid, failure)
 
 
 def _begin(
-    work: Work, environment: dict[bytes, bytes], gate: int, failing: int, guard: int, capabilities: int
+    work: Work, environment: dict[bytes, bytes], gate: int, failing: int, guard: int, capabilities: int, most: Limits
 ) -> NoReturn:
     code = NOT_ITS_OWNER
     try:
@@ -61,6 +65,7 @@ def _begin(
             os._exit(code)
         signals.forget()
         os.fchdir(work.directory)  # as root: in the pilot's own directory the owner may stand, and reach nothing
+        limits.tighten(most)
         _become_owner(work, capabilities)
         privileges.end_with_parent(signal.SIGKILL)  # what was set before ended with the change of uid
         if os.getppid() != guard:

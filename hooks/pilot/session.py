@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gridwarden.hooks.pilot.ancestors import Ancestors
+    from gridwarden.hooks.pilot.limits import Limits
 
 
 class Work(NamedTuple):
@@ -73,14 +74,15 @@ def run(
     ready: Callable[[int, str], None],
     ancestors: Ancestors | None = None,
     meanwhile: Callable[[], None] = lambda: None,
+    kept: Limits | None = None,
 ) -> Ended:
     """Run a payload to its end; call it in a process that has one thread and nothing else to do.
 
     ``ready`` gets the payload's pid and the path of its control group, or "", while its process is held before its
     first instruction; whatever it raises is raised again, and the payload never runs.  ``ancestors`` are those whose end
     ends the payload (``ancestors.watch``, to be called as early as can be).  ``meanwhile`` is called once while PAM opens
-    the session, by another process.  Afterwards the signals that end a process
-    stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
+    the session, by another process.  ``kept`` are the payload's resource limits, where they have been lifted before.
+    Afterwards the signals that end a process stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
     terminal) and Unavailable.
     """
     signals.take()
@@ -88,11 +90,11 @@ def run(
     pam.require_service(work.service)
     descendants.require()
     privileges.adopt_orphans()
-    kept = limits.lift()
+    before_lifting = limits.lift()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     group = control_group.make(work.payload) if work.control_group else None
     try:
-        guard = GuardProcess(work, ancestors or above.watch(), group, kept)
+        guard = GuardProcess(work, ancestors or above.watch(), group, kept or before_lifting)
     except OSError as error:
         control_group.removed(group)
         raise Unavailable(f"the payload's guard cannot be started: {error.strerror}") from error
