@@ -94,6 +94,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(server: Server) -> str:
+def database(server: Server) -> Iterator[str]:
     """The URL of an empty database of that server."""
-    return server.database()
+    url = server.database()
+    yield url
+    server.drop(url)

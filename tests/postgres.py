@@ -1,4 +1,7 @@
-"""A real PostgreSQL server of a test run's own: reached by a socket that only the run knows, durable as everywhere."""
+"""A real PostgreSQL server of a test run's own, reached by a socket that only the run knows.
+
+It lies in memory where there is room: what a test stops and starts is the server, not the machine, and nothing waits for a disk.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+ROOM = 1 << 30
 BINARIES = Path("/usr/lib/postgresql")
 CONFIGURATION = """
 listen_addresses = ''
 unix_socket_directories = '{run}'
 shared_buffers = 32MB
 max_connections = 40
+max_wal_size = 64MB
 log_min_messages = warning
 """
 
@@ -24,7 +29,8 @@ class Server:
 
     def __init__(self) -> None:
         newest = max(BINARIES.glob("*/bin"), key=lambda path: int(path.parent.name))
-        self.root = Path(tempfile.mkdtemp(prefix="gridwarden-postgres."))
+        memory = "/dev/shm" if shutil.disk_usage("/dev/shm").free > ROOM else None
+        self.root = Path(tempfile.mkdtemp(prefix="gridwarden-postgres.", dir=memory))
         self._pg_ctl, self._psql = newest / "pg_ctl", newest / "psql"
         self._made = 0
         owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
@@ -52,6 +58,10 @@ class Server:
         self._made += 1
         self.sql(f"CREATE DATABASE store{self._made}")
         return f"postgresql://gridwarden@/store{self._made}?host={self.root}"
+
+    def drop(self, url: str) -> None:
+        """Remove a database, if it is still there."""
+        self.sql(f"DROP DATABASE IF EXISTS {url.partition('@/')[2].partition('?')[0]} WITH (FORCE)")
 
     def sql(self, statement: str) -> None:
         command = [self._psql, "-qh", str(self.root), "-U", "gridwarden", "-c", statement, "postgres"]

@@ -258,7 +258,7 @@ def test_a_full_disk_below_postgresql_is_one_clear_line_and_nothing_is_lost(serv
         assert rows(database, "SELECT count(*) FROM records") == [(150,)]
         assert chain.acknowledged(directory) == 150
     finally:
-        server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+        server.drop(database)
         server.sql("DROP TABLESPACE small")
         subprocess.run(["umount", str(small)], check=True)
 

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from gridwarden import ledger
-from gridwarden.accounting import collect, expire, partitions, prove, schema
+from gridwarden.accounting import collect, expire, partitions, prove, pseudonyms, schema
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.heads import Head
 from gridwarden.accounting.past import Past
@@ -65,7 +65,28 @@ class Year:
         self.write(days, "job_end", **same, exit_code="0:0")
         start = NOW - days * DAY
         self.jobs.append(
-            Job("slurm", "site", job, start, 0, account, 1, start, start + 1, "COMPLETED", "0:0", 0, 0, 7, "n1", lease)
+            Job(
+                "slurm",
+                "site",
+                job,
+                start,
+                0,
+                account,
+                1,
+                start,
+                start + 1,
+                "COMPLETED",
+                "0:0",
+                0,
+                0,
+                7,
+                "n1",
+                lease,
+                scheme="x509",
+                subject=subject,
+                name="of Anna",
+                fields="Owner=anna",
+            )
         )
 
     def write(self, days: int, kind: str, **fields: object) -> None:
@@ -180,6 +201,11 @@ def test_identities_become_pseudonyms_while_sums_and_chains_stay(url, year):
     bodies = rows(url, "SELECT time, body FROM records WHERE kind = 'job_start'")
     recent = [ANNA in body for time, body in bodies if time >= NOW - 90 * DAY]
     old = [ANNA in body for time, body in bodies if time < NOW - 90 * DAY]
+    jobs = rows(url, "SELECT submit, subject, name, fields FROM batch_jobs")
+    assert {tuple(job) for submit, *job in jobs if submit >= NOW - 90 * DAY} == {(ANNA, "of Anna", "Owner=anna")}
+    assert {tuple(job) for submit, *job in jobs if submit < NOW - 90 * DAY} == {
+        (pseudonyms.pseudonym(KEY, "x509", subject), "", "") for subject in (ANNA, BELA)
+    }
     assert recent
     assert all(recent)
     assert old
