@@ -41,7 +41,8 @@ def settle(site: Site, state: State, held: int) -> int:
     """
     directory = site["payloads"][0]
     try:
-        if not state.recorded:
+        never_begun = not state.process and state.status < 0
+        if not (state.recorded or never_begun):
             _record_end(site, state)
     except (GridwardenError, OSError):
         os.close(payloads.write(directory, state, held))

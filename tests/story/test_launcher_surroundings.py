@@ -247,7 +247,8 @@ def test_nothing_is_left_and_every_start_has_its_end_whenever_a_launch_is_ended(
     until_nothing_is_left()
     starts = [record["payload"] for record in pilot.records("payload_start")]
     assert len(starts) > started
-    assert set(starts) == {record["payload"] for record in pilot.records("payload_end")}
+    # A launcher that was killed in the act of recording a start has an end without one; never the other way round.
+    assert set(starts) <= {record["payload"] for record in pilot.records("payload_end")}
 
 
 def until_nothing_is_left() -> None:
@@ -276,4 +277,4 @@ def test_limits_of_a_pilot_stop_a_launch_at_most_and_break_nothing(limit: str) -
     assert call("--", TRUE).returncode == 0
     until_nothing_is_left()
     starts = {record["payload"] for record in pilot.records("payload_start")}
-    assert starts == {record["payload"] for record in pilot.records("payload_end")}
+    assert starts <= {record["payload"] for record in pilot.records("payload_end")}
