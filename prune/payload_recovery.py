@@ -37,24 +37,26 @@ BECAUSE = "launcher killed"
 GROUP_PREFIX = "gridwarden-payload-"
 
 
-def recover_all(site: Site, finish: Finish | None = None) -> list[tuple[str, str]]:
-    """See to every payload of this machine whose launcher is gone: (payload, why) of each that must wait.
+def recover_all(
+    site: Site, finish: Finish | None = None, concerns: Callable[[State], bool] = lambda _: True
+) -> list[tuple[str, str]]:
+    """See to the payloads of this machine whose launcher is gone: (payload, why) of each that must wait.
 
-    ``finish`` does what ``settle`` does not, for who can (``hooks.pilot.begin_end.finish``).  Never raises: whoever calls
-    has work of their own.
+    ``finish`` does what ``settle`` does not, for who can (``hooks.pilot.begin_end.finish``); ``concerns`` says which to
+    see to.  Never raises: whoever calls has work of their own.
     """
     left: list[tuple[str, str]] = []
     for payload in payloads.without_launcher(site.get("payloads", [""])[0]):
         try:
-            recover(site, payload, finish or settle_only)
+            recover(site, payload, finish or settle_only, concerns)
         except Exception as error:  # noqa: BLE001 - and a fault of ours, too, is theirs to tell and not to die of
             left.append((f"payload {payload}", str(error) or type(error).__name__))
             syslog_line.decision("payload-end", "left", batch=payloads.BATCH, job=payload, detail=left[-1][1])
     return left
 
 
-def recover(site: Site, payload: str, finish: Finish) -> bool:
-    """See to one payload if its launcher is gone; whether it was.
+def recover(site: Site, payload: str, finish: Finish, concerns: Callable[[State], bool] = lambda _: True) -> bool:
+    """See to one payload if its launcher is gone and it ``concerns`` the caller; whether that was so.
 
     Raises Unavailable when it cannot be told what of its account is whose, or that is not to be ended; EvidenceError,
     ConfigurationError, OSError.  The state file stays then, for the next one.
@@ -65,6 +67,8 @@ def recover(site: Site, payload: str, finish: Finish) -> bool:
         return False
     try:
         state = payloads.parse(os.pread(held, os.fstat(held).st_size, 0), f"{directory}/{payload}")
+        if not concerns(state):
+            return False
         with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
             if not state.recorded:
                 state = _end(site, state)

@@ -33,7 +33,8 @@ def begin(site: Site, state: State, most: int = UNLIMITED) -> tuple[State, int]:
     if payloads.without_launcher(site["payloads"][0]):
         from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415 - rare
 
-        recover_all(site, finish)
+        # Not those of other pilots: giving a large scratch back takes a minute, which is for their next launch to wait.
+        recover_all(site, finish, lambda left: left.account == state.account or left.pilot_uid == state.pilot_uid)
     state = payloads.here(state)
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
         if most and (running := _running(site, state)) >= most:

@@ -349,6 +349,16 @@ def test_the_next_launch_ends_it_and_leaves_no_process_of_before_beside_its_own(
     assert node.registered() == [second.payload]
 
 
+def test_a_launch_of_another_pilot_for_somebody_else_does_not_wait_for_what_a_killed_launcher_lent(node: Node) -> None:
+    first = node.launch()
+    first.kill_launcher()
+    second = node.launch(BELA, pilot_uid=FIXED)
+    assert node.records("payload_end") == []
+    third = node.launch(BELA)
+    assert [end["payload"] for end in node.records("payload_end")] == [first.payload]
+    assert node.registered(BELA) == sorted([second.payload, third.payload])
+
+
 def test_another_payload_of_the_same_person_runs_on(node: Node) -> None:
     killed, living = node.launch(), node.launch()
     killed.kill_launcher()
