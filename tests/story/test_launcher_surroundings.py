@@ -224,7 +224,7 @@ def test_nothing_is_left_and_every_start_has_its_end_whenever_a_launch_is_ended(
     user = pwd.getpwnam(pilot.ACCOUNT)
     environment = {"X509_USER_PROXY": str(pilot.proxy("bela")), "GLEXEC_CLIENT_CERT": str(pilot.proxy("anna"))}
     started = len(pilot.records("payload_start"))
-    for step in range(12):
+    for step in range(8):
         launch = subprocess.Popen(
             ["gridwarden-exec", "--", "/bin/sh", "-c", "setsid sleep 300 & exit 0"],
             stdin=subprocess.DEVNULL,
@@ -237,7 +237,7 @@ def test_nothing_is_left_and_every_start_has_its_end_whenever_a_launch_is_ended(
             extra_groups=[user.pw_gid],
             start_new_session=True,
         )
-        time.sleep(0.03 * step)
+        time.sleep(0.04 * step)
         children = Path(f"/proc/{launch.pid}/task/{launch.pid}/children")
         below = children.read_text().split() if whom == "launcher" and children.exists() else []
         for pid in map(int, below or [launch.pid]):
