@@ -46,18 +46,20 @@ IGNORED = {
 ARRAY = "array as a whole"
 NO_FIGURES = "requeued, without figures"
 
-_QUOTED = re.compile(r"""([^ ="']+)=(?:"([^"]*)"|'([^']*)'|(\S*))(?: |$)""", re.ASCII)
+_QUOTED = re.compile(r"""([^ ="']+)=(?:"([^"]*)"|'([^']*)'|([^ ]*))(?: |$)""", re.ASCII)
 _SIZES = {"b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "pb": 1 << 50}
 _QUOTED_ALWAYS = ("account", "accounting_id")  # by OpenPBS
 _NEEDED = ("user", "ctime", "start", "end")
-# A record with nothing out of the ordinary.  No value here holds a blank, a quote or, beside Resource_List, a key.
+# A record as OpenPBS writes it.  No value here but that of account holds a blank, a quote, or what could be a key.
+_OTHERS = r"""(?:resources_used\.(?!cput=|mem=|ncpus=|walltime=)[^ "'=]+=[^ "']+[ ])*"""
 _OPENPBS = re.compile(
-    r"""user=([^ "'=]+)\ group=([^ "'=]+)\ (?:account="([^ "'=]*)"\ )?(?:project=[^ "'=]+\ )?
-    jobname=([^ "'=]+)\ queue=([^ "'=]+)\ ctime=(\d+)\ qtime=\d+\ etime=\d+\ start=(\d+)[ ]
-    exec_host=([^ "'=]+)\ exec_vnode=[^ "']+\ (?:Resource_List\.[^ "'=]+=[^ "']+\ )*
-    session=\d+\ end=(\d+)\ Exit_status=(-?\d+)\ resources_used\.cpupercent=\d+[ ]
-    resources_used\.cput=([\d:]+)\ resources_used\.mem=(\d+kb)\ resources_used\.ncpus=(\d+)[ ]
-    resources_used\.vmem=\d+kb\ resources_used\.walltime=([\d:]+)\ run_count=(\d+)()""",
+    rf"""user=([^ "'=]+)[ ]group=([^ "'=]+)[ ](?:account="([^"'=]*)"[ ])?(?:project=[^ "'=]+[ ])?
+    jobname=([^ "'=]+)[ ]queue=([^ "'=]+)[ ]ctime=(\d+)[ ]qtime=\d+[ ]etime=\d+[ ]start=(\d+)[ ]
+    exec_host=([^ "'=]+)[ ]exec_vnode=[^ "']+[ ](?:Resource_List\.[^ "'=]+=[^ "']+[ ])*
+    session=\d+[ ]end=(\d+)[ ]Exit_status=(-?\d+)[ ]
+    {_OTHERS}resources_used\.cput=([\d:]+)[ ]{_OTHERS}resources_used\.mem=(\d+kb)[ ]
+    {_OTHERS}resources_used\.ncpus=(\d+)[ ]{_OTHERS}resources_used\.walltime=([\d:]+)[ ]{_OTHERS}
+    (?:eligible_time=[\d:]+[ ])?run_count=(\d+)()""",
     re.ASCII | re.VERBOSE,
 )
 # Job(...) itself takes its fields by name, which would be a tenth of the time that a record takes.
