@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper.own_files import OwnFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Gridmapdir(OwnFiles):
@@ -63,23 +59,6 @@ class Gridmapdir(OwnFiles):
         """Every name and its inode number, in one pass that asks the directory alone."""
         with self._saying("read it"), os.scandir(self._descriptor) as entries:
             return [(entry.name, entry.inode()) for entry in entries]
-
-    @contextmanager
-    def lock_lease(self, name: str) -> Iterator[None]:
-        """Hold the lock of the file that ``name`` leads to, if there is one; waits for it.  Other programs take none.
-
-        Raises Refused (lease-corrupt) when it is no file.
-        """
-        with ExitStack() as stack:
-            while self.look(name):
-                try:
-                    locked = stack.enter_context(self._locked(self._descriptor, name, name))
-                except FileNotFoundError:
-                    continue
-                if (now := self.look(name)) and now.st_ino == locked.st_ino:
-                    break
-                stack.close()  # it leads elsewhere by now
-            yield
 
     # What is done
 

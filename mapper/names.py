@@ -68,7 +68,8 @@ def claimed(
             refuse_holder()
             directory.create_own(NAMES, name, exact(identity))  # unless another did at the same moment
             stack.enter_context(directory.lock_own(NAMES, name))
-            stack.enter_context(directory.lock_lease(name))  # a release has no other to lock, before that
+            if directory.look(name):  # a release has no other to lock, before that
+                stack.enter_context(directory.lock_kind(NAMES, shared=True))
         known = read_lease(directory, name)
         refuse_other(directory, name, identity, known)
         yield known
@@ -78,14 +79,14 @@ def claimed(
 def locked(directory: Gridmapdir, name: str) -> Iterator[None]:
     """Hold ``name`` against every mapping and release, whoever's it is; waits for them.
 
-    Of a name that only other programs know, there is nothing of ours to lock; so what it leads to is locked, as does
-    a mapping that registers it.
+    Of a name that only other programs know, there is nothing of ours to lock; so all such names are, against mappings
+    that register theirs.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(directory.lock_own(NAMES, name))
         except FileNotFoundError:
-            stack.enter_context(directory.lock_lease(name))
+            stack.enter_context(directory.lock_kind(NAMES, shared=False))
             if directory.read_own(NAMES, name) is not None:  # registered meanwhile, by who wants both locks
                 stack.close()
                 stack.enter_context(directory.lock_own(NAMES, name))

@@ -25,6 +25,7 @@ LONGEST_FILE = 64 * 1024
 PAGE = 4096
 CHECK = "gridwarden lease check explains it, and repairs it where that is safe"
 HALF_MADE = ".new-"
+KIND_LOCK = ".lock"  # no name of ours begins with a dot
 LONGEST_WRITING_SECONDS = 3600
 
 
@@ -134,6 +135,21 @@ class OwnFiles(OwnDirectories):
         with self._locked(directory, name, shown) as status:
             if why := why_not_ours(status):
                 raise self._corrupt(shown, why)
+            yield
+
+    @contextmanager
+    def lock_kind(self, kind: str, *, shared: bool) -> Iterator[None]:
+        """Hold one lock for all of ``.gridwarden/KIND``, beside others who hold it shared; waits for it.
+
+        It is on a file that root alone can open: what everybody may read, anybody can lock for as long as they like.
+        """
+        shown = f"{OWN}/{kind}/{KIND_LOCK}"
+        with self._saying(f"lock {shown}"):
+            self._make_own_directory(kind)
+            descriptor = os.open(KIND_LOCK, LOCK_FLAGS | os.O_CREAT, 0o600, dir_fd=self._own_directory(kind))
+        with closing(descriptor):
+            with self._saying(f"lock {shown}"):
+                fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
 
     @contextmanager

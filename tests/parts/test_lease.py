@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -715,3 +716,26 @@ def test_a_path_of_any_length_keeps_no_refusal_out_of_the_ledger(site):
     mapping.note_failure(refused, None, site, "exec of pilotcms")
     (record,) = bodies(site, "refused")
     assert record["detail"].startswith("/\\xff\\xff")
+
+
+def test_nobody_holds_up_the_mapping_of_a_lease_of_lcmaps_by_locking_what_everybody_may_read(site, users):
+    """Any user can, for as long as they like: flock(2) asks for no more than a file that is open for reading."""
+    anna = person("Anna")
+    lcmaps_links(site, "cms002", anna)
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        for name in (".", "cms001", "cms002", "cms003"):  # not .gridwarden, which nobody else can enter
+            fcntl.flock(os.open(site.gridmapdir / name, os.O_RDONLY), fcntl.LOCK_EX)
+        os.write(tell, b".")
+        time.sleep(30)
+        os._exit(0)
+    os.read(told, 1)
+    account = asked(site, anna, users).account
+    ended, _ = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    os.close(told)
+    os.close(tell)
+    assert (account, ended) == ("cms002", 0), "it waited"
