@@ -75,8 +75,19 @@ def _job_of_group(pid: int) -> str:
     def is_jobs(name: str) -> bool:
         return name.startswith(GROUP) and name.removeprefix(GROUP).isdigit()
 
-    groups = question.control_groups(pid, is_jobs)
-    return groups[0].rpartition("/")[2].removeprefix(GROUP) if groups else ""
+    groups = filter(made_by_slurm, question.control_groups(pid, is_jobs))
+    return next((group.rpartition("/")[2].removeprefix(GROUP) for group in groups), "")
+
+
+def made_by_slurm(group: str) -> bool:
+    """Whether a control group of this path is where Slurm makes those of jobs, and users can make none.
+
+    ``/system.slice/[NODE_]slurmstepd.scope/job_J`` with cgroup/v2, ``/slurm[_NODE]/uid_U/job_J`` with cgroup/v1 (24.11.5);
+    below ``/user.slice`` a user who has a group of their own may call another like a job of somebody else's.
+    """
+    first, _, above = group.removeprefix("/").rpartition("/")[0].partition("/")
+    scope = first == "system.slice" and above.endswith("slurmstepd.scope")
+    return "/" not in above and (scope or (first.startswith("slurm") and above.startswith("uid_")))
 
 
 def _title(pid: int) -> str:

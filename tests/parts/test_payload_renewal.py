@@ -173,6 +173,25 @@ def test_the_job_is_what_slurmstepd_calls_itself_or_not_known(title: str, job: s
     assert job_of.step_job(title) == job
 
 
+@pytest.mark.parametrize(
+    ("group", "is_slurms"),
+    [
+        ("/system.slice/slurmstepd.scope/job_5", True),
+        ("/system.slice/n1_slurmstepd.scope/job_5", True),
+        ("/slurm/uid_2101/job_55", True),
+        ("/slurm_n1/uid_2101/job_55", True),
+        ("/user.slice/user-2101.slice/user@2101.service/job_5", False),
+        ("/user.slice/slurmstepd.scope/job_5", False),
+        ("/user.slice/user-2101.slice/user@2101.service/system.slice/slurmstepd.scope/job_5", False),
+        ("/system.slice/mine.service/slurmstepd.scope/job_5", False),
+        ("/slurm/uid_2101/mine/uid_2102/job_5", False),
+        ("/job_5", False),
+    ],
+)
+def test_no_control_group_of_a_users_own_passes_for_a_job(group: str, *, is_slurms: bool) -> None:
+    assert job_of.made_by_slurm(group) is is_slurms
+
+
 def test_no_name_that_a_user_can_give_a_process_makes_it_a_batch_job(node: Node, tmp_path: Path) -> None:
     fake = tmp_path / "slurmstepd"
     fake.symlink_to("/bin/sleep")
