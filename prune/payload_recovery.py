@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import payloads, register, syslog_line
+from gridwarden import payloads, proc, register, syslog_line
 from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons
 from gridwarden.prune.lent import Lent, LentTo
 from gridwarden.prune.orphans import Orphans
 from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.recording import Owner, Recorder
-from gridwarden.prune.signals import SIGKILL, has_gone, key
+from gridwarden.prune.signals import SIGKILL, SIGTERM, has_gone, key, send
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -76,6 +76,14 @@ def recover(site: Site, payload: str, finish: Finish, concerns: Callable[[State]
     finally:
         os.close(held)
     return True
+
+
+def ask_to_end(site: Site, batch: str, job: str) -> None:
+    """Have the launchers that live end the payloads of a batch job which is over; raises ConfigurationError, OSError."""
+    for state in payloads.everything(site["payloads"][0]):
+        launcher = proc.read(state.launcher)
+        if (state.batch, state.job) == (batch, job) and launcher and launcher.start == state.launcher_start:
+            send(launcher, (0,), SIGTERM)
 
 
 def settle_only(site: Site, state: State, held: int) -> None:

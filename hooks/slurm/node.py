@@ -46,6 +46,7 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
         return PASS
     if context == "epilog":
         _recover_payloads(site)
+        _end_payloads(environment, site)
     account = environment.get("SLURM_JOB_USER", "")
     if account and not (_is_name(account) and batch_job.concerns(account, site)):
         return PASS
@@ -160,6 +161,24 @@ def _recover_payloads(site: Site) -> None:
         for payload, why in recover_all(site, begin_end.finish):
             _complain("epilog", "left", f"{payload}: {why}")
     return None
+
+
+def _end_payloads(environment: Mapping[str, str], site: Site) -> None:
+    """End the payloads of a job that is over: their pilot may have left its processes, and they live while it does."""
+    from gridwarden import payloads  # noqa: PLC0415 - a prolog has no use for it
+
+    if not payloads.names(site.get("payloads", [""])[0]):
+        return
+    from gridwarden.batch import slurm  # noqa: PLC0415 - rare
+    from gridwarden.prune.payload_recovery import ask_to_end  # noqa: PLC0415 - rare
+
+    try:
+        job = str(_number(environment, "SLURM_JOB_ID"))
+        steps = slurm.steps_here(site["slurm_spool"][0])
+        if steps is not None and not any(step.job == job for step in steps):  # of another slurmd of this machine
+            ask_to_end(site, "slurm", job)
+    except (GridwardenError, OSError) as error:
+        _complain("epilog", "left", str(error))
 
 
 def _is_name(value: str) -> bool:
