@@ -19,15 +19,16 @@ LONGEST_ORDERS = 65536
 
 
 def serve(orders: int, pairs: Sequence[tuple[int, int]], modules: Sequence[str]) -> NoReturn:
-    """Fork verifiers for the orders that come, until there are no more, and wait for them: they end with this process.
+    """Fork verifiers for the orders that come, until whoever gives them has closed the pipe or is gone.
 
-    ``pairs`` are a descriptor of a credential's source and one for the answer, for each that may come.
+    The verifiers end with this process.  ``pairs`` are a descriptor of a credential's source and one for the answer, for
+    each that may come.
     """
     try:
         for module in modules:
             import_module(module)
         left, part = list(pairs), b""
-        while left and (read := os.read(orders, LONGEST_ORDERS)):
+        while read := os.read(orders, LONGEST_ORDERS):
             *whole, part = (part + read).split(b"\n")
             for order in whole:
                 source, answer = left.pop(0)
@@ -35,9 +36,7 @@ def serve(orders: int, pairs: Sequence[tuple[int, int]], modules: Sequence[str])
                     verify(order.decode("utf-8", "surrogateescape").split("\0"), source, answer)
                 os.close(source)
                 os.close(answer)
-        while True:
-            os.wait()
-    finally:  # also where there is nobody left to wait for
+    finally:
         os._exit(0)
 
 

@@ -114,6 +114,30 @@ def test_one_that_takes_too_long_is_given_up_and_ended() -> None:
 
 
 @pytest.mark.usefixtures("tools")
+def test_none_outlives_a_launcher_that_was_killed() -> None:
+    report, writing = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        try:
+            verifiers = readied.Readied(1, [])
+            os.read(verifiers.start("tool.Sleep", [], b"x", 60).reading, len(READY))
+            (process,) = children()
+            below = Path(f"/proc/{process}/task/{process}/children").read_text()
+            os.write(writing, f"{process} {below}".encode())
+        finally:
+            os.kill(os.getpid(), 9)
+    os.waitpid(launcher, 0)
+    left = os.read(report, 65536).decode().split()
+    assert len(left) == 2
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in left) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in left)
+    os.close(report)
+    os.close(writing)
+
+
+@pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize("module", ["tool.Fault", "tool.nowhere"])
 def test_one_that_cannot_start_is_no_verdict(module: str) -> None:
     with readied.Readied(1, []) as verifiers, pytest.raises(Unavailable):
