@@ -1,10 +1,10 @@
 """Give a directory, with what is in it, from one account to another, and back: a pilot's scratch to its payload.
 
-Only what the one owns is given to the other, and nothing stays open to those whom its last owner had let in by access
-control lists (acl(5)).  Everything is opened first, and what is open is judged and given: a name that leads elsewhere
-meanwhile gives nobody anything.  Links are never followed, mounts never crossed; what others own,
-has more names than one or is a device is left alone.  A child of ours does it, so that a file system that hangs costs
-its time and no more.
+Only what the one owns is given to the other, and others whom its last owner had let in, by its mode or by access control
+lists (acl(5)), can change nothing of it any more: they may still stand there.  Everything is opened first, and what is
+open is judged and given: a name that leads elsewhere meanwhile gives nobody anything.  Links are never followed, mounts
+never crossed; what others own, has more names than one or is a device is left alone.  A child of ours does it, so that a
+file system that hangs costs its time and no more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gridwarden import child
 from gridwarden.prune.descent import Descent
 from gridwarden.prune.files import OPEN_DIRECTORY
 from gridwarden.prune.remove import mount_of, refuse_late
+from gridwarden.trusted import WRITABLE_BY_OTHERS
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -153,11 +154,16 @@ def _give(descriptor: int, giving: Giving) -> None:
     if status.st_uid != giving.source:
         return
     os.chown(path, giving.uid, giving.gid)
+    if stat.S_ISLNK(status.st_mode):
+        return
+    shut = WRITABLE_BY_OTHERS
     if stat.S_ISDIR(status.st_mode):
         _without_list(path, DEFAULT_LIST)
-    if not stat.S_ISLNK(status.st_mode) and _without_list(path, ACCESS_LIST):
-        # What is shown as the group's was the most that anybody on the list had.
-        os.chmod(path, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~stat.S_IRWXG)
+    if _without_list(path, ACCESS_LIST):
+        shut |= stat.S_IRWXG  # what is shown as the group's was the most that anybody on the list had
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & shut:
+        os.chmod(path, mode & ~shut)
 
 
 def _without_list(path: str, name: str) -> bool:

@@ -318,3 +318,20 @@ def test_whom_the_last_owner_let_in_by_a_list_neither_enters_nor_reads_what_the_
     make(below / "new", PAYLOAD, b"secret")
     for path in (scratch, below, file, below / "new"):
         assert subprocess.run(["cat", path], user=OTHER, group=OTHER, capture_output=True, check=False).returncode
+
+
+def test_who_stands_in_a_directory_that_all_could_write_cannot_change_what_the_next_owner_makes(scratch: Path) -> None:
+    work = make(scratch / "work", PAYLOAD)
+    make(work / "script", PAYLOAD, b"old").chmod(0o777)
+    work.chmod(0o777)
+    os.chown(scratch, PAYLOAD, PAYLOAD)
+    inside = os.open(work, os.O_PATH | os.O_DIRECTORY)  # as a process of the last owner's would have kept it
+    assert give_back(scratch) == []
+    assert give(scratch) == []
+    for tried in ("echo new >>script", "mv script away", "echo mine >another"):
+        done = subprocess.run(
+            ["sh", "-c", tried], user=OTHER, group=OTHER, check=False, stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: os.fchdir(inside),
+        )  # fmt: skip
+        assert done.returncode, tried
+    os.close(inside)
