@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gridwarden import ledger, records, trusted
@@ -63,13 +63,13 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
         )
 
 
-def bodies_with(directory: str | os.PathLike[str], text: bytes) -> Iterator[dict[str, records.Value]]:
-    """The records whose line holds ``text``, in order, each as altered as it may be: for whoever looks one up.
+def bodies_with(directory: str | os.PathLike[str], texts: Sequence[bytes]) -> Iterator[dict[str, records.Value]]:
+    """The records whose line holds one of ``texts``, in order, each as altered as it may be: for whoever looks one up.
 
     Raises ConfigurationError, OSError.
     """
     for _, raw in _raw_lines(directory, 0):
-        if text in raw and (parts := ledger.split_line(raw)):
+        if any(text in raw for text in texts) and (parts := ledger.split_line(raw)):
             yield _record(parts[3]) or {}
 
 

@@ -151,10 +151,9 @@ def mark(
     others = [holder for holder in held if not found[holder.account]]
     marked_before = [holder for holder in others if holder.verdict == holders.BANNED]
     try:
-        for ban in current:
-            is_new = added is not None and ban.conditions == added.conditions
-            accounts = ban_history.accounts_met(ban, others if is_new else marked_before, site)
-            found |= dict.fromkeys(accounts, ban)
+        new = [ban for ban in current if added is not None and ban.conditions == added.conditions]
+        found |= ban_history.accounts_met([ban for ban in current if ban not in new], marked_before, site)
+        found |= ban_history.accounts_met(new, others, site)
     except (OSError, ConfigurationError) as error:
         unwritten.append(f"{error}: who was mapped with it before their last credential is not known")
     for holder in held:

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gridwarden import chain
-from gridwarden.mapper.ban import identity_of, is_met
+from gridwarden.mapper.ban import banned, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 CREDENTIALS = ("jti", "serial")
 
 
-def accounts_met(ban: Ban, held: Iterable[Holder], site: SiteValues) -> set[str]:
-    """The accounts among ``held`` whose present lease was ever mapped here by a credential that meets the ban.
+def accounts_met(bans: Iterable[Ban], held: Iterable[Holder], site: SiteValues) -> dict[str, Ban]:
+    """The accounts among ``held`` whose present lease was ever mapped here by a credential that meets one of the bans.
 
-    Fixed accounts are nobody's lease.  Raises ConfigurationError and OSError for a ledger that cannot be read.
+    The ledger is read once, however many there are.  Fixed accounts are nobody's lease.  Raises ConfigurationError and
+    OSError for a ledger that cannot be read.
     """
-    values = [value for kind, value in ban.conditions if kind in CREDENTIALS]
+    sought = [ban for ban in bans if not dict(ban.conditions).keys().isdisjoint(CREDENTIALS)]
+    values = {value for ban in sought for kind, value in ban.conditions if kind in CREDENTIALS}
     leases = {holder.lease: holder for holder in held if holder.name}
-    found: set[str] = set()
-    if not values or not leases:
+    found: dict[str, Ban] = {}
+    if not sought or not leases:
         return found
-    for body in chain.bodies_with(site.ledger, json.dumps(values[0])[1:-1].encode("ascii")):
+    texts = min(values, leases.keys(), key=len)  # such a record holds one of either
+    for body in chain.bodies_with(site.ledger, [json.dumps(text)[1:-1].encode("ascii") for text in texts]):
         holder = leases.get(str(body.get("lease")))
-        if body.get("kind") == "lease" and holder:
+        if body.get("kind") == "lease" and holder and holder.account not in found:
             then = identity_of(holder)._replace(credential=str(body.get("credential")))
-            if is_met(ban, then, holder.account):
-                found.add(holder.account)
+            if ban := banned(then, sought, holder.account):
+                found[holder.account] = ban
     return found

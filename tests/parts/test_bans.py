@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from gridwarden import holders, reasons, register
+from gridwarden import chain, holders, reasons, register
 from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, GridwardenError, Refused, Unavailable
 from gridwarden.mapper import ban_changes, ban_check, bans
 from gridwarden.mapper.mapping import map_identity
@@ -376,6 +376,24 @@ def test_a_ban_of_a_credential_stops_whoever_has_the_lease_that_it_was_mapped_to
     assert ban(listed, **whom).marked  # asked for again
     ban_changes.remove(whom, listed, dry_run=False)
     assert verdicts(listed)[anna.subject] == "ok"
+
+
+def test_many_bans_of_credentials_hold_no_other_ban_up(listed, users, monkeypatch):
+    """Each reading of a busy machine's ledger takes seconds, in which nobody else can ban."""
+    readings = []
+    read = chain.bodies_with
+    monkeypatch.setattr(chain, "bodies_with", lambda *given: readings.append(given) or read(*given))
+    token = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential="jti=9b1d")
+    listed = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
+    for credential in ("jti=9b1d", "jti=0000"):
+        asked(listed, token._replace(credential=credential), users)
+    ban(listed, jti="9b1d")
+    with listed.ban_lists[0].open("a") as file:
+        file.writelines(f"jti=leaked{number}\n" for number in range(100))
+    readings.clear()
+    assert not ban(listed, issuer="https://other.example.org/").marked
+    assert verdicts(listed)[token.subject] == "banned"
+    assert len(readings) == 1
 
 
 def test_a_token_that_a_shared_account_was_mapped_to_stops_nobody_else(listed):
