@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, ledger, register, syslog_line, trusted
 from gridwarden.errors import BadQuestion, ConfigurationError, Refused, Unavailable
-from gridwarden.mapper import ban_files, ban_history, ban_list, bans
+from gridwarden.mapper import ban_files, ban_history, ban_list, bans, publishing
 from gridwarden.mapper.ban import IN_FORCE, Ban, banned_holder, moment
 from gridwarden.mapper.identity import as_in_a_dn
 
@@ -160,6 +160,8 @@ def mark(
         meets = found[holder.account]
         verdict = holders.BANNED if meets else holders.OK
         if holder.verdict == verdict:
+            continue
+        if not publishing.is_published(holder, site):  # released, or mapped anew, by who has seen the bans
             continue
         holder.verdict, holder.because = verdict, f"{holder.subject} matches {meets.pattern}" if meets else ""
         if not dry_run:

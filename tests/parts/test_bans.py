@@ -7,7 +7,7 @@ import pytest
 
 from gridwarden import chain, holders, reasons, register
 from gridwarden.errors import BadQuestion, ConfigurationError, EvidenceError, GridwardenError, Refused, Unavailable
-from gridwarden.mapper import ban_changes, ban_check, bans
+from gridwarden.mapper import ban_changes, ban_check, ban_history, bans
 from gridwarden.mapper.mapping import map_identity
 from gridwarden.mapper.rules import Rule
 from tests.gridmap import asked, bodies, holders_of_accounts, make_accounts, person, state
@@ -394,6 +394,24 @@ def test_many_bans_of_credentials_hold_no_other_ban_up(listed, users, monkeypatc
     assert not ban(listed, issuer="https://other.example.org/").marked
     assert verdicts(listed)[token.subject] == "banned"
     assert len(readings) == 1
+
+
+def test_a_lease_that_ends_while_a_ban_is_made_is_not_published_again(listed, users, monkeypatch):
+    """Its account would be kept from everybody, as one that somebody still has."""
+    token = person("Anna")._replace(scheme="token", subject=f"{IAM},4f2c", issuer=IAM, fqans=(), credential="jti=9b1d")
+    listed = listed._replace(rules=(Rule(issuer=IAM, pool="cms"),))
+    asked(listed, token, users)
+    asked(listed, token._replace(credential="jti=0000"), users)
+    look_up = ban_history.accounts_met
+
+    def released_meanwhile(*given):
+        for account in os.listdir(listed.holders):
+            (listed.holders / account).unlink()
+        return look_up(*given)
+
+    monkeypatch.setattr(ban_history, "accounts_met", released_meanwhile)
+    assert not ban(listed, jti="9b1d").marked
+    assert not os.listdir(listed.holders)
 
 
 def test_a_token_that_a_shared_account_was_mapped_to_stops_nobody_else(listed):
