@@ -1,6 +1,9 @@
 """Split the CPU time of batch jobs among the identities that used it.  Pure; integer microseconds.
 
-Whatever the inputs, ``sum of the parts + unattributed + batch_discrepancy == total``, exactly.
+There are two measures, and neither is ever scaled into the other.  By ``batch``, all that the batch system counted is
+the job's holder's.  By ``measured``, what the kernel counted of each payload of a pilot is its owner's, and the rest of
+what the batch system counted is the pilot's.  Whatever the inputs, in each of them and exactly,
+``sum of the parts + unattributed + batch_discrepancy == total``; the order of the inputs changes nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +18,19 @@ if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job, Step
     from gridwarden.accounting.job_runs import Run
     from gridwarden.accounting.lease_history import Sighting
+    from gridwarden.accounting.payload_runs import Payload
 
 # Clocks of a controller and its nodes may differ by this much before records of one job are told apart.
 CLOCK_SKEW = 300 * MICROSECONDS
+NO_LEASE = "a payload's start was not recorded, and its lease is not known here"
+NOT_ALL_MEASURED = "not all of its payloads' CPU time is known, and what is left may be theirs"
 
 
 class Part(NamedTuple):
-    """CPU time of one identity in one job."""
+    """CPU time of one identity in one job: ``cpu`` as measured, ``batch`` by the batch system's figures alone.
+
+    ``payload`` is the id of the payload that it is of, empty for the job's holder; ``because`` says why it is theirs.
+    """
 
     scheme: str
     subject: str
@@ -29,13 +38,18 @@ class Part(NamedTuple):
     account: str
     cpu: int
     evidence: str
+    batch: int = 0
+    payload: str = ""
+    because: str = ""
 
 
 class Attribution(NamedTuple):
     """The division of one job; ``because`` says why something is unattributed, or is empty.
 
-    ``total`` is what the batch system says of the job as a whole; ``batch_discrepancy`` is that total minus
-    what it says of the job's steps, and so has either sign.
+    ``total`` is what the batch system says of the job as a whole.  ``batch_discrepancy`` is that total minus all that was
+    given to somebody or to nobody, and so has either sign: what the batch system says of steps may not be what it says
+    of the job, and payloads may have used more than it saw.  The last two are the same two by the batch system's
+    figures alone.
     """
 
     parts: tuple[Part, ...]
@@ -43,33 +57,93 @@ class Attribution(NamedTuple):
     batch_discrepancy: int
     total: int
     because: str
+    batch_unattributed: int
+    steps_discrepancy: int
 
 
-def attribute(job: Job, steps: Sequence[Step], runs: Sequence[Run], leases: Mapping[str, Sighting]) -> Attribution:
+def attribute(
+    job: Job,
+    steps: Sequence[Step],
+    runs: Sequence[Run],
+    leases: Mapping[str, Sighting],
+    payloads: Sequence[Payload] = (),
+) -> Attribution:
     """Divide a job.
 
-    ``runs`` are those of any job with this one's number, ``leases`` the lendings by lease id.  A holder that
-    a hook verified when the job started decides; without one, the job's stamp, which is only a claim.
+    ``runs`` are those of any job with this one's number, ``leases`` the lendings by lease id, ``payloads`` those that
+    ran in this job.
     """
-    measured = sum(step.total_cpu for step in steps) if steps else job.total_cpu
-    owner, because = _owner(job, runs, leases)
-    parts = (owner._replace(cpu=measured),) if owner else ()
+    counted = sum(step.total_cpu for step in steps) if steps else job.total_cpu
+    parts, nobodys = _of_payloads(sorted(payloads, key=lambda each: (each.start, each.ledger, each.seq)), leases)
+    reasons = [NO_LEASE] if nobodys else []
+    rest = max(counted - sum(part.cpu for part in parts) - nobodys, 0)
+    holder, because = _holder(job, runs, leases, payloads)
+    if holder is None:
+        reasons.append(because)
+    elif not all(payload.whole for payload in payloads):
+        reasons.append(NOT_ALL_MEASURED)
+    his = rest if not reasons or reasons == [NO_LEASE] else 0
+    if holder is not None:
+        parts.append(holder._replace(cpu=his, batch=counted))
+    given = sum(part.cpu for part in parts)
+    unattributed = nobodys + rest - his
     return Attribution(
-        parts=parts,
-        unattributed=0 if owner else measured,
-        batch_discrepancy=job.total_cpu - measured,
+        parts=tuple(parts),
+        unattributed=unattributed,
+        batch_discrepancy=job.total_cpu - given - unattributed,
         total=job.total_cpu,
-        because=because,
+        because="; ".join(reasons),
+        batch_unattributed=0 if holder else counted,
+        steps_discrepancy=job.total_cpu - counted,
     )
 
 
-def _owner(job: Job, runs: Sequence[Run], leases: Mapping[str, Sighting]) -> tuple[Part | None, str]:
+def _of_payloads(payloads: Sequence[Payload], leases: Mapping[str, Sighting]) -> tuple[list[Part], int]:
+    """Return the parts of payloads' owners, and what those used of whom nobody knows who they are."""
+    parts: list[Part] = []
+    nobodys = 0
+    for payload in payloads:
+        cpu = payload.cpu or 0
+        owner = leases.get(payload.lease) if not payload.subject else payload
+        if owner is None or owner.account != payload.account:
+            nobodys += cpu
+            continue
+        level, because = evidence.KERNEL_MEASURED, "the launcher verified the owner's credential"
+        if not payload.subject:
+            level, because = evidence.LEASE_HISTORY, "whoever was lent the account, since its start was not recorded"
+        parts.append(
+            Part(
+                owner.scheme, owner.subject, owner.vo, payload.account, cpu, level, 0, payload.payload, because
+            )
+        )  # fmt: skip
+    return parts, nobodys
+
+
+def _holder(
+    job: Job, runs: Sequence[Run], leases: Mapping[str, Sighting], payloads: Sequence[Payload]
+) -> tuple[Part | None, str]:
+    """Return whose job it is, without figures, or why nobody's.
+
+    A holder that a hook verified when the job started decides; without one, whom a launcher verified as the pilot in
+    it; without one, the job's stamp, which is only a claim.
+    """
     verified = [run for run in runs if run.subject and is_of(run, job)]
     if len({(run.scheme, run.subject, run.lease) for run in verified}) > 1:
         return None, "its nodes recorded different holders"
     if verified:
-        run = verified[0]
-        return Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH), ""
+        run = min(verified, key=lambda run: (run.ledger, run.seq))
+        because = f"a hook on {run.node} verified the holder when the job started"
+        return Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH, because=because), ""
+    pilots = {(payload.pilot_scheme, payload.pilot_subject) for payload in payloads if payload.pilot_subject}
+    if len(pilots) > 1:
+        return None, "its payloads' records name different pilots"
+    for scheme, subject in pilots:
+        because = "the launcher verified the pilot's own credential, in this job"
+        return Part(scheme, subject, "", job.account, 0, evidence.BATCH, because=because), ""
+    return _stamped(job, leases)
+
+
+def _stamped(job: Job, leases: Mapping[str, Sighting]) -> tuple[Part | None, str]:
     if not job.stamp:
         return None, "no hook recorded its start and it has no stamp"
     lending = leases.get(job.stamp)
@@ -77,7 +151,9 @@ def _owner(job: Job, runs: Sequence[Run], leases: Mapping[str, Sighting]) -> tup
         return None, "its stamp names no lease that is known here"
     if lending.account != job.account:
         return None, "its stamp names the lease of another account"
-    return Part(lending.scheme, lending.subject, lending.vo, job.account, 0, evidence.DECLARED), ""
+    because = "only the job's stamp says so"
+    named = (lending.scheme, lending.subject, lending.vo)
+    return Part(*named, job.account, 0, evidence.DECLARED, because=because), ""
 
 
 def is_of(run: Run, job: Job) -> bool:

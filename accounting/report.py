@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import Connection, func, select
 
 from gridwarden.accounting import evidence, schema
-from gridwarden.accounting.attribute import Attribution, attribute
-from gridwarden.accounting.batch_records import Job, Step
-from gridwarden.accounting.job_runs import Run
-from gridwarden.accounting.lease_history import Sighting, sighting
+from gridwarden.accounting.attribute import Part
+from gridwarden.accounting.attributed import Division, ended_within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
+    from gridwarden.accounting.attribute import Attribution
+    from gridwarden.accounting.lease_history import Sighting
+    from gridwarden.accounting.payload_runs import Payload
     from gridwarden.accounting.store import Store
     from gridwarden.times import Range
 
-PART, UNATTRIBUTED, DISCREPANCY, TOTAL = "part", "unattributed", "batch_discrepancy", "total"
+PART, OUTSIDE = "part", "outside"
+UNATTRIBUTED, DISCREPANCY, TOTAL = "unattributed", "batch_discrepancy", "total"
 BY = ("identity", "vo", "account")
-_CHUNK = 400  # SQLite takes a limited number of values in one statement
 
 
 class Row(NamedTuple):
-    """One row of a report; ``cpu`` in microseconds.
+    """One row of a report; ``cpu`` and ``batch`` in microseconds, by the two measures of ``attribute``.
 
     ``row`` tells parts, whose three names are filled as far as they are asked for, from the three sums that
-    make the report add up.  ``evidence`` is the weakest level among what was added.
+    make the report add up, and from what payloads ``outside`` of all jobs used, which is in no sum.  ``evidence`` is the
+    weakest level among what was added.
     """
 
     row: str
@@ -38,103 +39,95 @@ class Row(NamedTuple):
     jobs: int
     cpu: int
     evidence: str
+    payloads: int = 0
+    batch: int = 0
 
 
 class Report(NamedTuple):
-    """The rows, how many jobs had not ended, and why jobs stayed unattributed, with the number of each."""
+    """The rows, how many jobs had not ended, and why jobs stayed unattributed, with the number of each.
+
+    ``outside`` says why payloads are of no job, with the number of each.
+    """
 
     rows: list[Row]
     unfinished: int
     reasons: dict[str, int]
+    outside: dict[str, int] = {}  # noqa: RUF012  never changed
 
 
 def report(store: Store, within: Range, by: tuple[str, ...]) -> Report:
     """Add up the CPU time of the jobs that ended within a range, as the store has them.
 
-    Raises Unavailable.  The parts, ``unattributed`` and ``batch_discrepancy`` add up to ``total``, which is
-    the sum of what the batch system says of each job.
+    Raises Unavailable.  By either measure the parts, ``unattributed`` and ``batch_discrepancy`` add up to ``total``,
+    which is the sum of what the batch system says of each job.
     """
     with store.transaction() as connection:
-        attributions = list(_attributions(connection, within))
+        division = ended_within(connection, within)
         unfinished = _count_unfinished(connection, within)
-    return Report([*_parts(attributions, by), *_sums(attributions)], unfinished, _reasons(attributions))
+    attributions = [each.attribution for each in division.jobs]
+    parts = _grouped(PART, (each.parts for each in attributions), by)
+    outside = _grouped(OUTSIDE, ([_outside(payload, owner)] for payload, _, owner in division.outside), by)
+    rows = [*parts, *(row._replace(jobs=0) for row in outside), *_sums(attributions, division)]
+    return Report(rows, unfinished, _reasons(attributions), _count(because for _, because, _ in division.outside))
 
 
-def _parts(attributions: Iterable[Attribution], by: tuple[str, ...]) -> list[Row]:
+def _grouped(kind: str, jobs: Iterable[Iterable[Part]], by: tuple[str, ...]) -> list[Row]:
     groups: dict[tuple[str, ...], Row] = {}
-    for attribution in attributions:
-        for part in attribution.parts:
+    for parts in jobs:
+        seen: set[tuple[str, ...]] = set()
+        for part in parts:
             names = {"identity": part.subject, "vo": part.vo, "account": part.account}
             # An identity is its scheme and its subject: the same text may be two people's in two schemes.
             key = (part.scheme if "identity" in by else "", *(names[name] for name in by))
-            shown = {name: names[name] if name in by else "" for name in BY}
-            old = groups.get(key) or Row(PART, **shown, jobs=0, cpu=0, evidence="")
-            level = evidence.weakest({part.evidence, old.evidence} - {""})
-            groups[key] = old._replace(jobs=old.jobs + 1, cpu=old.cpu + part.cpu, evidence=level)
+            identity, vo, account = (names[name] if name in by else "" for name in BY)
+            old = groups.get(key) or Row(kind, identity, vo, account, 0, 0, "")
+            groups[key] = old._replace(
+                jobs=old.jobs + (key not in seen),
+                cpu=old.cpu + part.cpu,
+                evidence=evidence.weakest({part.evidence, old.evidence} - {""}),
+                payloads=old.payloads + bool(part.payload),
+                batch=old.batch + part.batch,
+            )
+            seen.add(key)
     return sorted(groups.values(), key=lambda row: (-row.cpu, row))
 
 
-def _sums(attributions: list[Attribution]) -> list[Row]:
-    unattributed = sum(each.unattributed for each in attributions)
-    discrepancy = sum(each.batch_discrepancy for each in attributions)
+def _outside(payload: Payload, lent: Sighting | None) -> Part:
+    """A payload of no job: its owner's where that is known, and else nobody's."""
+    owner: Payload | Sighting | None = payload if payload.subject else lent
+    names = ("", "", "") if owner is None else (owner.scheme, owner.subject, owner.vo)
+    level = evidence.KERNEL_MEASURED if payload.subject else evidence.LEASE_HISTORY if owner else evidence.AMBIGUOUS
+    return Part(*names, payload.account, payload.cpu or 0, level, payload=payload.payload)
+
+
+def _sums(attributions: list[Attribution], division: Division) -> list[Row]:
     total = sum(each.total for each in attributions)
-    nobodys = sum(1 for each in attributions if not each.parts)
+    nobodys = sum(1 for each in attributions if each.unattributed or not each.parts)
     differing = sum(1 for each in attributions if each.batch_discrepancy)
+    payloads = sum(len(each.payloads) for each in division.jobs)
+    named = sum(bool(part.payload) for each in attributions for part in each.parts)
     return [
-        Row(UNATTRIBUTED, "", "", "", nobodys, unattributed, ""),
-        Row(DISCREPANCY, "", "", "", differing, discrepancy, ""),
-        Row(TOTAL, "", "", "", len(attributions), total, ""),
-    ]
+        Row(
+            UNATTRIBUTED, "", "", "", nobodys, sum(each.unattributed for each in attributions), "",
+            payloads - named, sum(each.batch_unattributed for each in attributions),
+        ),
+        Row(
+            DISCREPANCY, "", "", "", differing, sum(each.batch_discrepancy for each in attributions), "",
+            0, sum(each.steps_discrepancy for each in attributions),
+        ),
+        Row(TOTAL, "", "", "", len(attributions), total, "", payloads, total),
+    ]  # fmt: skip
 
 
 def _reasons(attributions: Iterable[Attribution]) -> dict[str, int]:
+    return _count(each.because for each in attributions if each.unattributed)
+
+
+def _count(reasons: Iterable[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for each in attributions:
-        if each.unattributed:
-            counts[each.because] = counts.get(each.because, 0) + 1
-    return counts
-
-
-def _attributions(connection: Connection, within: Range) -> Iterator[Attribution]:
-    table = schema.batch_jobs
-    ended = select(table).where(table.c.end >= within.start, table.c.end < within.end)
-    jobs = [Job(*row) for row in connection.execute(ended)]
-    for start in range(0, len(jobs), _CHUNK):
-        chunk = jobs[start : start + _CHUNK]
-        steps, runs, leases = _steps(connection, chunk), _runs(connection, chunk), _leases(connection, chunk)
-        for job in chunk:
-            yield attribute(job, steps.get(job[:5], []), runs.get(job.job, []), leases)
-
-
-def _steps(connection: Connection, jobs: list[Job]) -> dict[tuple[object, ...], list[Step]]:
-    table = schema.batch_steps
-    found: dict[tuple[object, ...], list[Step]] = {}
-    for row in connection.execute(select(table).where(*_of(jobs, table))):
-        step = Step(*row)
-        found.setdefault(step[:5], []).append(step)
-    return found
-
-
-def _runs(connection: Connection, jobs: list[Job]) -> dict[str, list[Run]]:
-    table = schema.job_runs
-    found: dict[str, list[Run]] = {}
-    for row in connection.execute(select(table).where(*_of(jobs, table))):
-        run = Run(*row)
-        found.setdefault(run.job, []).append(run)
-    return found
-
-
-def _of(jobs: list[Job], table: Table) -> list[ColumnElement[bool]]:
-    """Name all the columns that an index of jobs begins with."""
-    return [table.c[name].in_({getattr(job, name) for job in jobs}) for name in ("batch", "cluster", "job")]
-
-
-def _leases(connection: Connection, jobs: list[Job]) -> dict[str, Sighting]:
-    table = schema.records
-    stamps = {job.stamp for job in jobs if job.stamp}
-    query = select(table.c.body).where(table.c.lease.in_(stamps), table.c.kind == "lease").order_by(table.c.time)
-    found = (sighting(json.loads(body)) for body in connection.scalars(query))
-    return {each.lease: each for each in found}
+    for reason in reasons:
+        counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items()))
 
 
 def _count_unfinished(connection: Connection, within: Range) -> int:

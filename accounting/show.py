@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gridwarden import times
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import tzinfo
 
     from gridwarden.accounting.answers import Answer
@@ -18,6 +19,26 @@ def cpu_text(microseconds: int) -> str:
     sign = "-" if microseconds < 0 else ""
     seconds, milliseconds = divmod((abs(microseconds) + 500) // 1000, 1000)
     return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
+
+
+def cpu_cells(
+    rows: Iterable[Mapping[str, object]], columns: tuple[str, ...], *, as_text: bool
+) -> tuple[list[dict[str, object]], tuple[str, ...]]:
+    """Return rows and columns with CPU times (``cpu`` and ``…_cpu``) as text, or under names that say their unit."""
+    measures = [column for column in columns if column == "cpu" or column.endswith("_cpu")]
+    found: list[dict[str, object]] = []
+    for row in rows:
+        cells = dict(row)
+        for name in measures:
+            value = cells[name]
+            cells[_with_unit(name)] = value
+            cells[name] = cpu_text(value) if isinstance(value, int) else None
+        found.append(cells)
+    return found, columns if as_text else tuple(_with_unit(name) if name in measures else name for name in columns)
+
+
+def _with_unit(name: str) -> str:
+    return f"{name}_microseconds"
 
 
 def answer_cells(answer: Answer, zone: tzinfo, *, to_the_second: bool = False) -> dict[str, object]:
@@ -40,10 +61,14 @@ def report_notes(report: Report, within: times.Range, zone: tzinfo) -> list[str]
     if report.unfinished:
         notes.append(f"not counted, since they had not ended when last collected: {report.unfinished} jobs")
     notes += [f"unattributed, since {reason}: {count} jobs" for reason, count in report.reasons.items()]
+    notes += [f"outside of the jobs, since {because}: {count} payloads" for because, count in report.outside.items()]
     return notes
 
 
 def bars(report: Report, names: tuple[str, ...]) -> list[tuple[str, int, str]]:
     """Return a bar (label, value, value as text) for each row of a report over these names."""
     labels = [" ".join(filter(None, (getattr(row, name) for name in names))) or row.row for row in report.rows]
-    return [(label, row.cpu, cpu_text(row.cpu)) for label, row in zip(labels, report.rows, strict=True)]
+    marks = [" (outside)" if row.row == "outside" else "" for row in report.rows]
+    return [
+        (label + mark, row.cpu, cpu_text(row.cpu)) for label, mark, row in zip(labels, marks, report.rows, strict=True)
+    ]

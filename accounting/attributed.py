@@ -1,0 +1,174 @@
+"""Read what the store has of jobs, and attribute each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
+
+from gridwarden.accounting import schema
+from gridwarden.accounting.attribute import CLOCK_SKEW, Attribution, attribute
+from gridwarden.accounting.batch_records import Job, Step
+from gridwarden.accounting.job_runs import Run
+from gridwarden.accounting.lease_history import Sighting, sighting
+from gridwarden.accounting.payload_runs import JobKey, JobName, Line, Payload, Placed, place, read_payloads
+from gridwarden.payloads import BATCH as PAYLOAD
+from gridwarden.times import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CHUNK = 400  # SQLite takes a limited number of values in one statement
+_FOREVER = 1 << 62
+Item = TypeVar("Item")
+
+
+class Attributed(NamedTuple):
+    """A job, what is known of it, and its division."""
+
+    job: Job
+    steps: list[Step]
+    payloads: list[Payload]
+    attribution: Attribution
+
+
+class Division(NamedTuple):
+    """The jobs, and the payloads of the same time that are of no batch job, each with the reason and its owner."""
+
+    jobs: list[Attributed]
+    outside: list[tuple[Payload, str, Sighting | None]]
+
+
+def ended_within(connection: Connection, within: Range) -> Division:
+    """Attribute the jobs that ended within a range; payloads outside of jobs are those that ended within it.
+
+    One that has no end is taken by its start.
+    """
+    table = schema.batch_jobs
+    ended = select(table).where(table.c.end >= within.start, table.c.end < within.end)
+    jobs = [Job(*row) for row in connection.execute(ended)]
+    placed = _placed(connection, jobs, within)
+    outside = [
+        (payload, because)
+        for payload, because in placed.outside
+        if within.start <= (payload.start if payload.end is None else payload.end) < within.end
+    ]
+    leases = _leases(connection, [payload.lease for payload, _ in outside if not payload.subject])
+    nobodys = [(payload, because, leases.get(payload.lease)) for payload, because in outside]
+    return Division(list(_attributed(connection, jobs, placed)), nobodys)
+
+
+def of_number(connection: Connection, number: str) -> list[Attributed]:
+    """Attribute every run of the jobs of this number, of whichever batch system, oldest first."""
+    table = schema.batch_jobs
+    named = select(table).where(table.c.job == number).order_by(*list(table.primary_key))
+    jobs = [Job(*row) for row in connection.execute(named)]
+    return list(_attributed(connection, jobs, _placed(connection, jobs, None)))
+
+
+def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iterator[Attributed]:
+    for chunk in _chunks(jobs):
+        steps, runs = _steps(connection, chunk), _runs(connection, chunk)
+        payloads = {job[:5]: placed.of_job.get(job[:5], []) for job in chunk}
+        unnamed = [each.lease for of_job in payloads.values() for each in of_job if not each.subject]
+        leases = _leases(connection, [*(job.stamp for job in chunk), *unnamed])
+        for job in chunk:
+            key = job[:5]
+            facts = (steps.get(key, []), runs.get(job.job, []), leases, payloads[key])
+            yield Attributed(job, facts[0], payloads[key], attribute(job, *facts))
+
+
+def _placed(connection: Connection, jobs: list[Job], within: Range | None) -> Placed:
+    """Place the payloads that ran while any of the jobs did, or within the range.
+
+    To all runs of the jobs that they name, whether those are asked for or not: else a payload would be one job's in one
+    report, and another's in the next.
+    """
+    moments = [*(within or ())]
+    for job in jobs:
+        begin = job.submit if job.start is None else job.start
+        moments += [begin - CLOCK_SKEW, _FOREVER if job.end is None else job.end + CLOCK_SKEW]
+    if not moments:
+        return Placed({}, [])
+    payloads = _payloads(connection, Range(min(moments), max(moments) + 1))
+    named = sorted({(payload.batch, payload.cluster, payload.job) for payload in payloads if payload.job})
+    table = schema.batch_jobs
+    rivals: list[Job] = []
+    ledgers: dict[JobName, frozenset[str]] = {}
+    for chunk in _chunks(named):
+        rivals += [Job(*row) for row in connection.execute(select(table).where(*_of(chunk, table)))]
+        for run in itertools.chain.from_iterable(_runs(connection, chunk).values()):
+            name = (run.batch, run.cluster, run.job)
+            ledgers[name] = ledgers.get(name, frozenset()) | {run.ledger}
+    return place(payloads, rivals, ledgers)
+
+
+def _payloads(connection: Connection, within: Range) -> list[Payload]:
+    """Return the payloads that ran within a range, also those of which only an end within it was recorded."""
+    runs, records = schema.job_runs.c, schema.records.c
+    ran = select(runs.ledger, runs.seq, records.body, runs.end).where(
+        records.ledger == runs.ledger,
+        records.seq == runs.seq,
+        records.body.is_not(None),
+        runs.batch == PAYLOAD,
+        runs.start < within.end,
+        or_(runs.end.is_(None), runs.end >= within.start),
+    )
+    found = connection.execute(ran).all()
+    starts = [(ledger, seq, json.loads(body)) for ledger, seq, body, _ in found]
+    latest = max((end for *_, end in found if end is not None), default=within.end)
+    ended = select(records.ledger, records.seq, records.body, records.time).where(
+        records.kind == "payload_end",
+        records.time >= within.start,
+        records.time <= max(latest, within.end),
+        records.body.is_not(None),
+    )
+    known = {(ledger, body.get("payload")) for ledger, _, body in starts}
+    ends: list[Line] = []
+    for ledger, seq, text, time in connection.execute(ended):
+        body = json.loads(text)
+        if time < within.end or (ledger, body.get("payload")) in known:
+            ends.append((ledger, seq, body))
+    return read_payloads(starts, ends)
+
+
+def _steps(connection: Connection, jobs: list[Job]) -> dict[JobKey, list[Step]]:
+    table = schema.batch_steps
+    found: dict[JobKey, list[Step]] = {}
+    for row in connection.execute(select(table).where(*_of(jobs, table))):
+        step = Step(*row)
+        found.setdefault(step[:5], []).append(step)
+    return found
+
+
+def _runs(connection: Connection, jobs: Sequence[tuple[object, ...]]) -> dict[str, list[Run]]:
+    table = schema.job_runs
+    found: dict[str, list[Run]] = {}
+    for row in connection.execute(select(table).where(*_of(jobs, table))):
+        run = Run(*row)
+        found.setdefault(run.job, []).append(run)
+    return found
+
+
+def _of(jobs: Sequence[tuple[object, ...]], table: Table) -> list[ColumnElement[bool]]:
+    """Name all the columns that an index of jobs begins with; the jobs begin with batch, cluster and number."""
+    columns = (table.c.batch, table.c.cluster, table.c.job)
+    return [column.in_({job[index] for job in jobs}) for index, column in enumerate(columns)]
+
+
+def _leases(connection: Connection, names: Iterable[str]) -> dict[str, Sighting]:
+    records = schema.records.c
+    found: dict[str, Sighting] = {}
+    for chunk in _chunks(sorted({name for name in names if name})):
+        lent = select(records.body).where(records.lease.in_(chunk), records.kind == "lease", records.body.is_not(None))
+        bodies = connection.scalars(lent.order_by(records.time, records.ledger, records.seq))
+        found.update((each.lease, each) for each in map(sighting, map(json.loads, bodies)))
+    return found
+
+
+def _chunks(items: list[Item]) -> Iterator[list[Item]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,121 @@
+"""How the CPU time of a job was divided, step by step, as ``attribute`` does it.  Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden.accounting.show import cpu_text
+from gridwarden.times import format_instant
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from gridwarden.accounting.attribute import Attribution, Part
+    from gridwarden.accounting.attributed import Attributed
+    from gridwarden.accounting.batch_records import Job, Step
+    from gridwarden.accounting.payload_runs import Payload
+
+SHOWN_STEPS = 8
+
+
+class Line(NamedTuple):
+    """A step of a derivation; ``cpu`` and ``batch_cpu`` in microseconds by the two measures, None where a measure has none."""
+
+    what: str
+    identity: str
+    account: str
+    cpu: int | None
+    batch_cpu: int | None
+    evidence: str
+    because: str
+
+
+def explain(each: Attributed, zone: tzinfo) -> list[Line]:
+    """Return the derivation of one job's division, from the batch system's total to the sum that is equal to it."""
+    job, attribution = each.job, each.attribution
+    counted = attribution.total - attribution.steps_discrepancy
+    parts = {part.payload: part for part in attribution.parts}
+    lines = [
+        _plain("total", attribution.total, attribution.total, f"what {job.batch} says of the job as a whole"),
+        _plain("steps", counted, counted, _steps(each.steps)),
+        *(_payload(payload, parts.get(payload.payload), job, zone) for payload in each.payloads),
+    ]
+    if each.payloads:
+        used = sum(payload.cpu or 0 for payload in each.payloads)
+        lines.append(_rest(counted, used))
+    if holder := parts.get(""):
+        lines.append(Line("holder", *_who(holder), holder.cpu, holder.batch, holder.evidence, holder.because))
+    return [*lines, *_sums(attribution)]
+
+
+def heading(job: Job, zone: tzinfo) -> str:
+    """Return in one line which run of which job it is."""
+    ended = "has not ended" if job.end is None else f"ended {format_instant(job.end, zone)}"
+    submitted = format_instant(job.submit, zone)
+    return (
+        f"{job.batch} job {job.job} of {job.cluster}, account {job.account}, submitted {submitted}, "
+        f"restart {job.restart}, {job.state}, {ended}"
+    )
+
+
+def _plain(what: str, cpu: int, batch: int | None, because: str) -> Line:
+    return Line(what, "", "", cpu, batch, "", because)
+
+
+def _steps(steps: list[Step]) -> str:
+    if not steps:
+        return "the batch system says nothing of steps: the total counts"
+    each = [f"{step.step} {cpu_text(step.total_cpu)}" for step in sorted(steps)[:SHOWN_STEPS]]
+    more = f" and {len(steps) - SHOWN_STEPS} more" if len(steps) > SHOWN_STEPS else ""
+    return f"the sum of its steps: {', '.join(each)}{more}"
+
+
+def _payload(payload: Payload, part: Part | None, job: Job, zone: tzinfo) -> Line:
+    begin = format_instant(payload.start, zone)
+    said = [f"{payload.payload} on {payload.node}", f"started {begin}"]
+    if payload.end is None:
+        said.append("no record of its end, so what it used is not known")
+    else:
+        said.append(f"ended {format_instant(payload.end, zone)}")
+        if payload.cpu is None:
+            said.append("what it used is not known, since its launcher was killed")
+        elif not payload.whole:
+            said.append("only what still ran when it was cleared up could be counted")
+        else:
+            said.append(f"measured by {payload.measured}")
+    if payload.ran_over(job):
+        said.append("it ran beyond the job's end")
+    said.append(part.because if part else "whose it was is not known")
+    who = _who(part) if part else ("", payload.account)
+    return Line("payload", *who, payload.cpu, None, part.evidence if part else "", "; ".join(said))
+
+
+def _rest(counted: int, used: int) -> Line:
+    because = "what the steps have beyond the payloads"
+    if used > counted:
+        because = f"the payloads used {cpu_text(used - counted)} more than the batch system counted in all"
+    return _plain("rest", max(counted - used, 0), None, because)
+
+
+def _sums(attribution: Attribution) -> list[Line]:
+    given = sum(part.cpu for part in attribution.parts)
+    given_by_batch = sum(part.batch for part in attribution.parts)
+    return [
+        _plain("unattributed", attribution.unattributed, attribution.batch_unattributed, attribution.because),
+        _plain(
+            "batch_discrepancy",
+            attribution.batch_discrepancy,
+            attribution.steps_discrepancy,
+            "the total, less all parts and unattributed",
+        ),
+        _plain(
+            "sum",
+            given + attribution.unattributed + attribution.batch_discrepancy,
+            given_by_batch + attribution.batch_unattributed + attribution.steps_discrepancy,
+            "payloads, holder, unattributed and batch_discrepancy, which is the total",
+        ),
+    ]
+
+
+def _who(part: Part) -> tuple[str, str]:
+    return part.subject, part.account

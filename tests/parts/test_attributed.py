@@ -1,0 +1,222 @@
+"""Payloads and jobs in a real store: who used what, the same in every report that can be asked for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from gridwarden import ledger
+from gridwarden.accounting import collect, expire, schema
+from gridwarden.accounting.attributed import of_number
+from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting.payload_runs import ANOTHERS, NO_JOB
+from gridwarden.accounting.report import BY, report
+from gridwarden.accounting.retention import Cutoffs
+from gridwarden.accounting.rows import upsert
+from gridwarden.accounting.store import open_store, open_to_read
+from gridwarden.cli import gridwarden
+from gridwarden.retention_settings import Retention
+from gridwarden.times import Range
+
+ANNA, BELA, CHEN = (f"/DC=org/DC=example/CN={name}" for name in ("Anna", "Bela", "Chen"))
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+NOW = 1_795_301_600_000_000
+EVER = Range(0, NOW)
+
+
+@pytest.fixture
+def node(tmp_path, url):
+    return Node(tmp_path / "ledger", url)
+
+
+class Node:
+    """A ledger of payloads at chosen times, and jobs as their batch system says; ``collect`` brings all into the store."""
+
+    def __init__(self, directory, url):
+        directory.mkdir(mode=0o700)
+        self.directory, self.url = directory, url
+        self.head = (0, ledger.FIRST)
+        self.jobs = []
+
+    def write(self, hours: float, kind: str, **fields: object) -> None:
+        body = {"kind": kind, "time": NOW - int(hours * HOUR), "boot": "b", "clock": 1, "node": "n1", "cluster": "site"}
+        line, *head = ledger._line(self.head[1], self.head[0] + 1, json.dumps(body | fields).encode())
+        self.head = (head[0], head[1])
+        with (self.directory / "current.jsonl").open("ab") as file:
+            file.write(line)
+
+    def payload(
+        self, begin: float, end: float | None, subject: str, cpu: int | None, job: str, **changes: object
+    ) -> str:
+        name = f"{self.head[0] + 1:032x}"
+        about = {"payload": name, "batch": "slurm", "job": job, "restart": 0, "account": f"cms{ord(subject[-1]):03}",
+                 "uid": 2001, "lease": f"{ord(subject[-1]):032x}"}  # fmt: skip
+        who = {"pilot": "pilotcms", "pilot_uid": 990, "pilot_subject": BELA, "scheme": "x509", "subject": subject,
+               "vo": "cms", "credential": "", "program": "", "name": "", "cgroup": ""}  # fmt: skip
+        self.write(begin, "payload_start", **(about | who | changes))
+        if end is not None:
+            figures = {"status": 0, "signal": None, "user": cpu, "system": 0, "memory": 1, "group_cpu": None,
+                       "measured": "wait4", "because": ""}  # fmt: skip
+            self.write(end, "payload_end", **about, **figures)
+        return name
+
+    def job(self, number: str, begin: float, end: float | None, cpu: int, **changes: object) -> None:
+        start = NOW - int(begin * HOUR)
+        ended = None if end is None else NOW - int(end * HOUR)
+        row = Job(
+            "slurm", "site", number, start, 0, "pilotcms", 990, start, ended, "COMPLETED", "0:0", 0, 0, cpu, "n1", ""
+        )
+        self.jobs.append(row._replace(**changes))
+
+    def collect(self):
+        store = open_store(self.url)
+        collect.collect_ledger(store, self.directory, now=NOW, progress=lambda *_: None)
+        with store.transaction() as connection:
+            upsert(connection, schema.batch_jobs, [job._asdict() for job in self.jobs])
+        return open_to_read(self.url)
+
+
+def sums(store, within=EVER):
+    found = report(store, within, ("identity",))
+    return {(row.row, row.identity): row.cpu // SECOND for row in found.rows}, found
+
+
+def test_a_report_splits_pilots_and_adds_up_by_both_measures(node):
+    node.job("7", 10, 5, 100 * SECOND)
+    node.payload(9, 8, ANNA, 30 * SECOND, "7")
+    node.payload(8, 6, CHEN, 40 * SECOND, "7")
+    node.payload(7, 6, ANNA, 5 * SECOND, "7")
+    node.payload(4, 3, ANNA, 9 * SECOND, "")  # outside of any job
+    store = node.collect()
+    by_identity, found = sums(store)
+    assert by_identity == {
+        ("part", ANNA): 35, ("part", CHEN): 40, ("part", BELA): 25, ("outside", ANNA): 9,
+        ("unattributed", ""): 0, ("batch_discrepancy", ""): 0, ("total", ""): 100,
+    }  # fmt: skip
+    rows = {(row.row, row.identity): row for row in found.rows}
+    anna, bela = rows["part", ANNA], rows["part", BELA]
+    assert (anna.jobs, anna.payloads, anna.batch) == (1, 2, 0)
+    assert (bela.jobs, bela.payloads, bela.batch // SECOND) == (1, 0, 100)
+    assert rows["total", ""].payloads == 3
+    assert found.outside == {NO_JOB: 1}
+    for by in (BY, ("vo",), ("account",)):
+        counted = [row for row in report(store, EVER, by).rows if row.row not in ("outside", "total")]
+        assert sum(row.cpu for row in counted) == sum(row.batch for row in counted) == 100 * SECOND
+
+
+def test_each_payload_counts_in_one_report_only_whichever_spans_are_asked_for(node):
+    """A job's payloads are in the report of the job's end, those of none in that of their own."""
+    for number, hours in enumerate((40, 30, 20), 1):
+        node.job(str(number), hours, hours - 9, 50 * SECOND)
+        node.payload(hours - 1, hours - 9.5, ANNA, 7 * SECOND, str(number))  # it runs beyond the job's end
+        node.payload(hours - 2, hours - 3, CHEN, 11 * SECOND, "")
+    node.payload(19, None, CHEN, None, "")
+    node.payload(18, 17, CHEN, 1 * SECOND, "3", pilot="pilotatlas")
+    store = node.collect()
+    _, whole = sums(store)
+    pieces: dict[tuple[str, str], list[int]] = {}
+    edges = [0, *(NOW - hours * HOUR for hours in (38, 31, 29, 27, 21, 19, 12, 11, 5)), NOW]
+    for span in itertools.starmap(Range, itertools.pairwise(edges)):
+        for row in report(store, span, ("identity",)).rows:
+            piece = pieces.setdefault((row.row, row.identity), [0, 0, 0, 0])
+            for index, value in enumerate((row.cpu, row.batch, row.payloads, row.jobs)):
+                piece[index] += value
+    assert pieces == {(row.row, row.identity): [row.cpu, row.batch, row.payloads, row.jobs] for row in whole.rows}
+    assert whole.outside == {NO_JOB: 4, ANOTHERS: 1}
+
+
+def test_a_payloads_end_counts_however_long_after_the_job_it_comes(node):
+    node.job("7", 400, 399, 10 * SECOND)
+    node.payload(399.5, 1, ANNA, 300 * SECOND, "7")
+    node.payload(2, 1.5, CHEN, 5 * SECOND, "8")  # not of the time of job 7, and must not be taken for an end alone
+    store = node.collect()
+    by_identity, found = sums(store, Range(NOW - 400 * HOUR, NOW - 398 * HOUR))
+    assert by_identity["part", ANNA] == 300
+    assert by_identity["batch_discrepancy", ""] == -290
+    assert found.outside == {}
+
+
+def test_a_job_that_had_not_ended_keeps_its_payloads_for_the_report_of_its_end(node):
+    node.job("7", 10, None, 0)
+    node.payload(9, 8, ANNA, 30 * SECOND, "7")
+    _, found = sums(node.collect())
+    assert ([row.row for row in found.rows], found.unfinished) == (["unattributed", "batch_discrepancy", "total"], 1)
+    with node.collect().transaction() as connection:
+        (each,) = of_number(connection, "7")
+    assert [payload.subject for payload in each.payloads] == [ANNA]
+
+
+def test_an_identity_that_became_a_pseudonym_keeps_its_sums(node):
+    node.job("7", 2000, 1999, 100 * SECOND)
+    node.payload(1999.9, 1999.5, ANNA, 30 * SECOND, "7")
+    node.payload(1999.9, 1999.4, BELA, 20 * SECOND, "7")  # the pilot's own work
+    before, _ = sums(node.collect())
+    retention = Retention(days=365, pseudonym_days=30)
+    store = open_store(node.url)
+    expire.expire(store, Cutoffs.of(retention, NOW), bytes(32), now=NOW, progress=lambda _: None)
+    after, found = sums(store)
+    assert sorted(after.values()) == sorted(before.values())
+    assert all(row.identity.startswith("pseudonym:") for row in found.rows if row.row == "part")
+
+
+def test_the_commands_show_pilots_and_a_derivation(node, tmp_path):
+    node.job("7", 10, 5, 100 * SECOND, cores=1)
+    node.payload(9, 8, ANNA, 30 * SECOND, "7")
+    node.payload(8.5, 6, CHEN, 40 * SECOND, "7", name="\x1b[31mred")
+    node.collect()
+    config = tmp_path / "site.yaml"
+    config.write_text(f"""
+site: EXAMPLE
+pools: [cms]
+policy: [{{fqan: /cms, pool: cms}}]
+slurm: {{cluster: site}}
+store: {node.url}
+""")
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(gridwarden, ["--config", str(config), "report", *words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    (pilot,) = json.loads(run("--since", "2026-01-01", "--pilots", "--format", "json"))
+    assert (pilot["job"], pilot["identity"], pilot["covered"], pilot["at_once"]) == ("7", BELA, 70.0, 2)
+    assert pilot["remarks"] == "2 payloads at once on 1 cores"
+    rows = json.loads(run("--explain", "7", "--format", "json"))
+    assert [row["cpu_microseconds"] // SECOND for row in rows] == [100, 100, 30, 40, 30, 30, 0, 0, 100]
+    assert [row["step"] for row in rows] == list(range(1, 10))
+    shown = run("--explain", "7")
+    assert ANNA in shown
+    assert "0:01:40.000" in shown
+    assert "70.0" in run("--since", "2026-01-01", "--pilots")
+    for words, said in [
+        (["--explain", "8"], "no batch job '8'"),
+        (["--explain", "7", "--pilots"], "different things"),
+        (["--explain", "7", "--since", "-1h"], "leave --since away"),
+        ([], "needs --since"),
+    ]:
+        done = CliRunner().invoke(gridwarden, ["--config", str(config), "report", *words])
+        assert done.exit_code != 0
+        assert said in f"{done.exception} {done.exception.hint}"
+
+
+def test_the_same_rows_come_out_whatever_order_the_records_were_collected_in(node, tmp_path):
+    def fill(other: Node, order: list[int]) -> list[object]:
+        other.job("7", 10, 5, 100 * SECOND)
+        told = [
+            lambda: other.payload(9, 8, ANNA, 30 * SECOND, "7"),
+            lambda: other.payload(8, None, CHEN, None, "7"),
+            lambda: other.payload(7, 6, CHEN, 3 * SECOND, "7"),
+            lambda: other.payload(6, 5, ANNA, 2 * SECOND, "9"),
+        ]
+        for index in order:
+            told[index]()
+        store = other.collect()
+        return [report(store, EVER, by) for by in (BY, ("identity",), ("vo",))]
+
+    assert fill(node, [0, 1, 2, 3]) == fill(
+        Node(tmp_path / "other", f"sqlite:///{tmp_path}/other.sqlite"), [3, 1, 0, 2]
+    )
