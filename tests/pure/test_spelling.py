@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gridwarden.errors import Refused
+from gridwarden.mapper.ban import ban_matches
 from gridwarden.mapper.claims import from_dn
 from gridwarden.mapper.spelling import as_openssl_3, spellings
+from gridwarden.tab_file import escape
 
 
 def test_a_name_without_slashes_in_its_values_has_one_spelling():
     assert spellings("/DC=org/CN=Anna+OU=Bela") == ("/DC=org/CN=Anna+OU=Bela",)
-    assert spellings("/DC=org/CN=\\xC3\\xA4") == ("/DC=org/CN=\\xC3\\xA4",)
+    assert spellings('/DC=org/CN=Anna "A" Example') == ('/DC=org/CN=Anna "A" Example',)
 
 
 def test_a_name_is_known_as_openssl_3_writes_it_as_files_have_it_and_as_syslog_shows_it():
@@ -19,6 +21,25 @@ def test_a_name_is_known_as_openssl_3_writes_it_as_files_have_it_and_as_syslog_s
     assert spellings(written) == (written, bare, shown)
     assert spellings(shown) == (shown, written, bare)
     assert spellings(bare) == (bare, written, shown)
+
+
+@pytest.mark.parametrize("pattern", ["/DC=org/CN=Zo\\xC3\\xAB", "/DC=org/CN=Zo*", "/DC=org/CN=Zo\\x5cxC3*"])
+def test_a_letter_that_is_not_ascii_is_known_in_capitals_and_as_syslog_shows_it(pattern):
+    name, shown = "/DC=org/CN=Zo\\xC3\\xAB", "/DC=org/CN=Zo\\x5cxC3\\x5cxAB"
+    assert escape(name) == shown
+    assert spellings(name) == (name, shown)
+    assert as_openssl_3(shown) == as_openssl_3(name.replace("xC3\\xAB", "xc3\\xab")) == name
+    assert all(ban_matches(one, name) for one in (pattern, shown, "/DC=org/CN=Zo\\xc3\\xab"))
+
+
+def test_a_quote_is_known_as_syslog_shows_it():
+    name = '/DC=org/CN=Anna "A" Example'
+    assert ban_matches(name.replace('"', "\\x22"), name)
+
+
+@pytest.mark.parametrize("name", ["/O=x/CN=a\\x2fCN=b", "/O=x/CN=a\\x2bCN=b", "/O=x/CN=a\\x3db", "/O=x/CN=\\x41"])
+def test_no_other_character_is_taken_for_what_stands_for_it(name):
+    assert as_openssl_3(name) == name
 
 
 @pytest.mark.parametrize(
