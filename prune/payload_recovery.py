@@ -107,7 +107,8 @@ def _end(site: Site, state: State) -> State:
     if any(one.stray for one in orphans()):
         _kill(site, owner, orphans, hold)
     remove_group(state)
-    return state.but(because=state.because or BECAUSE)
+    seen_to = state.status >= 0  # by its launcher, which could only not record it
+    return state if seen_to else state.but(because=state.because or BECAUSE)
 
 
 def _owner(site: Site, state: State) -> Owner:

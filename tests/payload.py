@@ -107,9 +107,9 @@ class Chain:
         """Wait for the launcher's answer."""
         return json.loads(self.told("ended"))
 
-    def told(self, name: str) -> str:
+    def told(self, name: str, seconds: float = SECONDS) -> str:
         path = self.directory / name
-        wait_until(path.exists, f"{name}: nothing")
+        wait_until(path.exists, f"{name}: nothing", seconds)
         return path.read_text()
 
     def output(self) -> str:

@@ -71,8 +71,12 @@ def ended(site: Site, state: State, held: int) -> None:
     """Put the end on record, with the figures of ``state``, and clear up; nothing of the payload runs any more.
 
     Raises EvidenceError, ConfigurationError, Unavailable, OSError; its state file then says to the next epilog, run
-    of the pruner or launch what is still to be done.
+    of the pruner or launch what is still to be done, with these figures.
     """
+    try:
+        held = payloads.write(site["payloads"][0], state, held)  # who must wait for the account may be killed meanwhile
+    except OSError:
+        pass  # no room in memory: the ledger has some
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
         finish(site, state, held)
 

@@ -129,10 +129,12 @@ class Guarding:
             self._take_signals()
         left = descendants.end_all(self.reap, self._watch.group, END_SECONDS)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Whom another process of the account traces has ended, and is not to be waited for while that lives.
+        unreaped = sum(process.cpu for process in descendants.seen()) if left else 0
         status = self._payload.status
         return (
             signal.SIGKILL if status is None else status,  # None: killed, and not gone
-            round((used.ru_utime - self._before.ru_utime) * 1_000_000),
+            round((used.ru_utime - self._before.ru_utime) * 1_000_000) + unreaped,
             round((used.ru_stime - self._before.ru_stime) * 1_000_000),
             used.ru_maxrss * 1024,
             left,

@@ -172,7 +172,10 @@ def launch(run: Launch) -> Ended:
         gc.freeze()
         gc.enable()
         ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits)
-        payload.ended(ended)
+        try:
+            payload.ended(ended)
+        except Exception as error:  # noqa: BLE001 - it has run: whoever takes it for refused would run it again
+            note(error, run)  # and the next launch, epilog or run of the pruner sees to its end
     if site.pilot.epilogue:
         lent.run_epilogue(site.pilot, payload.state)
     return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -44,6 +45,24 @@ def test_all_cpu_time_is_counted_and_reaches_the_pilot(tmp_path: Path, shape: st
     by_pilot = float(chain.output().split()[1]) * SECOND
     assert used <= by_pilot + TICK
     assert by_pilot < used + 0.5 * SECOND, "launcher and guard took more than they should"
+
+
+def test_cpu_time_of_whom_another_process_of_the_account_traces_is_counted(tmp_path: Path) -> None:
+    """Its tracer, of another payload, keeps the kernel from telling of its end."""
+    traced = "tell('burnt', os.getpid()), time.sleep(600)"
+    let = "libc.prctl(0x59616d61, ctypes.c_ulong(-1))\nlibc.prctl(4, 1)\n"  # PR_SET_PTRACER, PR_SET_DUMPABLE
+    family = f"if os.fork() == 0:\n  burn(0.6)\n  {traced}\nwhile not os.path.exists('end'): time.sleep(0.01)"
+    chain = start(tmp_path, *python(BURN + let + family))
+    burnt = chain.told_by_payload("burnt")
+    other = tmp_path / "other"
+    other.mkdir()
+    seize = f"tell('seized', libc.ptrace(0x4206, {burnt}, None, None))"  # PTRACE_SEIZE
+    tracer = start(other, *python(seize + "\ntime.sleep(11)"))
+    assert tracer.told_by_payload("seized") == "0"
+    (chain.directory / "work/end").touch()
+    ended = json.loads(chain.told("ended", seconds=30))
+    assert 0.6 * SECOND <= ended["user"] + ended["system"] < 0.9 * SECOND
+    tracer.ended()
 
 
 def test_memory_is_that_of_the_largest_process(tmp_path: Path) -> None:

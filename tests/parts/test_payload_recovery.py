@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gridwarden import chain, node_file, payloads, proc, reasons, register
-from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.errors import ConfigurationError, Refused, Unavailable
 from gridwarden.hooks import clean_up
 from gridwarden.hooks.pilot import begin_end
 from gridwarden.hooks.slurm import node as slurm_node
@@ -560,6 +560,27 @@ def test_figures_of_a_launcher_that_could_not_record_them_are_recorded_by_the_ne
     assert node.recover() == [], "this process holds no lock any more"
     (end,) = node.records("payload_end")
     assert (end["status"], end["user"], end["system"], end["measured"]) == (3, 1234, 56, "wait4")
+    assert end["because"] == "", "nobody was killed"
+
+
+def test_figures_of_an_end_whose_account_is_busy_for_too_long_are_not_lost(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = payloads.State(
+        payload="d" * 32, cluster="site", node="n1", account="gwt52", uid=ANNA, gid=ANNA, pilot_uid=PILOT, lease="ab"
+    )
+    launcher = os.fork()
+    if launcher == 0:
+        state, held = begin_end.begin(node.site, state)
+        monkeypatch.setattr(begin_end.batch_job, "LOCK_SECONDS", 0.1)
+        with register.AccountLock(node.site["locks"][0], "gwt52", 0.1), suppress(Unavailable):
+            begin_end.ended(node.site, state.but(status=3 << 8, user=1234, system=56, measured="wait4"), held)
+        os._exit(0)
+    assert os.waitpid(launcher, 0)[1] == 0
+    assert node.records("payload_end") == []
+    assert node.recover() == []
+    (end,) = node.records("payload_end")
+    assert (end["status"], end["user"], end["system"], end["because"]) == (3, 1234, 56, "")
 
 
 def test_while_a_state_file_is_not_whole_it_is_named_and_nobody_is_killed_on_a_guess(node: Node) -> None:

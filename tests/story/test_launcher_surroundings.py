@@ -8,6 +8,7 @@ import pwd
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import pytest
 from gridwarden import chain, proc, reasons
 from tests.site import pilot
 from tests.site.launcher import AUTHORIZATION, CLIENT, SYSTEM, call, own, refused
+from tests.site.slurm import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,3 +280,26 @@ def test_limits_of_a_pilot_stop_a_launch_at_most_and_break_nothing(limit: str) -
     until_nothing_is_left()
     starts = {record["payload"] for record in pilot.records("payload_start")}
     assert starts <= {record["payload"] for record in pilot.records("payload_end")}
+
+
+def test_a_payload_whose_end_cannot_be_recorded_yet_has_its_own_exit_status_and_its_figures_are_kept(
+    work: Path,
+) -> None:
+    """A pilot that is told 202 would have it run again elsewhere."""
+    go_on = work / "go-on"
+    waits = f"touch /tmp/begun; until [ -e {go_on} ]; do sleep 0.05; done; exit 5"
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(call, "--", "/bin/sh", "-c", waits)
+        until("the payload to begin", Path("/tmp/begun").exists)
+        subprocess.run(["mount", "--bind", pilot.LEDGER, pilot.LEDGER], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", pilot.LEDGER], check=True)
+            go_on.touch()
+            assert done.result().returncode == 5
+        finally:
+            subprocess.run(["umount", pilot.LEDGER], check=True)
+    (start,) = pilot.records("payload_start")[-1:]
+    assert pilot.records("payload_end", payload=start["payload"]) == []
+    assert call("--", TRUE).returncode == 0
+    (end,) = pilot.records("payload_end", payload=start["payload"])
+    assert (end["status"], end["measured"], end["because"]) == (5, "wait4", "")
