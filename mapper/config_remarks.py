@@ -47,10 +47,18 @@ def remarks(settings: Settings, additions: Path) -> list[str]:
 
 
 def of_followed(settings: Settings, additions: Path) -> Iterator[str]:
-    """Copies of followed files that decide nothing."""
+    """Copies of followed files that decide nothing, and published files of which one could pass for the other."""
     read = {*settings.bans, *settings.ban_lists, settings.leases.groupmapfile}
     read |= {path for rule in settings.policy for path in (rule.map_file, rule.groupmapfile)}
-    for place, path in enumerate(followed.path for followed in settings.followed):
+    known: dict[tuple[str, str], tuple[int, Path]] = {}
+    for place, followed in enumerate(settings.followed):
+        path, source = followed.path, followed.source
+        other, first = known.setdefault((followed.key, followed.signed_name), (place, source))
+        if first != source:
+            yield (
+                f"followed[{place}]: {source} and the {first} of followed[{other}] are signed by one key as "
+                f"{followed.signed_name}, so either passes for the other; have them published under names of their own"
+            )
         if path.parent == additions:
             if path.suffix != ".yaml" or path.name.startswith("."):
                 yield f"followed[{place}]: nothing reads {path}: its name must end with .yaml, and not begin with ."

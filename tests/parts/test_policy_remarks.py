@@ -107,6 +107,16 @@ def test_a_followed_file_that_nothing_reads_is_named(check, tmp_path):
     ]  # fmt: skip
 
 
+def test_two_published_files_of_which_one_passes_for_the_other_are_named(check):
+    key = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+    sources = ("/ngi/bans", "/ngi/test/bans", "/ngi/bans", "/ngi/vo-bans")
+    followed = [{"path": f"DIR/{place}", "source": source, "key": key} for place, source in enumerate(sources)]
+    (said,) = [one for one in check("", FILE, followed=followed) if "passes for the other" in one]
+    assert said.startswith("followed[1]: /ngi/test/bans and the /ngi/bans of followed[0] are signed")
+    followed[1]["name"] = "test-bans"
+    assert not any("passes for the other" in one for one in check("", FILE, followed=followed))
+
+
 @pytest.mark.parametrize(("name", "text"), [("bans", '"/CN=Eve\n'), ("ban-list", "vo=cms subject=4f2c\n")])
 def test_a_ban_file_because_of_which_nobody_is_mapped_is_a_fault(check, tmp_path, name, text):
     (tmp_path / name).write_text(text)
