@@ -14,7 +14,7 @@ from gridwarden.accounting.attribute import CLOCK_SKEW, Attribution, attribute
 from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.lease_history import Sighting, sighting
-from gridwarden.accounting.payload_runs import JobKey, JobName, Line, Payload, Placed, place, read_payloads
+from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
 from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import Range
 
@@ -120,18 +120,14 @@ def _payloads(connection: Connection, within: Range) -> list[Payload]:
     found = connection.execute(ran).all()
     starts = [(ledger, seq, json.loads(body)) for ledger, seq, body, _ in found]
     latest = max((end for *_, end in found if end is not None), default=within.end)
-    ended = select(records.ledger, records.seq, records.body, records.time).where(
+    ended = select(records.ledger, records.seq, records.body).where(
         records.kind == "payload_end",
         records.time >= within.start,
         records.time <= max(latest, within.end),
         records.body.is_not(None),
     )
-    known = {(ledger, body.get("payload")) for ledger, _, body in starts}
-    ends: list[Line] = []
-    for ledger, seq, text, time in connection.execute(ended):
-        body = json.loads(text)
-        if time < within.end or (ledger, body.get("payload")) in known:
-            ends.append((ledger, seq, body))
+    # An end after the range of a payload that began after it, too, looks like one without a start, and is of nothing asked for.
+    ends = ((ledger, seq, json.loads(body)) for ledger, seq, body in connection.execute(ended))
     return read_payloads(starts, ends)
 
 

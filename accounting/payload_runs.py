@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden.accounting.attribute import CLOCK_SKEW
 from gridwarden.accounting.job_runs import Body, number, text
 from gridwarden.accounting.pseudonyms import PREFIX
+from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +18,8 @@ LEFT_OVER = "processes"  # as `measured`: only what still ran when somebody else
 NO_JOB = "their records name no batch job"
 NOT_HERE = "the store has no such batch job"
 ANOTHERS = "the batch job that they name was not their pilot's, at that time and by that ledger"
+
+LATEST = 253_402_300_799 * MICROSECONDS  # the last second that a date can be of; root of a node can write any number
 
 JobName = tuple[str, str, str]
 JobKey = tuple[str, str, str, int, int]
@@ -139,18 +142,23 @@ def _order(payload: Payload) -> tuple[int, str, int]:
 def _first_of_each(lines: Iterable[Line]) -> dict[tuple[str, str], Line]:
     found: dict[tuple[str, str], Line] = {}
     for line in sorted(lines, key=lambda line: line[:2]):
-        found.setdefault((line[0], text(line[2], "payload")), line)
+        found.setdefault((line[0], _name(line)), line)
     return found
+
+
+def _name(line: Line) -> str:
+    """The payload's id; a record without one, which no launcher wrote, is still of something that is not the job itself."""
+    return text(line[2], "payload") or f"line {line[1]}"
 
 
 def _payload(first: Line, ended: Line | None) -> Payload:
     ledger, seq, body = first
     end = ended[2] if ended else {}
-    start = number(body, "time")
+    start = _time(body)
     return Payload(
         ledger=ledger,
         seq=seq,
-        payload=text(body, "payload"),
+        payload=_name(first),
         node=text(body, "node"),
         cluster=text(body, "cluster"),
         batch=text(body, "batch"),
@@ -165,10 +173,14 @@ def _payload(first: Line, ended: Line | None) -> Payload:
         subject=text(body, "subject"),
         vo=text(body, "vo"),
         start=start,
-        end=max(number(end, "time"), start) if ended else None,
+        end=max(_time(end), start) if ended else None,
         cpu=_cpu(end),
         measured=text(end, "measured"),
     )
+
+
+def _time(body: Body) -> int:
+    return min(max(number(body, "time"), 0), LATEST)
 
 
 def _cpu(end: Body) -> int | None:

@@ -190,6 +190,16 @@ def test_a_node_cannot_put_payloads_into_a_job_that_hooks_saw_elsewhere():
     assert place([payload], [job()], {name: frozenset(["m"])}).outside == [(payload, ANOTHERS)]
 
 
+def test_records_that_no_launcher_wrote_neither_stop_a_derivation_nor_pass_for_the_jobs_holder():
+    lines = [start(1, payload=""), start(2, CHEN, payload=None), start(3)]
+    ends = [end(3, at=2**63 - 1), end(4, at=-(2**63), payload="")]
+    payloads = read_payloads(lines, ends)
+    found = attribute(job(), [], [], {}, payloads)
+    assert [part.subject for part in found.parts if not part.payload] == [BELA]
+    assert len(explain(Attributed(job(), [], payloads, found), UTC)) == len(payloads) + 7
+    assert adds_up(found)
+
+
 def test_a_payload_of_a_requeued_job_is_of_the_run_that_it_ran_in():
     first = job(end=1005 * SECOND, state="REQUEUED")
     second = job(restart=1, submit=1006 * SECOND, start=1008 * SECOND)
@@ -304,9 +314,11 @@ def test_both_measures_add_up_whatever_the_records_say_and_in_whatever_order_the
 
     def divisions():
         placed = place(read_payloads(starts, ends), jobs)
-        found = {
-            each[:5]: attribute(each, rows, [], {lease.lease: lease}, placed.of_job.get(each[:5], [])) for each in jobs
-        }
+        found = {}
+        for each in jobs:
+            payloads = list(placed.of_job.get(each[:5], []))
+            rng.shuffle(payloads)
+            found[each[:5]] = attribute(each, rows, [], {lease.lease: lease}, payloads)
         return found, placed
 
     found, placed = divisions()
