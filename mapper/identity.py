@@ -176,8 +176,8 @@ def is_issuer(text: str) -> bool:
 
 
 def is_sub(text: str) -> bool:
-    """Whether ``text`` can be a token's ``sub``: printable ASCII, at most 255 characters."""
-    return 0 < len(text) <= MAXIMUM_SUB and _PRINTABLE.issuperset(text)
+    """Whether ``text`` can be a token's ``sub``: printable ASCII, at most 255 characters, and not blanks alone."""
+    return len(text) <= MAXIMUM_SUB and bool(text.strip()) and _PRINTABLE.issuperset(text)
 
 
 def is_user_name(text: str) -> bool:
@@ -194,7 +194,12 @@ def _is_token_reference(text: str) -> bool:
     kind, _, reference = text.partition("=")
     if kind == "sha256":
         return len(reference) == 64 and _HEXADECIMAL.issuperset(reference)
-    return kind == "jti" and 0 < len(reference) <= MAXIMUM_NAME and _PRINTABLE.issuperset(reference)
+    return (
+        kind == "jti"
+        and len(reference) <= MAXIMUM_NAME
+        and bool(reference.strip())  # no ban could name it
+        and _PRINTABLE.issuperset(reference)
+    )
 
 
 def _is_part(text: str) -> bool:
