@@ -13,13 +13,14 @@ from gridwarden.prune import mounts
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Found = dict[int, dict[str, list[str]]]  # uid -> directory -> names in it
     Left = list[tuple[str, str]]  # what, and why it is left
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
+END = b"\0\n"  # of a report: no name is empty
 IN_ONE_WRITE = 512  # entries
 MOST_OF_ONE = 250_000  # names of one uid in one directory, since tens of millions would take our memory
 
@@ -33,9 +34,7 @@ def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) 
     found: Found = {}
     left: Left = []
     seen = set()
-    for place, directory in enumerate(directories):
-        seconds = share(deadline, len(directories) - place) - time.monotonic()
-        report, finished = child.run(_lister(directory, wanted), max(seconds, 0))
+    for directory, report, finished in _reports(wanted, directories, deadline):
         head, newline, entries = report.partition(b"\n")
         if not newline:
             left.append((directory, "does not answer"))
@@ -52,6 +51,25 @@ def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) 
     return found, left
 
 
+def _reports(
+    wanted: Callable[[int], bool], directories: list[str], deadline: float
+) -> Iterator[tuple[str, bytes, bool]]:
+    """Each directory with what a child reports of it, and whether that is all.
+
+    One child lists as many as it can: a process costs more than a listing.  Who keeps it waiting is given up, and
+    another goes on behind it; what it had only begun of others is begun again, with their own share of the time.
+    """
+    waiting = list(directories)
+    while waiting:
+        seconds = share(deadline, len(waiting)) - time.monotonic()
+        report, _ = child.run(_lister(waiting, wanted), max(seconds, 0))
+        *whole, part = report.split(END)
+        for listed in whole:
+            yield waiting.pop(0), listed, True
+        if not whole:
+            yield waiting.pop(0), part, False
+
+
 def share(deadline: float, parts: int) -> float:
     """When the first of so many equal parts of the time until ``deadline`` (of time.monotonic) ends.
 
@@ -61,44 +79,52 @@ def share(deadline: float, parts: int) -> float:
     return now + (deadline - now) / parts
 
 
-def _lister(directory: str, wanted: Callable[[int], bool]) -> Callable[[int], None]:
-    """Work that reports a line ``DEVICE:INODE`` (``- ERROR`` if it cannot), then ``UID/NAME`` and a zero byte each.
+def _lister(directories: list[str], wanted: Callable[[int], bool]) -> Callable[[int], None]:
+    """Work that reports each of the directories, and ``END`` behind it."""
+
+    def work(report: int) -> None:
+        for directory in directories:
+            _list(directory, wanted, report)
+            os.write(report, END)
+
+    return work
+
+
+def _list(directory: str, wanted: Callable[[int], bool], report: int) -> None:
+    """Report a line ``DEVICE:INODE`` (``- ERROR`` if it cannot), then ``UID/NAME`` and a zero byte each.
 
     How many more of one uid there are than are named, it reports as ``UID//NUMBER`` and a zero byte; what a uid has
     mounted there, which is not touched since it may not answer, as ``UID///NAME`` and a zero byte.
     """
-
-    def work(report: int) -> None:
-        try:
-            descriptor = os.open(directory, OPEN_DIRECTORY)
-        except FileNotFoundError:
-            os.write(report, b"-\n")
-            return
-        except OSError as error:
-            os.write(report, f"- {error.strerror}\n".encode())
-            return
-        status = os.fstat(descriptor)
-        os.write(report, b"%d:%d\n" % (status.st_dev, status.st_ino))
-        known: dict[int, bool] = {}
-        numbers: dict[int, int] = {}
-        mounted = mounts.inside(descriptor)
-        lines = [b"%d///%b\0" % (uid, os.fsencode(name)) for name, uid in mounted.items() if uid > 0 and wanted(uid)]
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                uid = -1 if entry.name in mounted else _owner(entry)
-                if uid not in known:
-                    known[uid] = uid > 0 and wanted(uid)
-                if known[uid]:
-                    numbers[uid] = numbers.get(uid, 0) + 1
-                if known[uid] and numbers[uid] <= MOST_OF_ONE:
-                    lines.append(b"%d/%b\0" % (uid, os.fsencode(entry.name)))
-                    if len(lines) == IN_ONE_WRITE:
-                        os.write(report, b"".join(lines))
-                        lines = []
-        lines += [b"%d//%d\0" % (uid, most - MOST_OF_ONE) for uid, most in numbers.items() if most > MOST_OF_ONE]
-        os.write(report, b"".join(lines))
-
-    return work
+    try:
+        descriptor = os.open(directory, OPEN_DIRECTORY)
+    except FileNotFoundError:
+        os.write(report, b"-\n")
+        return
+    except OSError as error:
+        os.write(report, f"- {error.strerror}\n".encode())
+        return
+    status = os.fstat(descriptor)
+    os.write(report, b"%d:%d\n" % (status.st_dev, status.st_ino))
+    known: dict[int, bool] = {}
+    numbers: dict[int, int] = {}
+    mounted = mounts.inside(descriptor)
+    lines = [b"%d///%b\0" % (uid, os.fsencode(name)) for name, uid in mounted.items() if uid > 0 and wanted(uid)]
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            uid = -1 if entry.name in mounted else _owner(entry)
+            if uid not in known:
+                known[uid] = uid > 0 and wanted(uid)
+            if known[uid]:
+                numbers[uid] = numbers.get(uid, 0) + 1
+            if known[uid] and numbers[uid] <= MOST_OF_ONE:
+                lines.append(b"%d/%b\0" % (uid, os.fsencode(entry.name)))
+                if len(lines) == IN_ONE_WRITE:
+                    os.write(report, b"".join(lines))
+                    lines = []
+    lines += [b"%d//%d\0" % (uid, most - MOST_OF_ONE) for uid, most in numbers.items() if most > MOST_OF_ONE]
+    os.write(report, b"".join(lines))
+    os.close(descriptor)
 
 
 def _owner(entry: os.DirEntry[str]) -> int:
@@ -111,7 +137,7 @@ def _owner(entry: os.DirEntry[str]) -> int:
 def _enter(entries: bytes, directory: str, found: Found) -> Left:
     """Enter what a child reported, but what it did not report whole; return what was too much."""
     left = []
-    for line in entries.split(b"\0")[:-1]:
+    for line in filter(None, entries.split(b"\0")[:-1]):
         uid, _, name = line.partition(b"/")
         if name.startswith(b"//"):
             left.append((os.path.join(directory, os.fsdecode(name[2:])), f"uid {int(uid)} has mounted something there"))
