@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -20,8 +21,6 @@ from gridwarden.setting_types import FaultsError
 from gridwarden.settings import Settings, section_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic_core import ErrorDetails
 
 Keys = tuple[str | int, ...]
@@ -79,7 +78,7 @@ def load_with_origins(path: Path, candidate: tuple[Path, bytes] | None = None) -
     hints: list[str] = []
     replaced: list[str] = []
     merged = Document({}, {(): Origin(str(path), 1)})
-    site, *additions = files_of(path)
+    site, *additions = map(Path, files_of(path))
     given = dict([candidate] if candidate else [])
     for file in [site, *sorted({*additions, *given})]:
         try:

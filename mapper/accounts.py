@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import pwd
 import stat
-from collections import Counter
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gridwarden import pools, reasons
 from gridwarden.errors import Refused
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
     from gridwarden.mapper.gridmapdir import Gridmapdir
 
+    class Users(Protocol):
+        """The system's users; the module ``pwd`` is one."""
 
-class Users(Protocol):
-    """The system's users; the module ``pwd`` is one."""
+        def getpwnam(self, name: str, /) -> pwd.struct_passwd:
+            """The user of that name; raises KeyError."""
 
-    def getpwnam(self, name: str, /) -> pwd.struct_passwd:
-        """The user of that name; raises KeyError."""
-
-    def getpwuid(self, uid: int, /) -> pwd.struct_passwd:
-        """The first user of that uid; raises KeyError."""
+        def getpwuid(self, uid: int, /) -> pwd.struct_passwd:
+            """The first user of that uid; raises KeyError."""
 
 
 class UsersReadOnce:
@@ -78,6 +77,8 @@ class UsersRemembered:
     """Users of whom each is asked for once: where they stand in a long file, one question is most of a mapping."""
 
     def __init__(self, users: Users) -> None:
+        from functools import lru_cache  # noqa: PLC0415 - for many mappings at once, not for a launch to pay
+
         self.getpwnam = lru_cache(None)(users.getpwnam)
         self.getpwuid = lru_cache(None)(users.getpwuid)
 
@@ -106,7 +107,9 @@ def usable(name: str, users: Users, *, known: bool = False) -> Account:
 def survey(entries: Iterable[tuple[str, int]], pool: str) -> Survey:
     """Sort the accounts of ``pool`` among (name, inode) ``entries`` into free and taken."""
     entries = list(entries)
-    names = Counter(inode for _, inode in entries)
+    names: dict[int, int] = {}
+    for _, inode in entries:
+        names[inode] = names.get(inode, 0) + 1
     inodes = {name: inode for name, inode in entries if pools.is_of_pool(name, pool)}
     free = [name for name, inode in inodes.items() if names[inode] == 1]
     return Survey(free, list(inodes))

@@ -19,7 +19,6 @@ from gridwarden.mapper.ban import PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from gridwarden.mapper.ban import Ban
     from gridwarden.mapper.site import SiteValues
@@ -28,7 +27,7 @@ LOCK = ".gridwarden-lock"
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def file_for(whom: Mapping[str, str], start: str, end: str, site: SiteValues) -> Path:
+def file_for(whom: Mapping[str, str], start: str, end: str, site: SiteValues) -> str:
     """The file that such a ban belongs in; raises ConfigurationError when the site has none."""
     if set(whom) == {PATTERN} and not start and not end and site.bans:
         return site.bans[0]
@@ -39,12 +38,12 @@ def file_for(whom: Mapping[str, str], start: str, end: str, site: SiteValues) ->
     return site.ban_lists[0]
 
 
-def own(site: SiteValues) -> list[Path]:
+def own(site: SiteValues) -> list[str]:
     """The files that ``gridwarden ban`` writes."""
     return [*site.bans[:1], *site.ban_lists[:1]]
 
 
-def change(path: Path, gone: Sequence[Ban], added: Ban | None, site: SiteValues) -> None:
+def change(path: str, gone: Sequence[Ban], added: Ban | None, site: SiteValues) -> None:
     """Take bans out of one file and add one; raises Unavailable, and the file is then as it was."""
     text = without(trusted.read_file(path, bans.READ_LIMIT), [ban.line for ban in gone])
     if added:
@@ -82,7 +81,7 @@ def without(text: bytes, numbers: Sequence[int]) -> bytes:
     return b"\n".join(row for place, row in enumerate(rows) if place not in gone)
 
 
-def rewrite(path: Path, text: bytes) -> None:
+def rewrite(path: str, text: bytes) -> None:
     """Replace a file as one step, its mode and group kept; raises Unavailable."""
     status = os.stat(path, follow_symlinks=False)
     try:
@@ -99,12 +98,12 @@ def locked(site: SiteValues) -> Iterator[None]:
     """
     if not own(site):
         raise ConfigurationError("bans: site.yaml names no ban file", "name one, such as /etc/gridwarden/bans")
-    with alone(own(site)[0].parent):
+    with alone(os.path.dirname(own(site)[0])):
         yield
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def alone(directory: str | os.PathLike[str]) -> Iterator[None]:
     """Let one process at a time write in a directory; raises ConfigurationError, and Unavailable where it cannot be locked.
 
     The lock is a file that root alone can open: of a directory or file that everybody may read, any user could hold the

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import random
-from typing import TYPE_CHECKING
 
 from gridwarden import pools
 from gridwarden.errors import Unavailable
 
+TYPE_CHECKING = False  # typing's own costs a mapping 3 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
+_KILL = 9
 _LAST_WAIT = 1000  # milliseconds in which a killed process must go, or be left to init
 
 
@@ -41,9 +41,9 @@ def end(pid: int, milliseconds: int = 0) -> int:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(milliseconds):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, _KILL)
             poll.poll(_LAST_WAIT)
     finally:
         os.close(descriptor)
     ended, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if ended else -signal.SIGKILL
+    return os.waitstatus_to_exitcode(status) if ended else -_KILL

@@ -11,6 +11,7 @@ from gridwarden.mapper import ban_remarks, globus_remarks, policy_remarks, token
 from gridwarden.mapper.globus_documents import LONGEST_FILE
 from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.token_values import from_tokens
+from gridwarden.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def remarks(settings: Settings, additions: Path) -> list[str]:
     said += of_followed(settings, additions)
     said += [f"{sentence}; {ban_remarks.INSTALL}" for sentence in ban_remarks.remarks(settings)]
     tokens = from_tokens(settings.tokens, settings.keys_directory)
-    said += token_remarks.remarks(tokens, [Rule(**rule.model_dump()) for rule in settings.policy])
+    said += token_remarks.remarks(tokens, [Rule(**plain(rule.model_dump())) for rule in settings.policy])
     for error in (*ban_remarks.faults(settings), *token_remarks.faults(tokens)):
         faults += error.faults
         hint = error.hint or hint

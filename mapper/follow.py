@@ -119,9 +119,9 @@ def checker(
 ) -> Callable[[bytes], object]:
     """What reads a published file as those who use its copy will; ``check_policy`` is for files of ``additions``."""
     name = str(followed.source)
-    if followed.path in site.bans:
+    if str(followed.path) in site.bans:
         return lambda data: bans.parse(data, name)
-    if followed.path in site.ban_lists:
+    if str(followed.path) in site.ban_lists:
         return lambda data: ban_list.parse(data, name)
     if followed.path.parent == additions:
         return lambda data: check_policy(followed.path, data)

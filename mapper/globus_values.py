@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
 
     from gridwarden.globus_settings import Globus
     from gridwarden.mapper.globus_people import Person
@@ -15,8 +16,8 @@ class GlobusSet(NamedTuple):
     """One set, as gridwarden/globus_settings.py declares it; ``kept`` is the file of its last good state."""
 
     name: str
-    files: tuple[Path, ...]
-    kept: Path
+    files: tuple[str, ...]
+    kept: str
     seconds: float
     gateway: str
 
@@ -37,7 +38,10 @@ class Brought(NamedTuple):
 NOTHING = Brought()
 
 
-def from_globus(settings: Globus, kept: Path) -> GlobusValues:
+def from_globus(settings: Globus, kept: str | os.PathLike[str]) -> GlobusValues:
     """The values of site.yaml; ``kept`` is the directory of last good sets."""
-    sets = (GlobusSet(one.name, one.files, kept / one.name, one.seconds, one.gateway) for one in settings.sets)
+    sets = (
+        GlobusSet(one.name, tuple(map(str, one.files)), f"{kept}/{one.name}", one.seconds, one.gateway)
+        for one in settings.sets
+    )
     return GlobusValues(tuple(sets))

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Self
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
 from gridwarden.mapper.own_files import OwnFiles
+
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Gridmapdir(OwnFiles):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from gridwarden.values import NamedTuple
 
 MAXIMUM_NAME = 1024
 MAXIMUM_FQAN = 255

@@ -8,13 +8,18 @@ looked at.  Symmetric algorithms have no place here, so a public key can never b
 from __future__ import annotations
 
 from binascii import Error, a2b_base64, b2a_base64
-from typing import Any, NamedTuple
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
 from gridwarden.mapper import signatures
 from gridwarden.mapper.strict_json import parse_object
 from gridwarden.tab_file import escape
+from gridwarden.values import NamedTuple
+
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
+if TYPE_CHECKING:
+    from typing import Any
+
 
 LONGEST_TOKEN = 16 * 1024
 LONGEST_KEY_SET = 256 * 1024

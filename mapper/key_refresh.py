@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import syslog_line, tab_file, trusted
@@ -39,7 +40,7 @@ def refresh(tokens: TokenValues, only: str = "", *, dry_run: bool) -> Iterator[O
 
 
 def _refresh(issuer: Issuer, tokens: TokenValues, *, dry_run: bool) -> Outcome:
-    file = str(issuer.keys)
+    file = issuer.keys
     old = trusted.read_file(file, LONGEST_KEY_SET) if os.path.lexists(file) else None
     try:
         keys, skipped = fetch(issuer, tokens)
@@ -48,7 +49,7 @@ def _refresh(issuer: Issuer, tokens: TokenValues, *, dry_run: bool) -> Outcome:
     if keys == old:
         return Outcome(issuer.issuer, UNCHANGED, file, skipped)
     if not dry_run:
-        make_directory(issuer.keys.parent, 0o755, 0)
+        make_directory(Path(file).parent, 0o755, 0)
         trusted.replace_file(file, keys, 0o644)
     return Outcome(issuer.issuer, FETCHED, file, skipped)
 

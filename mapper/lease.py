@@ -15,13 +15,14 @@ identity finishes, or refuses; the account is never another's:
 from __future__ import annotations
 
 import pwd
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import pools, reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import accounts, bans, lending, linking, names, naming, publishing
+from gridwarden.mapper import accounts, bans, linking, names, naming, publishing
 from gridwarden.mapper.gridmapdir import Gridmapdir
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
@@ -131,6 +132,8 @@ def take(  # noqa: PLR0913, PLR0917 - what a lease is made of
         if known:
             names.forget_lease(directory, name)
             known = None
+        from gridwarden.mapper import lending  # noqa: PLC0415 - a lease is seldom new
+
         barred = lending.barred_to([identity, *shown], site, users)
         link = lending.lend(directory, name, pool, site, say, barred, probable)
     account = checked(link.account, pool, identity, users, known=known is not None and known.account == link.account)

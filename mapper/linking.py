@@ -14,16 +14,16 @@ makes three links of one lease for a moment, in which LCMAPS unlinks it.  So suc
 
 from __future__ import annotations
 
-import random
 import stat
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import accounts, candidates
+from gridwarden.mapper import accounts
 from gridwarden.mapper.own_files import CHECK
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -89,6 +89,10 @@ def link_one(
     (pool-full) with the numbers, once several passes in a row have found nothing: what looks taken may be two others'
     passing try.
     """
+    import random  # noqa: PLC0415 - loads hashlib, for which an old lease has no use
+
+    from gridwarden.mapper import candidates  # noqa: PLC0415 - as above
+
     barren = 0
     unusable: dict[str, str] = {}
     while True:
@@ -151,7 +155,7 @@ def outlasts(directory: Gridmapdir, name: str, inode: int) -> bool:
     between and hand the account out, which would then be lent again.  Two of ours wait for different times, by
     chance, and not for long: the other link may be good, and nobody can use its account meanwhile.
     """
-    time.sleep(random.uniform(*PATIENCE_SECONDS))  # noqa: S311 - as in pause
+    _sleep_between(*PATIENCE_SECONDS)
     status = directory.look(name)
     if status is None or status.st_ino != inode:
         return False  # LCMAPS, mapping the same person, took it for its own
@@ -172,7 +176,13 @@ def is_still(directory: Gridmapdir, name: str, link: Link) -> bool:
 
 def pause() -> None:
     """Wait a random moment, so that two who met do not meet again."""
-    time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - nobody gains by guessing it
+    _sleep_between(0, LONGEST_PAUSE_SECONDS)
+
+
+def _sleep_between(least: float, most: float) -> None:
+    import random  # noqa: PLC0415 - as above
+
+    time.sleep(random.uniform(least, most))  # noqa: S311 - nobody gains by guessing it
 
 
 def numbers(pool: str, survey: accounts.Survey, unusable: dict[str, str]) -> str:

@@ -10,18 +10,14 @@ nobody knows whom it was meant to stop.
 
 from __future__ import annotations
 
-import re
-from fnmatch import fnmatchcase
-from typing import NamedTuple
-
+from gridwarden import patterns
 from gridwarden.errors import ConfigurationError
 from gridwarden.patterns import check_pattern
+from gridwarden.values import NamedTuple
 
 BLANKS = " \t"
 SPECIAL = frozenset("*?[")
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
-BLANK = re.compile(r"[ \t]")
-QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
+CONTROLS = frozenset(map(chr, range(0x20))) - frozenset("\t")
 
 
 class Line(NamedTuple):
@@ -72,16 +68,12 @@ def read_map(data: bytes, name: str) -> MapFile:
 def parse_line(text: str, number: int) -> Line | None:
     """What a line says; None for a comment or an empty line; raises ValueError."""
     text = text.lstrip(BLANKS)
-    if text.startswith("#"):
+    if not text or text.startswith("#"):
         return None
-    if control := CONTROL.search(text):
-        raise ValueError(
-            f"it holds the control byte 0x{ord(control[0]):02x}" + " (a DOS line end?)" * (control[0] == "\r")
-        )
+    if not text.isprintable() and (control := next((one for one in text if one in CONTROLS), "")):
+        raise ValueError(f"it holds the control byte 0x{ord(control):02x}" + " (a DOS line end?)" * (control == "\r"))
     if text.endswith("\\"):
         raise ValueError("it ends with a backslash, and lines cannot be continued")
-    if not text:
-        return None
     quoted = text.startswith('"')
     key, rest = quoted_key(text) if quoted else bare_key(text)
     if not key:
@@ -109,18 +101,23 @@ def mappings(rest: str) -> list[str]:
 
 def quoted_key(text: str) -> tuple[str, str]:
     """Split a line that begins with a quote into its key and the rest."""
-    found = QUOTED.match(text)
-    if not found:
+    end = text.find('"', 1)
+    if "\\" in text[:end]:
+        end = 1
+        while text[end : end + 1] not in ('"', ""):
+            end += 2 if text[end] == "\\" else 1
+    if not 0 < end < len(text):
         raise ValueError("the quote before the key is not closed")
-    return found[1], text[found.end() :]
+    return text[1:end], text[end + 1 :]
 
 
 def bare_key(text: str) -> tuple[str, str]:
     """Split a line at its first blank; raises ValueError where LCMAPS goes on with the key behind that blank."""
-    end = BLANK.search(text)
-    if end and text[end.start() - 1] == "\\":
+    key = text.split(" ", 1)[0].split("\t", 1)[0]
+    rest = text[len(key) :]
+    if rest and key.endswith("\\"):
         raise ValueError("a backslash stands before a blank; quote a key that holds blanks")
-    return (text[: end.start()], text[end.start() :]) if end else (text, "")
+    return key, rest
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -128,9 +125,9 @@ def matches(pattern: str, text: str) -> bool:
 
     LCMAPS never takes a DN that holds ``[`` for its own pattern, so such a person could not be banned.
     """
-    return pattern == text or (not SPECIAL.isdisjoint(pattern) and fnmatchcase(text, pattern))
+    return pattern == text or (not SPECIAL.isdisjoint(pattern) and patterns.fits(pattern, text))
 
 
 def matches_as_in_lcmaps(key: str, text: str) -> bool:
     """Whether LCMAPS takes ``key`` for ``text``: fnmatch(3) with FNM_NOESCAPE and no other flag."""
-    return key == text if SPECIAL.isdisjoint(key) else fnmatchcase(text, key)
+    return key == text if SPECIAL.isdisjoint(key) else patterns.fits(key, text)

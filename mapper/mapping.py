@@ -6,14 +6,15 @@ Every outcome is one syslog line, and a refusal is a record of the ledger too.
 from __future__ import annotations
 
 import pwd
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import ledger, syslog_line
+from gridwarden.contexts import contextmanager
 from gridwarden.errors import GridwardenError, Refused
-from gridwarden.mapper import bans, fixed, job_groups, lease, policy, surroundings
+from gridwarden.mapper import bans, job_groups, lease, policy, surroundings
 from gridwarden.mapper.globus_values import NOTHING
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
@@ -115,6 +116,8 @@ def map_identities(
     groups = job_groups.of(decision, site.leases.system_groups)
     shown = everyone(identities, brought)
     if decision.kind == "account":
+        from gridwarden.mapper import fixed  # noqa: PLC0415 - most have an account of a pool
+
         found = fixed.fixed_account(decision.identity, decision.target, site, users, shown)
     else:
         found = lease.lease_from_pool(decision.identity, decision.target, site, say, users, slot, shown)

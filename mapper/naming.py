@@ -11,32 +11,33 @@ twice that is primary and secondary; so the two agree where nobody has more than
 from __future__ import annotations
 
 import grp
-from typing import TYPE_CHECKING, Protocol
 
 from gridwarden import reasons, trusted
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import lcmaps_plugins, map_files
+from gridwarden.mapper import map_files
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.map_files import MapFile
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.map_files import Line
     from gridwarden.mapper.site import LeaseValues
 
+    class Groups(Protocol):
+        """The system's groups; the module ``grp`` is one."""
+
+        def getgrnam(self, name: str, /) -> grp.struct_group:
+            """The group of that name; raises KeyError."""
+
+        def getgrgid(self, gid: int, /) -> grp.struct_group:
+            """The first group of that gid; raises KeyError."""
+
+
 READ_LIMIT = 16 * 1024 * 1024
-
-
-class Groups(Protocol):
-    """The system's groups; the module ``grp`` is one."""
-
-    def getgrnam(self, name: str, /) -> grp.struct_group:
-        """The group of that name; raises KeyError."""
-
-    def getgrgid(self, gid: int, /) -> grp.struct_group:
-        """The first group of that gid; raises KeyError."""
 
 
 def name_of(identity: Identity, leases: LeaseValues, slot: int = 0, groups: Groups = grp) -> str:
@@ -76,6 +77,8 @@ def suffix_groups(fqans: Sequence[str], lines: Sequence[Line], groups: Groups) -
 
 def gid_of(fqan: str, lines: Sequence[Line], groups: Groups) -> int | None:
     """The gid that the map gives to one FQAN, or None; raises ValueError for a group that does not exist."""
+    from gridwarden.mapper import lcmaps_plugins  # noqa: PLC0415 - few sites name leases after groups
+
     found = lcmaps_plugins.first_value(MapFile("", tuple(lines)), (fqan,), lcmaps_plugins.GROUPS)
     if not found:
         return None

@@ -6,17 +6,15 @@ Nothing is read or written here.  What rules refer to (the time, map files, Glob
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from gridwarden import pools, reasons
 from gridwarden.errors import ConfigurationError, Refused
-from gridwarden.mapper import lcmaps_plugins
 from gridwarden.mapper.rule_index import IndexedRules
 from gridwarden.mapper.rules import Presented, globus_identities, who_meets, why_not
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from gridwarden.mapper.globus import Mapped
     from gridwarden.mapper.identity import Identity
@@ -35,7 +33,7 @@ class Surroundings(NamedTuple):
     ConfigurationError.
     """
 
-    map_file: Callable[[Path], MapFile]
+    map_file: Callable[[str], MapFile]
     globus: Callable[[str, Sequence[Identity]], Mapped | None]
     pools: tuple[str, ...]
     now: int = 0
@@ -129,11 +127,13 @@ def from_globus(name: str, identities: Sequence[Identity], around: Surroundings)
     return checked(Outcome("account", mapped.account, mapped.where, mapped.identity), mapped.where, around.pools)
 
 
-def from_map_file(rule: Rule, path: Path, met: Sequence[Identity], around: Surroundings) -> Outcome | None:
+def from_map_file(rule: Rule, path: str, met: Sequence[Identity], around: Surroundings) -> Outcome | None:
     """What the rule's map file gives as its plugin of LCMAPS reads it, or None; raises ConfigurationError."""
     certificate = next(who for who in met if who.scheme == "x509")
     map_file = around.map_file(path)
     plugin = str(rule.plugin)
+    from gridwarden.mapper import lcmaps_plugins  # noqa: PLC0415 - few rules have a map file
+
     found = lcmaps_plugins.find(plugin, certificate, map_file)
     if not found:
         return None
@@ -160,6 +160,8 @@ def groups(rule: Rule, met: Sequence[Identity], around: Surroundings) -> tuple[s
     if rule.groupmapfile is None:
         return rule.primary_group or "", rule.secondary_groups
     fqans = next((who.fqans for who in met if who.scheme == "x509"), ())
+    from gridwarden.mapper import lcmaps_plugins  # noqa: PLC0415 - few rules have a map file
+
     return lcmaps_plugins.groups_of(fqans, around.map_file(rule.groupmapfile))
 
 

@@ -13,10 +13,10 @@ from gridwarden.mapper.lcmaps_plugins import PLUGINS
 from gridwarden.mapper.map_files import mappings
 from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.surroundings import read_map_file
+from gridwarden.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     from gridwarden.mapper.accounts import Users
     from gridwarden.mapper.map_files import MapFile
@@ -27,7 +27,7 @@ SHOWN = 5
 
 def remarks(settings: Settings) -> tuple[list[str], list[str], str]:
     """Sentences on what to know, faults of the files that are here, and a hint for those."""
-    rules = [Rule(**rule.model_dump()) for rule in settings.policy]
+    rules = [Rule(**plain(rule.model_dump())) for rule in settings.policy]
     users = accounts.UsersReadOnce()
     said = [*policy_traps.traps(rules), *of_accounts(rules, users)]
     said += [*of_job_groups(rules, settings.leases.system_groups), *of_pools(settings, users)]
@@ -52,7 +52,7 @@ def remarks(settings: Settings) -> tuple[list[str], list[str], str]:
     return list(dict.fromkeys(said)), list(dict.fromkeys(faults)), hint
 
 
-def files_of(rules: list[Rule]) -> list[tuple[Path, str]]:
+def files_of(rules: list[Rule]) -> list[tuple[str, str]]:
     """Each map file of the rules with its plugin, and each groupmapfile with an empty one, once."""
     named = [(rule.map_file, rule.plugin or "") for rule in rules] + [(rule.groupmapfile, "") for rule in rules]
     return list(dict.fromkeys((path, plugin) for path, plugin in named if path is not None))

@@ -12,12 +12,8 @@ from __future__ import annotations
 import hmac
 import os
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING
 
 from gridwarden import trusted
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 POOL = "POOL"
 MOST_KEYS = 64
@@ -25,12 +21,12 @@ LONGEST_KEY = 64 * 1024
 _SCRAMBLE = b"\xde\xad\xbe\xef"
 
 
-def signers(token: bytes, directory: Path) -> list[str]:
+def signers(token: bytes, directory: str | os.PathLike[str]) -> list[str]:
     """The names of the keys in ``directory`` that signed ``token``; raises ConfigurationError."""
     signed, _, signature = token.rpartition(b".")
     os.close(trusted.open_directory(directory))
     names = sorted(name for name in os.listdir(directory) if not name.startswith(".") and " " not in name)
-    keys = [(name, trusted.read_file(directory / name, LONGEST_KEY)) for name in names[:MOST_KEYS]]
+    keys = [(name, trusted.read_file(os.path.join(directory, name), LONGEST_KEY)) for name in names[:MOST_KEYS]]
     # Everybody knows an empty key.
     return [name for name, key in keys if key and hmac.compare_digest(_signature(signed, key, name), signature)]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from _collections_abc import Sequence
 
 from gridwarden.mapper.map_files import SPECIAL
 from gridwarden.mapper.rules import VALUES, Rule, patterns
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from gridwarden.mapper.identity import Identity
 
@@ -43,11 +44,7 @@ class IndexedRules(Sequence[Rule]):
     def __len__(self) -> int:
         return len(self._rules)
 
-    @overload
-    def __getitem__(self, place: int) -> Rule: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[Rule, ...]: ...
-    def __getitem__(self, place: int | slice) -> Rule | tuple[Rule, ...]:
+    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - one or several, and to say so takes typing
         return self._rules[place]
 
     def candidates(self, identities: Sequence[Identity]) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.mapper.accepted import UNLIMITED, Accepted
 from gridwarden.mapper.globus_values import GlobusValues, from_globus
@@ -11,10 +10,11 @@ from gridwarden.mapper.pilot_values import PilotValues, from_pilot
 from gridwarden.mapper.rule_index import IndexedRules
 from gridwarden.mapper.rules import Rule
 from gridwarden.mapper.token_values import TokenValues, from_tokens
+from gridwarden.values import NamedTuple, plain
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gridwarden.credential_settings import Credentials
     from gridwarden.settings import Settings
@@ -24,7 +24,7 @@ class LeaseValues(NamedTuple):
     """The section ``leases`` of site.yaml, whose meaning gridwarden/lease_settings.py declares."""
 
     name: str = "dn"
-    groupmapfile: Path | None = None
+    groupmapfile: str | None = None
     slots: int = 0
     adopted: str = "follow"
     warn_at_percent: int = 90
@@ -33,7 +33,7 @@ class LeaseValues(NamedTuple):
     nodes: tuple[str, ...] = ()
     answer_hours: int = 2
     homes: str = "rebuild"
-    skeleton: Path | None = None
+    skeleton: str | None = None
     system_groups: tuple[str, ...] = ()
 
 
@@ -43,21 +43,21 @@ class SiteValues(NamedTuple):
     site: str
     node: str
     cluster: str
-    gridmapdir: Path
+    gridmapdir: str
     rules: Sequence[Rule]
-    bans: tuple[Path, ...]
-    certificates: Path
-    vomsdir: Path
+    bans: tuple[str, ...]
+    certificates: str
+    vomsdir: str
     limited_proxies: bool
     verify_seconds: float
-    holders: Path
+    holders: str
     holders_group: int
-    register: Path
-    ledger: Path
-    holds: Path
+    register: str
+    ledger: str
+    holds: str
     leases: LeaseValues = LeaseValues()
     tokens: TokenValues = TokenValues()
-    ban_lists: tuple[Path, ...] = ()
+    ban_lists: tuple[str, ...] = ()
     accepted: Accepted = Accepted()
     pools: tuple[str, ...] = ()
     globus: GlobusValues = GlobusValues()
@@ -83,21 +83,21 @@ def from_settings(settings: Settings) -> SiteValues:
         site=settings.site,
         node=os.uname().nodename,
         cluster=settings.slurm.cluster,
-        gridmapdir=settings.gridmapdir,
-        rules=IndexedRules(Rule(**rule.model_dump()) for rule in settings.policy),
-        bans=settings.bans,
-        certificates=settings.credentials.certificates,
-        vomsdir=settings.credentials.vomsdir,
+        gridmapdir=str(settings.gridmapdir),
+        rules=IndexedRules(Rule(**plain(rule.model_dump())) for rule in settings.policy),
+        bans=tuple(map(str, settings.bans)),
+        certificates=str(settings.credentials.certificates),
+        vomsdir=str(settings.credentials.vomsdir),
         limited_proxies=settings.credentials.limited_proxies,
         verify_seconds=settings.credentials.verify_seconds,
-        holders=settings.holders_directory,
+        holders=str(settings.holders_directory),
         holders_group=settings.holders_gid(),
-        register=settings.register_directory,
-        ledger=settings.ledger_directory,
-        holds=settings.holds_directory,
-        leases=LeaseValues(**dict(settings.leases)),
+        register=str(settings.register_directory),
+        ledger=str(settings.ledger_directory),
+        holds=str(settings.holds_directory),
+        leases=LeaseValues(**plain(dict(settings.leases))),
         tokens=from_tokens(settings.tokens, settings.keys_directory),
-        ban_lists=settings.ban_lists,
+        ban_lists=tuple(map(str, settings.ban_lists)),
         accepted=accepted_of(settings.credentials),
         pools=settings.pools,
         globus=from_globus(settings.globus, settings.globus_directory),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from gridwarden import tab_file
+from gridwarden.values import NamedTuple
 
 
 class Trusted(NamedTuple):

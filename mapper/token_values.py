@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from gridwarden.sha256 import sha256
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
 
     from gridwarden.token_settings import Tokens
 
@@ -19,7 +19,7 @@ class Issuer(NamedTuple):
     kind: str
     algorithms: tuple[str, ...]
     audiences: tuple[str, ...]
-    keys: Path
+    keys: str
     fetched: bool = False
     vo: str = ""
 
@@ -28,7 +28,7 @@ class IdtokenIssuer(NamedTuple):
     """One HTCondor pool: ``keys`` is the directory of its signing keys, each named after its ``kid``."""
 
     trust_domain: str
-    keys: Path
+    keys: str
     endless: bool = False
     vo: str = ""
 
@@ -40,7 +40,7 @@ class TokenValues(NamedTuple):
     idtokens: tuple[IdtokenIssuer, ...] = ()
     skew: int = 60
     unmatched: str = "decline"
-    authorities: Path | None = None
+    authorities: str | None = None
     fetch_seconds: float = 10
 
     def vo_of(self, issuer: str) -> str:
@@ -50,7 +50,7 @@ class TokenValues(NamedTuple):
         return vos.get(issuer, "")
 
 
-def from_tokens(tokens: Tokens, directory: Path) -> TokenValues:
+def from_tokens(tokens: Tokens, directory: str | os.PathLike[str]) -> TokenValues:
     """The section as values; the keys of issuers that have no file of their own are kept in ``directory``."""
     return TokenValues(
         issuers=tuple(
@@ -59,16 +59,18 @@ def from_tokens(tokens: Tokens, directory: Path) -> TokenValues:
                 one.kind,
                 one.algorithms,
                 one.audiences,
-                one.keys or directory / file_name(one.issuer),
+                str(one.keys) if one.keys else f"{directory}/{file_name(one.issuer)}",
                 fetched=one.keys is None,
                 vo=one.vo or "",
             )
             for one in tokens.issuers
         ),
-        idtokens=tuple(IdtokenIssuer(one.trust_domain, one.keys, one.endless, one.vo or "") for one in tokens.idtokens),
+        idtokens=tuple(
+            IdtokenIssuer(one.trust_domain, str(one.keys), one.endless, one.vo or "") for one in tokens.idtokens
+        ),
         skew=tokens.skew_seconds,
         unmatched=tokens.unmatched,
-        authorities=tokens.authorities,
+        authorities=str(tokens.authorities) if tokens.authorities else None,
         fetch_seconds=tokens.fetch_seconds,
     )
 

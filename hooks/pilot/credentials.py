@@ -5,13 +5,13 @@ All of them are at work at once, while the launcher does what does not depend on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from gridwarden import reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import credential_file, token, verify
+from gridwarden.mapper import credential_file, verify
 from gridwarden.tab_file import escape
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.mapper.identity import Identity
@@ -99,7 +99,11 @@ def _proxy(path: str, held: dict[str, bytes], site: SiteValues, by: Readied) -> 
 
 
 def _token(path: str, held: dict[str, bytes], site: SiteValues, by: Readied) -> Token | None:
-    return Token(path, held[path], token.start(held[path], site, by=by.start)) if path else None
+    if not path:
+        return None
+    from gridwarden.mapper import token  # noqa: PLC0415 - not for a launch with proxies to pay
+
+    return Token(path, held[path], token.start(held[path], site, by=by.start))
 
 
 def _of_proxy(proxy: Proxy | None, *, limited: bool) -> Identity | None:
@@ -107,4 +111,8 @@ def _of_proxy(proxy: Proxy | None, *, limited: bool) -> Identity | None:
 
 
 def _of_token(one: Token | None, site: SiteValues) -> Identity | None:
-    return token.identity_of(one.asked, site, escape(one.path)) if one else None
+    if not one:
+        return None
+    from gridwarden.mapper import token  # noqa: PLC0415 - as above
+
+    return token.identity_of(one.asked, site, escape(one.path))

@@ -13,7 +13,6 @@ from gridwarden.hooks.pilot import descendants
 from gridwarden.hooks.pilot.signals import forget
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import NoReturn
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -38,7 +37,7 @@ class _Reaped:
         return True
 
 
-def run(path: Path, environment: dict[str, str], seconds: float) -> str:
+def run(path: str, environment: dict[str, str], seconds: float) -> str:
     """Run the program ``path`` of root's for at most ``seconds``; why it failed, or "".
 
     It gets no other variables than ``environment`` and a PATH; its standard streams are /dev/null; nothing that it starts
@@ -50,7 +49,7 @@ def run(path: Path, environment: dict[str, str], seconds: float) -> str:
         return str(error)
     pid = os.fork()
     if pid == 0:
-        _execute(str(path), {"PATH": PATH, **environment})
+        _execute(path, {"PATH": PATH, **environment})
     ending = os.pidfd_open(pid)
     in_time = _has_ended(ending, seconds)
     if not in_time:

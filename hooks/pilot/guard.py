@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import tab_file
 from gridwarden.errors import GridwardenError, Refused, Unavailable
@@ -20,8 +18,11 @@ from gridwarden.hooks.pilot.environment import NEVER, NEVER_EXACTLY
 from gridwarden.hooks.pilot.pam import Session
 from gridwarden.hooks.pilot.signals import ENDING, name_of
 from gridwarden.trusted import write_all
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from gridwarden.hooks.pilot.ancestors import Ancestors
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.payload import Payload
     from gridwarden.hooks.pilot.session import Work
+else:  # signal would load enum
+    import _signal as signal
 
 POLL_SECONDS = 0.25
 END_SECONDS = 10.0  # for what was killed to be gone, unless it hangs in the kernel

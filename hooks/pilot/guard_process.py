@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
-from typing import TYPE_CHECKING
 
 from gridwarden import tab_file
 from gridwarden.errors import Refused, Unavailable
@@ -15,11 +13,16 @@ from gridwarden.hooks.pilot.guard import END_SECONDS, Watch
 from gridwarden.hooks.pilot.payload import GO
 from gridwarden.hooks.pilot.signals import ENDING, Waiting, name_of
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
+    import signal
+
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.control_group import Group
     from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.session import Work
+else:  # signal would load enum
+    import _signal as signal
 
 PAM_SECONDS = 30.0  # for PAM's modules to open a session, and again to close it
 CLOSE_SECONDS = 1.0  # for a guard to close what has not begun

@@ -73,8 +73,8 @@ def main(path: str = SITE) -> int:
     try:
         pilot = callers.pilot()
         asked = request.read(words(), pilot.variables)
-        site = read_site(path)
         with get_ready(asked) as verifiers:
+            site = read_site(path)
             run = Launch(asked, pilot, verifiers, site, node_file.read(), above, kept)
             return serve(run)
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be a payload's
@@ -85,11 +85,9 @@ def main(path: str = SITE) -> int:
 
 def read_site(path: str) -> SiteValues:
     """The site's values; raises ConfigurationError."""
-    from pathlib import Path  # noqa: PLC0415 - words that are none need no site
+    from gridwarden.mapper import site_cache  # noqa: PLC0415 - words that are none need no site
 
-    from gridwarden.mapper import site_cache  # noqa: PLC0415 - as above
-
-    return site_cache.load(Path(path))
+    return site_cache.load(path)
 
 
 def get_ready(asked: Request) -> Readied:
@@ -125,7 +123,7 @@ def launch(run: Launch) -> Ended:
     asked, pilot, site = run.asked, run.pilot, run.site
     shown, entries = present(run)
     # The verifiers are at work: what is loaded now takes no time.
-    from gridwarden.hooks.pilot import account, books, job_of, lent, pam, program, scratch, session, signals, terminal  # noqa: PLC0415
+    from gridwarden.hooks.pilot import account, books, job_of, lent, pam, program, session, signals, terminal  # noqa: PLC0415
 
     signals.take()  # who is told to end from here on first undoes what it has done
     terminal.refuse()
@@ -143,6 +141,8 @@ def launch(run: Launch) -> Ended:
     job = job_of.caller_job(run.node, pilot.account)
     state = lent.state(given, asked, pilot, own, target, executed.path, site, job)
     if lends := site.pilot.scratch == "hand-over" and not target.same:
+        from gridwarden.hooks.pilot import scratch  # noqa: PLC0415 - few sites lend it
+
         state = scratch.noted(state, directory)
     with books.Payload(run.node, state, caller.payloads) as payload:
         account.confirm(target, site)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
-from typing import TYPE_CHECKING
 
 from gridwarden import tab_file
 from gridwarden.become import become
 from gridwarden.errors import GridwardenError
 from gridwarden.hooks.pilot import limits, privileges, refusals, signals
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.session import Work
+else:  # signal would load enum
+    import _signal as signal
 
 GO = b"."
 NOT_EXECUTABLE, NOT_ITS_OWNER = 126, 202  # exit codes, as gLExec has them

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import resource
-import signal
-from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import syslog_line
 from gridwarden.errors import Unavailable
 from gridwarden.hooks.pilot import ancestors as above
 from gridwarden.hooks.pilot import control_group, descendants, limits, pam, privileges, signals, terminal
 from gridwarden.hooks.pilot.guard_process import GuardProcess
+from gridwarden.values import NamedTuple
 
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.limits import Limits
+else:  # signal would load enum
+    import _signal as signal
 
 
 class Work(NamedTuple):

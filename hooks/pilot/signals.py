@@ -5,8 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import signal
 import sys
+
+TYPE_CHECKING = False  # typing's own costs a launch 3 ms
+if TYPE_CHECKING:
+    import signal
+else:  # signal would load enum
+    import _signal as signal
 
 # SIGALRM, too: sudo passes it on, and who let it end the launcher alone would keep what the payload used off the record.
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM})
@@ -64,4 +69,6 @@ def forget() -> None:
 
 def name_of(number: int) -> str:
     """The name of a signal, SIGTERM for 15."""
-    return signal.Signals(number).name
+    from signal import Signals  # noqa: PLC0415 - few payloads are ended
+
+    return Signals(number).name

@@ -22,9 +22,9 @@ from gridwarden.errors import Refused
 from gridwarden.load_settings import load
 from gridwarden.mapper import ban_files, follow, published
 from gridwarden.mapper.ban import moment
-from gridwarden.mapper.site import from_settings
 from gridwarden.run import run
 from tests.gridmap import asked, bodies, make_accounts, make_site, person
+from tests.site_values import values_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the copies are root's own: needs root")
 ANNA = "/DC=org/DC=example/CN=Anna"
@@ -95,7 +95,7 @@ class Site:
 
     @property
     def values(self):
-        return from_settings(load(self.base / "site.yaml"))
+        return values_of(self.base / "site.yaml")
 
     def run(self, *arguments: str) -> tuple[int, str]:
         text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)

@@ -624,7 +624,7 @@ def test_nobody_is_refused_and_nobody_shares_when_many_fill_a_pool_at_once(site)
 
 
 def test_nobody_shares_when_all_try_the_accounts_in_the_same_order(site, monkeypatch):
-    monkeypatch.setattr("gridwarden.mapper.linking.random.shuffle", list.sort)
+    monkeypatch.setattr("random.shuffle", list.sort)
     users = make_accounts(site, *(f"cms{number:03}" for number in range(80)))
     crowd(site, users, lambda process: [f"P{process} {number}" for number in range(10)])
     assert [len(names) for names in holders_of_accounts(site).values()] == [1] * 80

@@ -37,6 +37,35 @@ PROLOG_IMPORTS = {
 LATER_IMPORTS = {"_signal", "_socket", "grp", "resource", "select", "signal", "time"}
 """What may come on top when there is something to ask, to kill or to remove."""
 
+LAUNCH_IMPORTS = PROLOG_IMPORTS | LATER_IMPORTS | {
+    "_ctypes", "_operator", "_struct", "binascii", "ctypes", "ctypes._endian", "gc", "marshal", "struct", "types",
+}  # fmt: skip
+"""What a usual launch of a payload with proxies loads: nothing of re, enum, functools, typing, pathlib or json."""
+
+LAUNCH = (
+    *(
+        f"gridwarden.hooks.pilot.{name}"
+        for name in (
+            "launch",
+            "credentials",
+            "account",
+            "books",
+            "job_of",
+            "lent",
+            "pam",
+            "program",
+            "session",
+            "signals",
+            "terminal",
+        )
+    ),
+    "gridwarden.mapper.site_cache",
+    "gridwarden.mapper.verifier",
+    "gridwarden.mapper.readied_process",
+    "gridwarden.hooks.clean_up",
+    "gridwarden.batch.slurm",
+)
+
 
 WHEN_SOMETHING_WAS_KILLED = {"gridwarden.prune.redact"}
 """What an epilog loads only then, expressions and all."""
@@ -137,6 +166,10 @@ def test_an_epilog_with_strays_and_a_question_to_slurm_loads_little_more() -> No
         loaded("gridwarden.hooks.slurm.node", "gridwarden.hooks.slurm.controller", "gridwarden.batch.slurm", *later)
         <= PROLOG_IMPORTS | LATER_IMPORTS
     )
+
+
+def test_a_launch_loads_no_module_that_each_payload_would_wait_for() -> None:
+    assert loaded(*LAUNCH) <= LAUNCH_IMPORTS
 
 
 def test_only_the_command_line_names_the_parts() -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden.load_settings import load
-from gridwarden.mapper.site import SiteValues, from_settings
+from gridwarden.mapper.site import SiteValues
 from tests.site import launcher
+from tests.site_values import values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def site() -> Iterator[SiteValues]:
     """The running site; afterwards the directory has the names it had, and the test's accounts are free."""
-    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))
+    site = values_of()
     before = names_in(site)
     yield site
     for path in names_in(site) - before:

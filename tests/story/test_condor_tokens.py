@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import chain
-from gridwarden.load_settings import load
-from gridwarden.mapper.site import from_settings
 from gridwarden.mapper.token import verify_token
 from tests import tokens
 from tests.site import condor as site_condor
 from tests.site.slurm import run_as, until
+from tests.site_values import values_of
 from tests.tokens import CMS, HERE, Key, claims, key_set, server_certificate
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def pool() -> Iterator[SimpleNamespace]:
     believe_in_condor(ES)
     subprocess.run(["gridwarden", "hooks", "install"], check=True, capture_output=True)
     site_condor.start()
-    yield SimpleNamespace(site=from_settings(load(Path("/etc/gridwarden/site.yaml"))))
+    yield SimpleNamespace(site=values_of())
     site_condor.stop()
     for path in (*written, Path("/etc/gridwarden/site.compiled")):
         path.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.site import from_settings
 from gridwarden.prune import ipc
 from tests.site.lcmaps import LcmapsRefusedError, lcmaps_map
+from tests.site_values import with_paths
 from tests.story.test_slurm import LEDGER, REGISTER, account_of, ce_submit
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ touch /srv/open/looked
 @pytest.fixture
 def terms() -> tuple[SiteValues, Terms]:
     settings = load(Path("/etc/gridwarden/site.yaml"))
-    return from_settings(settings), lease_terms.from_settings(settings)
+    return with_paths(from_settings(settings)), lease_terms.from_settings(settings)
 
 
 def now() -> int:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden.load_settings import load
 from gridwarden.mapper import ban_check
-from gridwarden.mapper.site import from_settings
 from tests.site.lcmaps import LcmapsRefusedError, lcmaps_map
+from tests.site_values import values_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +65,7 @@ def lcmaps_bans(work: Path, file: str, people: Sequence[tuple[str, tuple[str, ..
 
 
 def test_lcmaps_obeys_the_bans_that_gridwarden_writes_where_both_read(bans, tmp_path):
-    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))._replace(ban_lists=())
+    site = values_of()._replace(ban_lists=())
     ours = [bool(ban_check.matching(subject, site, fqans=fqans)) for subject, fqans in PEOPLE]
     assert ours == lcmaps_bans(tmp_path, "/etc/gridwarden/bans") == [True, True, True, True, False]
 
@@ -84,7 +83,7 @@ def test_lcmaps_obeys_the_spelling_that_ban_add_tells_of_a_name_with_a_slash_in_
         done = subprocess.run(
             ["gridwarden", "ban", "add", name, "--because", "stolen"], check=True, capture_output=True, text=True
         )
-        site = from_settings(load(Path("/etc/gridwarden/site.yaml")))
+        site = values_of()
         try:
             assert (f"ban {names[1]} instead" in done.stdout) is (name != names[1]), done.stdout
             assert [bool(ban_check.matching(one, site)) for one in names] == [True, True]
@@ -97,6 +96,6 @@ def test_lcmaps_knows_an_attribute_by_one_name_where_gridwarden_bans_by_each(tmp
     people = [(f"{BASE}/CN=Mallory/{name}=m@example.org", ()) for name in ("emailAddress", "Email", "E")]
     file = tmp_path / "bans"
     file.write_text(f'"{people[1][0]}"\n')
-    site = from_settings(load(Path("/etc/gridwarden/site.yaml")))._replace(bans=(file,), ban_lists=())
+    site = values_of()._replace(bans=(file,), ban_lists=())
     assert [bool(ban_check.matching(subject, site)) for subject, _ in people] == [True, True, True]
     assert lcmaps_bans(tmp_path, str(file), people) == [False, True, False]
