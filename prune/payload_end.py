@@ -115,7 +115,13 @@ def remove_temporary(state: State) -> Left:
     if not state.temporary:
         return []
     directory, name = os.path.split(state.temporary)
-    if not os.path.lexists(state.temporary):
+    try:
+        os.rmdir(state.temporary)  # still root's where its launcher was killed before it had given it away
+    except FileNotFoundError:
+        return []
+    except OSError:
+        pass  # not empty
+    else:
         return []
     _, left = remove.remove(state.uid, state.gid, directory, [name], time.monotonic() + REMOVE_SECONDS)
     return left

@@ -563,6 +563,21 @@ def test_figures_of_a_launcher_that_could_not_record_them_are_recorded_by_the_ne
     assert end["because"] == "", "nobody was killed"
 
 
+def test_a_temporary_directory_that_its_launcher_had_not_given_away_yet_is_not_left(node: Node) -> None:
+    temporary = node.tmp / f"gridwarden-payload.{'e' * 32}"
+    launcher = os.fork()
+    if launcher == 0:
+        state = payloads.State(
+            payload="e" * 32, cluster="site", node="n1", account="gwt52", uid=ANNA, gid=ANNA, temporary=str(temporary)
+        )
+        begin_end.begin(node.site, state)
+        temporary.mkdir(0o700)
+        os._exit(0)
+    assert os.waitpid(launcher, 0)[1] == 0
+    assert node.recover() == []
+    assert (os.listdir(node.tmp), node.records("gap")) == ([], [])
+
+
 def test_figures_of_an_end_whose_account_is_busy_for_too_long_are_not_lost(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
