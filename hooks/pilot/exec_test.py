@@ -50,10 +50,12 @@ def switch_and_orphans(face: Sequence[str]) -> list[Proof]:
     """A payload with another uid, whose orphans end with it: the pipe that they hold then reaches its end."""
     process = subprocess.Popen([*face, "/bin/sh", "-c", ORPHANS], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stdout is not None  # noqa: S101 - it is a pipe, as asked for
+    reading = select.poll()
+    reading.register(process.stdout)
     uid, ended = b"", False
     deadline = None
     while deadline is None or time.monotonic() < deadline:
-        if select.select([process.stdout], [], [], 0.1)[0]:
+        if reading.poll(100):
             data = os.read(process.stdout.fileno(), 4096)
             uid += data
             if not data:

@@ -42,8 +42,15 @@ def put(path: Path, uid: int = PILOT, mode: int = 0o755, source: str = "/bin/tru
 
 def judge(path: Path, values: PilotValues = ANY) -> program.Program:
     here = os.open(path.parent, program.LOOK | os.O_DIRECTORY)
-    opened = program.open_program(os.fsencode(path), here, PEOPLE)
-    program.judge_program(opened, {PILOT, OWNER}, values)
+    try:
+        opened = program.open_program(os.fsencode(path), here, PEOPLE)
+    finally:
+        os.close(here)
+    try:
+        program.judge_program(opened, {PILOT, OWNER}, values)
+    except Refused:
+        os.close(opened.descriptor)
+        raise
     return opened
 
 
