@@ -108,7 +108,8 @@ def _of_payloads(payloads: Sequence[Payload], leases: Mapping[str, Sighting]) ->
         if owner is None or owner.account != payload.account:
             nobodys += cpu
             continue
-        level, because = evidence.KERNEL_MEASURED, "the launcher verified the owner's credential"
+        because = "the launcher verified the owner's credential"
+        level = evidence.KERNEL_MEASURED if payload.whole else evidence.BATCH
         if not payload.subject:
             level, because = evidence.LEASE_HISTORY, "whoever was lent the account, since its start was not recorded"
         parts.append(

@@ -189,7 +189,7 @@ def _cpu(end: Body) -> int | None:
     A process that ignores SIGCHLD hides its children's time from the one; neither counts what was not used.
     """
     user, system, group = (_figure(end, name) for name in ("user", "system", "group_cpu"))
-    waited = None if user is None and system is None else (user or 0) + (system or 0)
+    waited = None if user is None else user + (system or 0)  # of what was left over only one sum is known
     return max((figure for figure in (waited, group) if figure is not None), default=None)
 
 

@@ -92,7 +92,7 @@ def _remarks(pilot: Pilot) -> list[str]:
     if not pilot.payloads:
         said.append("no payload of it is on record")
     if pilot.slots and pilot.at_once > pilot.slots:
-        said.append(f"{pilot.at_once} payloads at once on {pilot.slots} cores")
+        said.append(f"{pilot.at_once} payloads at once, cores: {pilot.slots}")
     if pilot.without_end:
         said.append(f"{pilot.without_end} ran without a record of the end")
     if unknown := pilot.not_measured - pilot.without_end:

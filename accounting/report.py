@@ -96,7 +96,9 @@ def _outside(payload: Payload, lent: Sighting | None) -> Part:
     """A payload of no job: its owner's where that is known, and else nobody's."""
     owner: Payload | Sighting | None = payload if payload.subject else lent
     names = ("", "", "") if owner is None else (owner.scheme, owner.subject, owner.vo)
-    level = evidence.KERNEL_MEASURED if payload.subject else evidence.LEASE_HISTORY if owner else evidence.AMBIGUOUS
+    level = evidence.KERNEL_MEASURED if payload.whole else evidence.BATCH
+    if not payload.subject:
+        level = evidence.LEASE_HISTORY if owner else evidence.AMBIGUOUS
     return Part(*names, payload.account, payload.cpu or 0, level, payload=payload.payload)
 
 

@@ -184,7 +184,7 @@ store: {node.url}
 
     (pilot,) = json.loads(run("--since", "2026-01-01", "--pilots", "--format", "json"))
     assert (pilot["job"], pilot["identity"], pilot["covered"], pilot["at_once"]) == ("7", BELA, 70.0, 2)
-    assert pilot["remarks"] == "2 payloads at once on 1 cores"
+    assert pilot["remarks"] == "2 payloads at once, cores: 1"
     rows = json.loads(run("--explain", "7", "--format", "json"))
     assert [row["cpu_microseconds"] // SECOND for row in rows] == [100, 100, 30, 40, 30, 30, 0, 0, 100]
     assert [row["step"] for row in rows] == list(range(1, 10))

@@ -147,6 +147,13 @@ def test_figures_that_nobody_can_have_measured_count_as_unknown():
         assert payload.cpu is None
 
 
+def test_what_was_not_wholly_measured_does_not_pass_for_measured():
+    for ends in ([], [end(user=None, system=0)], [end(system=None, measured="processes")]):
+        (part, _) = divide([start()], ends).parts
+        assert part.evidence == evidence.BATCH
+    assert divide([start()], [end(system=None, measured="processes")]).parts[0].cpu == 10 * SECOND
+
+
 def test_a_payload_that_outlives_its_pilots_job_is_counted_whole_and_said_to():
     (payload,) = read_payloads([start()], [end(at=job().end + CLOCK_SKEW + 1)])
     assert payload.ran_over(job())
@@ -253,7 +260,7 @@ def test_pilots_are_listed_with_what_no_payload_record_covers():
         2,
         1,
     )
-    assert found["7"].remarks == "2 payloads at once on 1 cores; 1 not wholly measured"
+    assert found["7"].remarks == "2 payloads at once, cores: 1; 1 not wholly measured"
     assert (found["8"].covered, found["8"].remarks) == (0.0, "1 ran without a record of the end")
     assert found["9"].remarks == "1 ran beyond the job's end; payloads used more than the batch system counted"
     assert (found["10"].identity, found["10"].remarks) == ("", "no payload of it is on record")
