@@ -72,6 +72,30 @@ read -r inside outside count </proc/self/uid_map
 exec {sudo} -n -- {entry} {face} "$@"
 """
 
+HELP = """\
+[ "$*" != --help ] || { echo 'Run a payload as its owner: what a pilot calls, in its batch job.
+
+usage: gridwarden-exec [OPTIONS] -- PROGRAM [ARGUMENTS]
+       gridwarden-exec --check [OPTIONS] [-- PROGRAM]
+       gridwarden-exec --renew (--name TEXT | --target FILE) [OPTIONS]
+
+  --proxy FILE        the proxy of the owner, else GLEXEC_CLIENT_CERT
+  --token FILE        the token of the owner
+  --pilot-proxy FILE  the proxy of the pilot, else X509_USER_PROXY
+  --pilot-token FILE  the token of the pilot, else BEARER_TOKEN_FILE
+  --target FILE       where the payload gets its credential, else GLEXEC_TARGET_PROXY
+  --name TEXT         what the pilot calls the payload, else GLEXEC_ID
+  --check             say what would be decided, and run nothing
+  --renew             give a payload that runs new credentials
+  --help              show this
+
+  gridwarden-exec --proxy owner.pem -- /path/of/program arguments
+  gridwarden-exec --renew --name task-7 --token new.token
+
+Exit codes: those of the payload; 201 the pilot is wrong, 202 this machine, 203 refused by the site, 204 the payload
+itself ended with one of these, 126 not executable. man gridwarden-exec says more.'; exit 0; }
+"""
+
 GLEXEC_VERSION = """[ "$*" = -v ] && echo "glexec version: gridwarden {version}" && exit 0
 """
 
@@ -86,6 +110,6 @@ LOG_ONLY = """\
 def faces(entry: Path, programs: Path, glexec: Sequence[Path], mode: str) -> dict[Path, str]:
     """The faces by the paths at which pilots find them: ``gridwarden-exec``, and gLExec's name at each path of ``glexec``."""
     text = LOG_ONLY if mode == "log-only" else FACE
-    ours = {programs / "gridwarden-exec": text.format(sudo=SUDO, entry=entry, face="exec", first="")}
+    ours = {programs / "gridwarden-exec": text.format(sudo=SUDO, entry=entry, face="exec", first=HELP)}
     first = GLEXEC_VERSION.format(version=__version__)
     return ours | {path: text.format(sudo=SUDO, entry=entry, face="glexec", first=first) for path in glexec}
