@@ -49,7 +49,7 @@ def test_a_job_goes_through_postgresql_to_reports_and_answers_and_its_ledger_is_
     proven = run("gridwarden", "--config", str(config), "store", "verify", "--heads", str(heads), "--format", "json")
     (proof,) = json.loads(proven)
     assert proof["lines"] == len([line for line in chain.read(LEDGER) if line.seq])
-    assert proof["heads"] >= 3  # the lease, the job's start, its end
+    assert proof["heads"] >= 2  # the job's start, its end; and the lease, unless another story had it made
     (answer,) = json.loads(run("whoran", "--config", str(config), "--job", str(job), "--format", "json"))
     assert (answer["identity"], answer["evidence"]) == (people.anna.subject, "batch")
     report = run("gridwarden", "--config", str(config), "report", "--since", "-1h", "--by", "identity")
