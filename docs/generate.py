@@ -68,6 +68,7 @@ WHAT_TO_DO = {
     reasons.CALLER_NOT_LISTED: "Name it in `pilot.callers`, if it is a registered pilot or service.",
     reasons.PILOT_CREDENTIAL_MISSING: "Set `X509_USER_PROXY`, `--pilot-proxy` or `--pilot-token`.",
     reasons.PILOT_CREDENTIAL_NOT_ALLOWED: "Compare it with the account's entry in `pilot.callers`.",
+    reasons.OUTSIDE_JOBS: "Start payloads from the job, in the foreground; see `pilot.outside_jobs`.",
     reasons.CREDENTIAL_MISSING: "Set `GLEXEC_CLIENT_CERT`, `--proxy` or `--token`.",
     reasons.IDENTITY_CHANGED: "Give one of the payload's own owner.",
     reasons.ACCOUNT_OUTSIDE_POOLS: "Name it in `pilot.accounts`, or correct the policy.",

@@ -13,6 +13,7 @@ from gridwarden.pools import FIRST_ORDINARY_UID
 from gridwarden.setting_types import AbsolutePath, Account, FaultsError, Seconds, Section, Text
 
 Mode = Literal["switch", "log-only"]
+OutsideJobs = Literal["allow", "refuse"]
 Scratch = Literal["keep", "hand-over"]
 Capabilities = Literal["none", "pam"]
 ControlGroup = Literal["auto", "off"]
@@ -145,6 +146,11 @@ class Pilot(Section):
         description="`switch`: the payload runs as its owner's account. `log-only`: it is verified, mapped and recorded, "
         "and runs as the pilot; nobody is kept apart then.",
     )
+    outside_jobs: OutsideJobs = Field(
+        "allow",
+        description="What becomes of a caller that is in no batch job: `allow`, or `refuse` unless it is a service. A pilot "
+        "that has left its job may run a payload without end, unless the batch system tracks by control group.",
+    )
     accounts: tuple[Account, ...] = Field(
         (),
         description="Accounts outside the pools that payloads may run as, where a rule of `policy` says so.",
@@ -214,3 +220,12 @@ class Pilot(Section):
         description="`auto`: each payload has a control group of its own below its caller's, where one can be made; "
         "without one its processes are found by their descent.",
     )
+
+    @model_validator(mode="after")
+    def jobs_can_be_seen(self) -> Self:
+        """Refuse to ask for jobs where nothing is root, which alone sees whose processes start them."""
+        if self.mode == "log-only" and self.outside_jobs == "refuse":
+            raise FaultsError(
+                [(("outside_jobs",), "cannot be had in log-only mode, which does not see jobs: leave it out")]
+            )
+        return self

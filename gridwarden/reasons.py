@@ -44,6 +44,7 @@ STAMP_PROTECTED = "stamp-protected"
 CALLER_NOT_LISTED = "caller-not-listed"
 PILOT_CREDENTIAL_MISSING = "pilot-credential-missing"
 PILOT_CREDENTIAL_NOT_ALLOWED = "pilot-credential-not-allowed"
+OUTSIDE_JOBS = "outside-jobs"
 CREDENTIAL_MISSING = "credential-missing"
 IDENTITY_CHANGED = "identity-changed"
 ACCOUNT_OUTSIDE_POOLS = "account-outside-pools"
@@ -105,6 +106,7 @@ SENTENCES = {
     CALLER_NOT_LISTED: "this account may not start payloads here",
     PILOT_CREDENTIAL_MISSING: "the pilot shows no credential of its own",
     PILOT_CREDENTIAL_NOT_ALLOWED: "the pilot's own credential is not one that may start payloads here",
+    OUTSIDE_JOBS: "the pilot is in no batch job of this machine",
     CREDENTIAL_MISSING: "no credential of the payload's owner is given",
     IDENTITY_CHANGED: "the credential is another person's",
     ACCOUNT_OUTSIDE_POOLS: "payloads may not run as the account that the policy gives",

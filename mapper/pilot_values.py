@@ -31,6 +31,7 @@ class PilotValues(NamedTuple):
 
     callers: tuple[Caller, ...] = ()
     mode: str = "switch"
+    outside_jobs: str = "allow"
     accounts: tuple[str, ...] = ()
     minimum_uid: int = 1000
     minimum_gid: int = 1000

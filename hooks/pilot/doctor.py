@@ -35,8 +35,11 @@ class Places(NamedTuple):
     process: str = "/proc/self"
 
 
-def examine(pilot: Pilot, places: Places) -> list[Risk]:
-    """All that is wrong, in the order in which a launch would meet it; raises Unavailable when sudo does not answer."""
+def examine(pilot: Pilot, places: Places, *, slurm: bool) -> list[Risk]:
+    """All that is wrong, in the order in which a launch would meet it; ``slurm``: whether its jobs run here.
+
+    Raises Unavailable when sudo does not answer.
+    """
     if not pilot.callers:
         return [
             Risk("nobody-may-call", "pilot.callers in site.yaml is empty", "name the pilots that the site registered")
@@ -48,6 +51,7 @@ def examine(pilot: Pilot, places: Places) -> list[Risk]:
     found += programs((places.launcher, *places.faces))
     found += accounts(pilot, callers)
     found += sudo(places.launcher, callers, groups=pilot.tracking_groups is not None)
+    found += jobs(pilot) if slurm else []
     found += pam(places.pam, pilot.pam_service)
     return found + files(pilot, places.payloads)
 
@@ -166,6 +170,14 @@ def _account_exists(name: str) -> bool:
 def groups_of(account: str) -> list[str]:
     """The groups of an account as sudo writes them."""
     return [f"%{grp.getgrgid(gid).gr_name}" for gid in os.getgrouplist(account, pwd.getpwnam(account).pw_gid)]
+
+
+def jobs(pilot: Pilot) -> list[Risk]:
+    """Pilots that may detach themselves from their job, and then start payloads that no job's end reaches."""
+    if pilot.outside_jobs == "refuse" or all(caller.service for caller in pilot.callers):
+        return []
+    why = "pilots may start payloads from outside their batch job; without proctrack/cgroup such a payload has no end"
+    return [Risk("outside-jobs", why, "pilot.outside_jobs: refuse; who monitors is an entry with service: true")]
 
 
 def pam(directory: str, service: str) -> list[Risk]:

@@ -29,7 +29,7 @@ def exec_command(context: click.Context, format: str) -> None:
         raise BadQuestion("only root can read sudo's rules and ask them for others", "sudo gridwarden doctor exec")
     settings = load(context.obj)
     places = doctor.Places(payloads=str(settings.payloads_directory))
-    found = [risk._asdict() for risk in doctor.examine(settings.pilot, places)]
+    found = [risk._asdict() for risk in doctor.examine(settings.pilot, places, slurm="slurm" in settings.prune.batch)]
     if found or format != "table":
         write(found, ["kind", "detail", "remedy"], format)
     if not found:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from gridwarden import proc, register
+from gridwarden import proc, reasons, register
 from gridwarden.batch import question
-from gridwarden.errors import ConfigurationError
+from gridwarden.errors import ConfigurationError, Refused
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.job import Site
+    from gridwarden.mapper.pilot_values import Caller
 
 # What starts a job's processes, by the name of its file.
 STARTERS = {"slurmstepd": ("slurm",), "condor_starter": ("htcondor",), "pbs_mom": ("pbs", "torque")}
@@ -29,6 +30,21 @@ class CallerJob:
         self.batch = batch
         self.job = job
         self.restart = restart
+
+
+def permitted(site: Site, pilot: str, caller: Caller, outside_jobs: str) -> CallerJob:
+    """The job that this process is in; raises Refused (outside-jobs) for no service where there is none and must be one.
+
+    Asked once in a launch: a pilot that leaves its job after that has it on record, and the job's end is its payload's.
+    """
+    job = caller_job(site, pilot)
+    if outside_jobs == "refuse" and not job.batch and not caller.service:
+        raise Refused(
+            reasons.OUTSIDE_JOBS,
+            f"{pilot} calls from outside every batch job, or has detached itself from its own",
+            "pilot.outside_jobs in site.yaml; a monitoring account is an entry with service: true",
+        )
+    return job
 
 
 def caller_job(site: Site, pilot: str, pid: int = 0) -> CallerJob:

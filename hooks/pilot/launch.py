@@ -131,6 +131,7 @@ def launch(run: Launch) -> Ended:
     directory = program.open_directory()
 
     caller, people, own = identify(run, shown, entries)
+    job = job_of.permitted(run.node, pilot.account, caller, site.pilot.outside_jobs)
     target = account.of(people, pilot, site)
     owners = {pilot.uid, target.uid}
     program.judge_directory(directory, owners)
@@ -138,7 +139,6 @@ def launch(run: Launch) -> Ended:
     program.judge_program(executed, owners, site.pilot)
 
     given = lent.plan(asked, shown, run.node)
-    job = job_of.caller_job(run.node, pilot.account)
     state = lent.state(given, asked, pilot, own, target, executed.path, site, job)
     if lends := site.pilot.scratch == "hand-over" and not target.same:
         from gridwarden.hooks.pilot import scratch  # noqa: PLC0415 - few sites lend it

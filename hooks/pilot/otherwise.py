@@ -6,7 +6,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
-from gridwarden.hooks.pilot import account, launch, log_only, program, renew
+from gridwarden.hooks.pilot import account, job_of, launch, log_only, program, renew
 from gridwarden.mapper import bans, foresee, lease, mapping
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def serve(run: Launch) -> int:
 def decision(run: Launch) -> str:
     """What would be decided, in a sentence; nothing is leased, lent or run.  Raises what would stop a launch."""
     shown, entries = launch.present(run)
-    _, people, _ = launch.identify(run, shown, entries)
+    caller, people, _ = launch.identify(run, shown, entries)
+    job_of.permitted(run.node, run.pilot.account, caller, run.site.pilot.outside_jobs)
     lease.refuse_banned(people.pilot, bans.in_force(run.site), run.pilot.account)
     callers: list[program.Person] = [run.pilot]
     if account.is_own(people):

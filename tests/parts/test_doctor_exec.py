@@ -140,15 +140,22 @@ def test_callers_and_accounts_that_are_not_here_are_found() -> None:
 
 
 def test_a_site_that_lets_nobody_call_is_told_so_and_no_more() -> None:
-    assert [risk.kind for risk in doctor.examine(Pilot(), doctor.Places())] == ["nobody-may-call"]
+    assert [risk.kind for risk in doctor.examine(Pilot(), doctor.Places(), slurm=True)] == ["nobody-may-call"]
+
+
+def test_pilots_that_may_leave_their_job_are_told_of_and_services_are_not() -> None:
+    pilots, monitoring = Caller(account="daemon", vo="cms"), Caller(account="daemon", service=True)
+    assert [risk.kind for risk in doctor.jobs(Pilot(callers=(monitoring, pilots)))] == ["outside-jobs"]
+    assert doctor.jobs(Pilot(callers=(pilots,), outside_jobs="refuse")) == []
+    assert doctor.jobs(Pilot(callers=(monitoring,))) == []
 
 
 def test_a_site_that_only_logs_needs_neither_sudo_nor_pam(tmp_path: Path) -> None:
     at = places(tmp_path)._replace(launcher="/nowhere/exec", pam="/nowhere", payloads="/nowhere")
     pilot = Pilot(mode="log-only", callers=(Caller(account="daemon", service=True),))
-    assert doctor.examine(pilot, at) == []
+    assert doctor.examine(pilot, at, slurm=True) == []
     Path(at.faces[0]).unlink()
-    assert [risk.kind for risk in doctor.examine(pilot, at)] == ["program"]
+    assert [risk.kind for risk in doctor.examine(pilot, at, slurm=True)] == ["program"]
 
 
 def test_files_that_a_launch_would_refuse_are_found(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -203,6 +204,15 @@ def test_the_entry_can_be_read_at_one_sitting() -> None:
     assert len(entry.ENTRY.splitlines()) <= 40
 
 
+@pytest.mark.parametrize("mode", ["switch", "log-only"])
+def test_a_pilots_author_is_told_every_option_without_becoming_anybody(mode: str) -> None:
+    face = entry.faces(Path("/nowhere/exec"), Path("/bin"), [], mode)[Path("/bin/gridwarden-exec")]
+    told = subprocess.run(["sh", "-c", face, "gridwarden-exec", "--help"], check=True, capture_output=True, text=True)
+    options = [f"  --{name} " for name in (*request.OPTIONS, *request.FLAGS)]
+    assert [option for option in options if option not in told.stdout] == []
+    assert "GLEXEC_CLIENT_CERT" in told.stdout and told.stderr == ""
+
+
 SITE = {"site": "X", "pools": ["cms"], "policy": [{"fqan": "/cms", "pool": "cms"}], "slurm": {"cluster": "x"}}
 
 
@@ -227,6 +237,8 @@ SITE = {"site": "X", "pools": ["cms"], "policy": [{"fqan": "/cms", "pool": "cms"
         ({"tracking_groups": "0-10"}, "among the system's own groups"),
         ({"tracking_groups": "65049-65000"}, "not a range of gids"),
         ({"environment_file": "here"}, "absolute path"),
+        ({"outside_jobs": "no"}, "refuse"),
+        ({"outside_jobs": "refuse", "mode": "log-only"}, "does not see jobs"),
     ],
 )
 def test_a_section_that_would_let_others_in_is_refused(pilot: dict[str, object], says: str) -> None:
@@ -238,10 +250,15 @@ def test_the_section_reaches_the_launcher_whole() -> None:
     section = Settings.of(
         {
             **SITE,
-            "pilot": {"callers": [{"account": "p", "fqan": "/cms", "payloads": 3}], "tracking_groups": "65000-65049"},
+            "pilot": {
+                "callers": [{"account": "p", "fqan": "/cms", "payloads": 3}],
+                "tracking_groups": "65000-65049",
+                "outside_jobs": "refuse",
+            },
         }
     ).pilot
     values = from_pilot(section)
     assert values.callers == (Caller(account="p", payloads=3, rule=Rule(fqan=("/cms",))),)
     assert values.tracking_groups == (65000, 65049)
+    assert (values.outside_jobs, from_pilot(Pilot()).outside_jobs) == ("refuse", "allow")
     assert set(PilotValues._fields) == set(Pilot.model_fields)

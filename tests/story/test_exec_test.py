@@ -18,7 +18,7 @@ from tests.site import pilot
 from tests.site.slurm import run_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LAUNCHER = Path("/usr/libexec/gridwarden/exec")
 RULE = Path("/etc/sudoers.d/gridwarden-exec")
@@ -49,7 +49,9 @@ def altered(path: Path, text: str | None, mode: int | None = None) -> Iterator[N
         path.chmod(was)
 
 
-def test_the_doctor_finds_nothing_on_a_node_that_was_set_up_as_the_example_says() -> None:
+def test_the_doctor_finds_nothing_on_a_node_that_was_set_up_as_the_example_says(settings: Callable[..., None]) -> None:
+    assert doctor() == (1, ["outside-jobs"])
+    settings(pilot={"outside_jobs": "refuse"})
     assert doctor() == (0, [])
 
 

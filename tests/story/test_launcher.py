@@ -123,6 +123,16 @@ def test_a_service_needs_no_credential_of_its_own(settings: Callable[..., None])
     assert call("--", TRUE, X509_USER_PROXY=None).returncode == 0
 
 
+def test_a_pilot_outside_every_job_where_the_site_wants_one_and_a_service_still_may(
+    settings: Callable[..., None],
+) -> None:
+    settings(pilot={"outside_jobs": "refuse"})
+    refused(call("--", TRUE), reasons.OUTSIDE_JOBS, AUTHORIZATION)
+    refused(call("--check", "--", TRUE), reasons.OUTSIDE_JOBS, AUTHORIZATION)
+    settings(pilot={"outside_jobs": "refuse", "callers": [{"account": pilot.ACCOUNT, "service": True}]})
+    assert call("--", TRUE).returncode == 0
+
+
 def test_a_payload_without_a_credential() -> None:
     refused(call("--", TRUE, GLEXEC_CLIENT_CERT=None), reasons.CREDENTIAL_MISSING, CLIENT)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from gridwarden import proc
+from typing import TYPE_CHECKING
+
+from gridwarden import proc, reasons
 from tests.site import pilot, slurm
 from tests.site.slurm import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # In a session of its own it is not seen among the job's processes once the script, its parent, has ended.
 LEAVES = """cd /
@@ -32,3 +37,26 @@ def test_a_payload_of_another_job_of_the_same_pilot_goes_on() -> None:
     assert [one.command for one in proc.owned_by(started["uid"])] == ["sleep"]
     slurm.run_as(pilot.ACCOUNT, "scancel", str(number))
     until("nobody", lambda: not proc.owned_by(started["uid"]), 20)
+
+
+# By a double fork, and by sudo's own; the launcher first begins when its pilot is the child of pid 1.
+DETACHES = """cd /
+export GLEXEC_CLIENT_CERT={owner} X509_USER_PROXY={own}
+gridwarden-exec /bin/true || exit
+(setsid sh -c 'until test $(ps -o ppid= $$) -eq 1; do sleep 0.1; done; gridwarden-exec /bin/sleep 6173; :' &) </dev/null >/dev/null 2>&1
+sudo -n -b /usr/libexec/gridwarden/exec exec -- /bin/sleep 6173 </dev/null >/dev/null 2>&1
+sleep 600
+"""
+
+
+def test_where_the_site_wants_a_job_a_pilot_that_has_detached_itself_starts_no_payload_without_end(
+    settings: Callable[..., None],
+) -> None:
+    settings(pilot={"outside_jobs": "refuse"})
+    before = len(pilot.records("payload_start"))
+    script = DETACHES.format(owner=pilot.proxy("anna"), own=pilot.proxy(pilot.OWNER))
+    number = slurm.submit(pilot.ACCOUNT, script, "--output=/dev/null", "--chdir=/")
+    refusals = {"reason": reasons.OUTSIDE_JOBS, "command": f"exec of {pilot.ACCOUNT}"}
+    until("both", lambda: len(pilot.records("refused", **refusals)) == 2)
+    slurm.run_as(pilot.ACCOUNT, "scancel", str(number))
+    assert [one["job"] for one in pilot.records("payload_start")[before:]] == [str(number)]
