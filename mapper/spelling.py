@@ -10,7 +10,8 @@ from __future__ import annotations
 
 ESCAPED = ("\\/", "\\+")
 IN_SYSLOG = (("\\x5c", "\\"), ("\\x22", '"'))
-_BYTE = r"\\x([01][0-9A-Fa-f]|7[Ff]|[89A-Fa-f][0-9A-Fa-f])"  # none that is printable ASCII
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
+_BYTE_DIGITS = 2
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -39,15 +40,27 @@ def as_openssl_3(name: str) -> str:
     """
     for escape, character in IN_SYSLOG:
         name = name.replace(escape, character)
-    if "\\x" in name:
-        import re  # noqa: PLC0415 - costs a launch 4 ms, and few names have such bytes
-
-        name = re.sub(_BYTE, lambda byte: f"\\x{byte[1].upper()}", name)
+    name = _with_capital_bytes(name)
     if not _is_dn(name) or is_ambiguous(name):
         return name
     for pair in ESCAPED:
         name = name.replace(pair, pair[1])
     return _with_backslashes(name)
+
+
+def _with_capital_bytes(name: str) -> str:
+    r"""A name with each ``\xHH`` that is not printable ASCII in capitals.
+
+    Not by a regular expression: a verifier of credentials, which may open no file, could not load re.
+    """
+    first, *rest = name.split("\\x")
+    for part in rest:
+        digits = part[:_BYTE_DIGITS]
+        is_byte = len(digits) == _BYTE_DIGITS and _HEXADECIMAL.issuperset(digits)
+        if is_byte and not 0x20 <= int(digits, 16) < 0x7F:
+            part = digits.upper() + part[_BYTE_DIGITS:]  # noqa: PLW2901 - it is the same part
+        first += "\\x" + part
+    return first
 
 
 def _is_dn(name: str) -> bool:
