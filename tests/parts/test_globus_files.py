@@ -270,7 +270,7 @@ def test_the_guides_hypothetical_result_for_an_identity_that_was_asked_about():
 def is_alive(pid):
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
