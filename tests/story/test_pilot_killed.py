@@ -75,10 +75,15 @@ def above(pid: int) -> list[proc.Process]:
 
 
 def kill(*processes: proc.Process) -> None:
-    """All at once, as far as anybody can: stopped first, so that none sees another's end."""
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for process in processes:
-            os.kill(process.pid, number)
+    """All at once, as far as anybody can: all but the last are stopped first, so that none of them sees another's end.
+
+    The last is not, since sudo stops itself when what it runs is stopped, and nobody would ever continue it.
+    """
+    *others, last = processes
+    for process in others:
+        os.kill(process.pid, signal.SIGSTOP)
+    for process in (last, *others):
+        os.kill(process.pid, signal.SIGKILL)
 
 
 def assert_cleared(slurm: ModuleType, job: int, state: payloads.State, *, ends: bool = True) -> dict[str, object]:
