@@ -75,7 +75,8 @@ def measured(job: int) -> dict[str, int]:
 def test_the_report_names_the_owners_of_payloads_and_the_pilot_and_adds_up_to_sacct(
     slurm: ModuleType, people: SimpleNamespace
 ) -> None:
-    since = int(time.time())
+    since = int(time.time()) + 1
+    time.sleep(1)  # jobs of others have ended before
     own = f"{BURN.format(1)}\ntimes\n"
     side_by_side = (
         (PAYLOAD.format("anna", BURN.format(3))[:-1] + " &\n") + PAYLOAD.format("chen", BURN.format(2)) + "wait\n"
@@ -118,7 +119,8 @@ def test_the_report_names_the_owners_of_payloads_and_the_pilot_and_adds_up_to_sa
 def test_a_cancelled_pilots_payload_keeps_what_it_used_though_slurm_lost_it(
     slurm: ModuleType, people: SimpleNamespace
 ) -> None:
-    since = int(time.time())
+    since = int(time.time()) + 1
+    time.sleep(1)  # jobs of others have ended before
     Path("/tmp/burnt").unlink(missing_ok=True)
     work = f"{BURN.format(1)}; touch /tmp/burnt; sleep 300"
     job = slurm.submit(pilot.ACCOUNT, BEGIN + PAYLOAD.format("chen", work))
