@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import signal
@@ -83,7 +84,8 @@ def kill(*processes: proc.Process) -> None:
     for process in others:
         os.kill(process.pid, signal.SIGSTOP)
     for process in (last, *others):
-        os.kill(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # Slurm kills the others, too, once the pilot is gone
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def assert_cleared(slurm: ModuleType, job: int, state: payloads.State, *, ends: bool = True) -> dict[str, object]:
