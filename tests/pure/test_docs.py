@@ -18,6 +18,7 @@ from gridwarden.prune.commands import prune_command
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
+GENERATED: dict[Path, str] = GENERATE["pages"]()
 
 PARTS = ("mapper", "hooks", "prune", "accounting")
 
@@ -42,12 +43,12 @@ def exit_codes() -> set[int]:
 @pytest.mark.parametrize("name", [name for name, _ in GENERATE["every_command"]()])
 def test_every_command_has_a_manual_page_that_says_what_its_help_says(name: str) -> None:
     path = DOCS / "man" / f"{name.replace(' ', '-')}.1"
-    assert path.read_text() == GENERATE["pages"]()[path], f"{path.name} is out of date: make docs"
+    assert path.read_text() == GENERATED[path], f"{path.name} is out of date: make docs"
 
 
-@pytest.mark.parametrize("name", [path.name for path in GENERATE["pages"]() if path.parent == DOCS])
+@pytest.mark.parametrize("name", [path.name for path in GENERATED if path.parent == DOCS])
 def test_generated_pages_are_what_the_code_says(name: str) -> None:
-    assert (DOCS / name).read_text() == GENERATE["pages"]()[DOCS / name], f"{name} is out of date: make docs"
+    assert (DOCS / name).read_text() == GENERATED[DOCS / name], f"{name} is out of date: make docs"
 
 
 def test_the_readme_leads_to_every_page() -> None:
