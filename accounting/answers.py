@@ -99,23 +99,14 @@ def of_unregistered(
         return [
             answer._replace(evidence=evidence.KERNEL_MEASURED, scheme=LOCAL, identity=process.user, because=because)
         ]
-    because += f"; {missing}"
-    if not candidates:
-        return [
-            answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}, and no record says who held the account")
-        ]
-    level, because = _level(candidates, because)
-    return [_named(answer, candidate, level, because) for candidate in candidates]
+    return _any_of(candidates, answer, f"{because}; {missing}", ", and no record says who held the account")
 
 
 def of_unplaced(process: LiveProcess, node: str, candidates: Sequence[Candidate]) -> list[Answer]:
     """A process of a lent account where the job steps or the register could not be read."""
     here = NOTHING._replace(account=process.user, node=node, pid=process.pid, since=process.started)
     because = "whether a job accounts for it cannot be told"
-    if not candidates:
-        because += ", nor who held the account, from what could be read"
-        return [here._replace(evidence=evidence.AMBIGUOUS, because=because)]
-    return [_named(here, candidate, *_level(candidates, because)) for candidate in candidates]
+    return _any_of(candidates, here, because, ", nor who held the account, from what could be read")
 
 
 def of_stray(
@@ -126,9 +117,7 @@ def of_stray(
     running = [entry for entry in entries if entry.start <= process.started + START_BLUR]
     if not running:
         because = "a stray: no job of the account that runs here accounts for it"
-        if not candidates:
-            return [here._replace(evidence=evidence.AMBIGUOUS, because=f"{because}, and no record says who held it")]
-        return [_named(here, candidate, *_level(candidates, because)) for candidate in candidates]
+        return _any_of(candidates, here, because, ", and no record says who held it")
     answers = []
     for entry in running:
         because = "it has left its job's process tree; "
@@ -137,12 +126,8 @@ def of_stray(
         else:
             because += f"one of the account's {len(running)} jobs here may be its own"
         answer = _of_entry(process, entry)._replace(since=process.started)
-        if not candidates:
-            unknown = f"{because}; no record says who held the account"
-            answers.append(answer._replace(evidence=evidence.AMBIGUOUS, because=unknown))
-        level, because = _level(candidates, because)
-        level = evidence.AMBIGUOUS if len(running) > 1 else level
-        answers += [_named(answer, candidate, level, because) for candidate in candidates]
+        found = _any_of(candidates, answer, because, "; no record says who held the account")
+        answers += found if len(running) == 1 else [each._replace(evidence=evidence.AMBIGUOUS) for each in found]
     return answers
 
 
@@ -200,10 +185,7 @@ def of_kill(body: Body, lending: Sighting | None, candidates: Sequence[Candidate
     because = f"a stray ({text(body, 'command')}), killed with signal {text(body, 'signal')} {when}"
     if lending is not None:
         return [_named(answer, lending, evidence.LEASE_HISTORY, because)]
-    if candidates:
-        level, because = _level(candidates, because)
-        return [_named(answer, candidate, level, because) for candidate in candidates]
-    return [answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}; no record says who held the account")]
+    return _any_of(candidates, answer, because, "; no record says who held the account")
 
 
 def of_holding(account: str, candidates: Sequence[Candidate]) -> list[Answer]:
@@ -243,6 +225,14 @@ def _named(answer: Answer, who: Holder | Run | Sighting | Candidate, level: str,
     if who.scheme == LOCAL:
         because += "; a fixed account: whoever is mapped to it may have been behind it"
     return answer._replace(evidence=level, scheme=who.scheme, identity=who.subject, vo=who.vo, because=because)
+
+
+def _any_of(candidates: Sequence[Candidate], answer: Answer, because: str, unknown: str) -> list[Answer]:
+    """Give the answer for each candidate; without one, the answer itself, and ``unknown`` after its reason."""
+    if not candidates:
+        return [answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}{unknown}")]
+    level, because = _level(candidates, because)
+    return [_named(answer, candidate, level, because) for candidate in candidates]
 
 
 def _level(candidates: Sequence[Candidate], because: str) -> tuple[str, str]:
