@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
 
 from gridwarden.accounting import partitions, positions, pseudonyms, retention, rows, schema
 from gridwarden.accounting.positions import PSEUDONYMS, Position
@@ -88,7 +88,7 @@ def _move_anchor(connection: Connection, identifier: str, cutoffs: Cutoffs) -> i
     return int(last[0]) - before
 
 
-def _after_anchor(connection: Connection, identifier: str) -> tuple[object, object]:
+def _after_anchor(connection: Connection, identifier: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     records, anchors = schema.records.c, schema.anchors.c
     anchor = connection.scalar(select(anchors.seq).where(anchors.ledger == identifier)) or 0
     return records.ledger == identifier, records.seq > anchor
@@ -99,13 +99,13 @@ def _erase(connection: Connection, identifier: str, cutoffs: Cutoffs, now: int) 
     of_ledger = _after_anchor(connection, identifier)
     condition = (*of_ledger, schema.records.c.body.is_not(None), retention.record_expired(cutoffs))
     nothing = {"body": None, "account": None, "lease": None, "pid": None, "altered": now}
-    return connection.execute(update(schema.records).where(*condition).values(nothing)).rowcount  # type: ignore[arg-type]
+    return connection.execute(update(schema.records).where(*condition).values(nothing)).rowcount
 
 
 def _rename_records(connection: Connection, identifier: str, cutoff: int, key: bytes, now: int) -> int:
     records = schema.records.c
     of_ledger = _after_anchor(connection, identifier)
-    query = select(records.seq, records.time, records.body).where(*of_ledger, retention.record_names_too_long(cutoff))  # type: ignore[arg-type]
+    query = select(records.seq, records.time, records.body).where(*of_ledger, retention.record_names_too_long(cutoff))
     renamed = 0
     while found := connection.execute(query.order_by(records.seq).limit(BATCH_ROWS)).all():
         for seq, time, body in found:
@@ -134,7 +134,7 @@ def _remove_rest(connection: Connection, cutoffs: Cutoffs) -> tuple[int, int]:
     of_jobs = retention.batch_job_cutoff(cutoffs)
     connection.execute(delete(schema.batch_steps).where(retention.step_of_older_job(of_jobs)))
     jobs = connection.execute(delete(schema.batch_jobs).where(retention.job_older(of_jobs))).rowcount
-    runs = connection.execute(delete(schema.job_runs).where(retention.run_older(cutoffs.of_kind("job_start")))).rowcount
+    runs = connection.execute(delete(schema.job_runs).where(retention.run_expired(cutoffs))).rowcount
     faults = schema.faults.c
     # A line that cannot be used is kept as it is, names of people and all.
     cutoff = max(cutoffs.default, cutoffs.identities or 0)

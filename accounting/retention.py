@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_
 
 from gridwarden.accounting import schema
 from gridwarden.accounting.pseudonyms import SILENT_KINDS
+from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.retention_settings import BATCH_JOB
 from gridwarden.times import MICROSECONDS
 
@@ -56,9 +57,19 @@ def record_names_too_long(cutoff: int) -> ColumnElement[bool]:
     )
 
 
+def run_expired(cutoffs: Cutoffs) -> ColumnElement[bool]:
+    """A run is too old for the record of its start, which is another kind for a payload than for a job."""
+    payload = schema.job_runs.c.batch == PAYLOAD
+    return or_(
+        and_(payload, run_older(cutoffs.of_kind("payload_start"))),
+        and_(~payload, run_older(cutoffs.of_kind("job_start"))),
+    )
+
+
 def run_older(cutoff: int) -> ColumnElement[bool]:
-    """A run of a job ended before."""
-    return schema.job_runs.c.end < cutoff
+    """A run of a job or payload ended before; one whose end nobody recorded started before."""
+    runs = schema.job_runs.c
+    return func.coalesce(runs.end, runs.start) < cutoff
 
 
 def job_older(cutoff: int) -> ColumnElement[bool]:

@@ -186,6 +186,29 @@ def test_each_kind_of_record_is_kept_for_its_own_time(url, year):
     assert proven(url) == []
 
 
+def test_runs_go_with_the_kind_of_their_start_a_payloads_not_with_the_jobs(url, year):
+    payload = {"payload": "p1", "account": "cms001", "lease": "a" * 32, "scheme": "x509", "subject": BELA, "vo": "cms"}
+    year.write(50, "payload_start", **payload)
+    year.write(50, "payload_end", **payload)
+    year.collect(url)
+    runs = "SELECT batch, count(*) FROM job_runs GROUP BY batch ORDER BY batch"
+    run(url, Retention(days=365, kinds=(KindRetention(kind="job_start", days=30),)))
+    assert rows(url, runs) == [("payload", 1), ("slurm", 4)]
+    run(url, Retention(days=365, kinds=(KindRetention(kind="payload_start", days=40),)))
+    assert rows(url, runs) == [("slurm", 4)]
+
+
+def test_a_run_of_a_node_that_was_lost_does_not_keep_a_persons_name_for_ever(url, year):
+    lost = {"batch": "slurm", "job": "99", "restart": 0, "account": "cms002", "lease": "b" * 32}
+    year.write(80, "job_start", **lost, scheme="x509", subject=BELA, vo="cms", evidence="holder")
+    year.collect(url)
+    of_lost = "SELECT subject FROM job_runs WHERE job = '99' AND \"end\" IS NULL"
+    run(url, Retention(days=500, pseudonym_days=70), key=KEY)
+    assert rows(url, of_lost) == [(pseudonyms.pseudonym(KEY, "x509", BELA),)]
+    run(url, Retention(days=75))
+    assert rows(url, of_lost) == []
+
+
 def test_identities_become_pseudonyms_while_sums_and_chains_stay(url, year):
     everything = Range(0, NOW + DAY)
     before = report(open_to_read(url), everything, BY)
