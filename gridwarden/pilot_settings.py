@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from gridwarden.patterns import check_pattern
 from gridwarden.policy_settings import Pattern, Patterns, declared_pools
 from gridwarden.pools import FIRST_ORDINARY_UID
 from gridwarden.setting_types import AbsolutePath, Account, FaultsError, Seconds, Section, Text
+from gridwarden.variables import is_name, is_obeyed
 
 Mode = Literal["switch", "log-only"]
 OutsideJobs = Literal["allow", "refuse"]
@@ -18,22 +20,6 @@ Scratch = Literal["keep", "hand-over"]
 Capabilities = Literal["none", "pam"]
 ControlGroup = Literal["auto", "off"]
 OF_THE_CREDENTIAL = ("dn", "fqan", "vo", "issuer", "subject", "group", "scope", "audience")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# What the dynamic linker, interpreters and shells obey before the program's first instruction; a pilot could set it.
-OBEYED = (
-    "LD_",
-    "PYTHON",
-    "PERL",
-    "RUBY",
-    "BASH_",
-    "GCONV_PATH",
-    "GLIBC_",
-    "MALLOC_",
-    "LOCPATH",
-    "NLSPATH",
-    "ENV",
-    "IFS",
-)
 SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 GIDS = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
 
@@ -47,9 +33,10 @@ def program_pattern(text: str) -> str:
 
 def variable(name: str) -> str:
     """Return the name of a variable that may pass from a pilot to its payload."""
-    if not VARIABLE.fullmatch(name):
+    data = os.fsencode(name)
+    if not is_name(data):
         raise ValueError("is not the name of a variable")
-    if name.startswith(OBEYED):
+    if is_obeyed(data):
         raise ValueError(
             "is obeyed by linkers, interpreters or shells: the pilot could run its own code as somebody else"
         )

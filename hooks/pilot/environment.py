@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from gridwarden import reasons, tab_file
 from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.variables import is_name, is_obeyed
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ LARGEST = (
 )  # all together: a quarter of the stack's usual limit of 8 MiB is what execve(2) takes with arguments
 ZONES = b"/usr/share/zoneinfo/"
 LOCALE = (b"LANG", b"LANGUAGE", b"LC_")
-NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
-# Never, whoever asks for it: what runs code, or loads it, before the payload's own first instruction.
-NEVER = (b"LD_", b"PYTHON", b"PERL", b"RUBY", b"BASH_", b"GCONV_PATH", b"GLIBC_", b"MALLOC_", b"LOCPATH", b"NLSPATH")
-NEVER_EXACTLY = frozenset([b"ENV", b"IFS", b"SHELLOPTS", b"PS4"])
 
 
 def build(
@@ -111,14 +108,9 @@ def read_file(data: bytes, path: str) -> Environment:
     return found
 
 
-def is_name(name: bytes) -> bool:
-    """Whether it is the name of a variable as POSIX has it."""
-    return bool(name) and not name[:1].isdigit() and NAME_BYTES.issuperset(name)
-
-
 def _passes(name: bytes, value: bytes, preserve: Collection[str]) -> bool:
     """Whether a variable of the pilot's is one of the payload's."""
-    if not is_name(name) or name in NEVER_EXACTLY or name.startswith(NEVER):
+    if not is_name(name) or is_obeyed(name):
         return False
     if name == b"TZ":
         return is_safe_zone(value)

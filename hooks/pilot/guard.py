@@ -14,11 +14,11 @@ from gridwarden import tab_file
 from gridwarden.errors import GridwardenError, Refused, Unavailable
 from gridwarden.hooks.pilot import descendants, limits, payload, privileges, signals
 from gridwarden.hooks.pilot.control_group import own_path
-from gridwarden.hooks.pilot.environment import NEVER, NEVER_EXACTLY
 from gridwarden.hooks.pilot.pam import Session
 from gridwarden.hooks.pilot.signals import ENDING, name_of
 from gridwarden.trusted import write_all
 from gridwarden.values import NamedTuple
+from gridwarden.variables import is_obeyed
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def _guard(work: Work, watch: Watch) -> None:
 
 def _environment(work: Work, session: Session) -> dict[bytes, bytes]:
     set_by_pam = session.environment().items()
-    return work.environment | {
-        name: value for name, value in set_by_pam if name not in NEVER_EXACTLY and not name.startswith(NEVER)
-    }
+    return work.environment | {name: value for name, value in set_by_pam if not is_obeyed(name)}
 
 
 def _capabilities(work: Work) -> int:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gridwarden import reasons
+from gridwarden import pilot_settings, reasons, variables
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.hooks.pilot import environment
 
@@ -40,6 +40,17 @@ def test_a_payload_gets_nothing_of_the_pilots_environment_by_itself() -> None:
 @pytest.mark.parametrize("name", OBEYED)
 def test_no_variable_lets_the_pilot_run_its_own_code_as_somebody_else_even_if_listed(name: bytes) -> None:
     assert name not in build({name: b"/pilot/evil.so"}, (name.decode(),))
+
+
+@pytest.mark.parametrize("name", OBEYED)
+def test_a_site_that_lists_a_variable_which_never_passes_is_told_so(name: bytes) -> None:
+    with pytest.raises(ValueError, match=r"obeyed by linkers|not the name of a variable"):
+        pilot_settings.variable(name.decode())
+
+
+def test_a_variable_that_only_begins_like_one_which_never_passes_may_be_listed() -> None:
+    assert pilot_settings.variable("ENVIRONMENT") == "ENVIRONMENT"
+    assert build({b"ENVIRONMENT": b"batch"}, ("ENVIRONMENT",))[b"ENVIRONMENT"] == b"batch"
 
 
 def test_the_variables_that_a_site_lists_and_those_of_glexec_pass() -> None:
@@ -87,7 +98,7 @@ def test_the_sites_file_beats_what_the_pilot_says() -> None:
 
 @pytest.mark.parametrize("name", [b"", b"1A", b"A B", b"A=B", b"A\nB", b"A-B", b"\xc3\xa4"])
 def test_what_is_no_name_of_a_variable_never_passes(name: bytes) -> None:
-    assert not environment.is_name(name)
+    assert not variables.is_name(name)
     assert name not in build({name: b"x"}, (name.decode(),))
 
 
