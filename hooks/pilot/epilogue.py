@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
 from gridwarden.hooks.pilot import descendants
-from gridwarden.hooks.pilot.signals import forget
+from gridwarden.hooks.pilot.signals import forget, name_of
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -60,7 +60,11 @@ def run(path: str, environment: dict[str, str], seconds: float) -> str:
     descendants.end_all(reaped, None, END_SECONDS)
     if not in_time:
         return f"{path} took more than {seconds:g} s, and was ended"
-    return f"{path} ended with wait status {reaped.status}" if reaped.status else ""
+    return _said(path, os.waitstatus_to_exitcode(reaped.status)) if reaped.status else ""
+
+
+def _said(path: str, code: int) -> str:
+    return f"{path} was ended by {name_of(-code)}" if code < 0 else f"{path} ended with exit code {code}"
 
 
 def _has_ended(ending: int, seconds: float) -> bool:

@@ -111,6 +111,10 @@ def run_epilogue(pilot: PilotValues, ended: State) -> None:
 
     facts = ("payload", "account", "uid", "lease", "subject", "pilot", "batch", "job", "status", "program")
     about = {f"GLEXEC_EPILOG_{name.upper()}": str(getattr(ended, name)) for name in facts}
-    if why := epilogue.run(pilot.epilogue or "", about, pilot.epilogue_seconds):
+    try:
+        why = epilogue.run(pilot.epilogue or "", about, pilot.epilogue_seconds)
+    except Exception as error:  # noqa: BLE001 - the payload has run: whoever takes it for refused would run it again
+        why = f"{pilot.epilogue} could not be run: {error}"
+    if why:
         where: dict[str, str | int | None] = {"job": ended.payload, "account": ended.account}
         syslog_line.decision("payload-epilogue", "failed", batch=payloads.BATCH, **where, detail=why)

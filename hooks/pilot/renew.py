@@ -81,7 +81,7 @@ def renew(site: Site, state: State, people: Sequence[Person], account: str, copi
     """Replace the payload's copies, each in one step, and record each new credential.
 
     ``people`` are those whom the new credentials name, the first the one to whom ``account`` was lent now.  Raises
-    Refused (identity-changed, payload-unknown, target-unusable), EvidenceError, Unavailable, ConfigurationError.
+    Refused (identity-changed, payload-unknown, target-unusable), EvidenceError, Unavailable, ConfigurationError, OSError.
     """
     leased = people[0]
     if (leased.scheme, leased.subject, account) != (state.scheme, state.subject, state.account):
@@ -97,11 +97,11 @@ def renew(site: Site, state: State, people: Sequence[Person], account: str, copi
         seq, head = _record(site, state, [("renewed", {**of_payload, **_of(person)}) for person in people])
         try:
             deliver.hand_over(found, deliver.Owner(state.uid, state.gid, groups))
-        except Refused as refusal:
+        except (Refused, OSError) as error:  # OSError: no process could be started for it
             what = f"the renewed credential of payload {state.payload}, account {state.account}"
             gap: dict[str, Value] = {
                 "what": what,
-                "reason": f"was not handed over: {refusal}",
+                "reason": f"was not handed over: {error}",
                 "bytes": None,
                 "sha256": None,
             }

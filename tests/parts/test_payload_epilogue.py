@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from gridwarden import proc
+from gridwarden import payloads, proc
+from gridwarden.hooks.pilot import lent
+from gridwarden.mapper.pilot_values import PilotValues
 from tests.payload import CHECKOUT, PYTHON, UID
 
 if TYPE_CHECKING:
@@ -69,7 +72,20 @@ def test_an_epilogue_gets_its_variables_and_nothing_else(directory: Path) -> Non
 
 
 def test_an_epilogue_that_fails_is_said_to_have_failed(directory: Path) -> None:
-    assert "status 256" in run(program(directory, "exit 1"))
+    assert run(program(directory, "exit 1")).endswith("/epilogue ended with exit code 1")
+    assert run(program(directory, "kill -KILL $$")).endswith("/epilogue was ended by SIGKILL")
+
+
+def test_an_epilogue_that_cannot_be_started_does_not_cost_a_payload_its_exit_code(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process() -> NoReturn:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")  # as fork(2)
+
+    path = program(directory, f"touch {directory}/ran")
+    monkeypatch.setattr(os, "fork", no_process)
+    lent.run_epilogue(PilotValues(epilogue=str(path), epilogue_seconds=5.0), payloads.State(payload=payloads.new_id()))
+    assert not (directory / "ran").exists()
 
 
 def test_an_epilogue_that_takes_too_long_ends_and_so_does_what_it_started(directory: Path) -> None:

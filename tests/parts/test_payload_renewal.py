@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
@@ -21,6 +23,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users: 
 
 UID, PILOT, OTHER_PILOT = 61061, 61062, 61063
 ANNA = SimpleNamespace(scheme="token", subject="https://wlcg,anna", credential="jti=2")
+
+
+def no_process() -> NoReturn:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")  # as fork(2)
 
 
 class Node:
@@ -117,6 +123,17 @@ def test_a_place_that_is_not_the_owners_any_more_gets_nothing(node: Node) -> Non
     assert refused(node.renew, state, Copies(token=b"t")) == reasons.TARGET_UNUSABLE
     (gap,) = node.records("gap")
     assert state.payload in gap["what"], "the record of a renewal must not stand alone if there was none"
+
+
+def test_a_renewal_for_which_no_process_can_be_started_is_on_record_as_one_that_did_not_reach_the_payload(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = node.run()
+    monkeypatch.setattr(os, "fork", no_process)
+    with pytest.raises(BlockingIOError):
+        node.renew(state, Copies(token=b"t"))
+    (gap,) = node.records("gap")
+    assert state.payload in gap["what"]
 
 
 def test_a_payload_that_has_ended_meanwhile_gets_nothing(node: Node) -> None:
