@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Site = dict[str, list[str]]
 
 BATCH = "payload"
+GROUP_PREFIX = "gridwarden-payload-"  # and the id: what a payload's own control group is called
 ID_BYTES = 16
 NUMBERS = (
     "start", "launcher", "launcher_start", "process", "process_start", "session", "uid", "gid", "pilot_uid",

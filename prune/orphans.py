@@ -55,7 +55,8 @@ class Orphans:
         state, tree = self._state, Tree(seen.seen)
         itself = (reasons.LEFT_ITS_JOB, f"{payloads.BATCH} {state.payload}")
         # Since we hold its lock, it looks as if it had a launcher.
-        jobs = [job for one in self._answers for job in one.jobs if (job.batch, job.job) != tuple(itself[1].split())]
+        name = (payloads.BATCH, state.payload)
+        jobs = [job for one in self._answers for job in one.jobs if (job.batch, job.job) != name]
         found: Reasons = {}
         if state.uid != state.pilot_uid:
             if self._machine.rules.whose(state.uid):

@@ -34,7 +34,6 @@ KILL_SECONDS = 15.0
 GROUP_SECONDS = 2.0
 PAUSE_SECONDS = 0.01
 BECAUSE = "launcher killed"
-GROUP_PREFIX = "gridwarden-payload-"
 
 
 def recover_all(
@@ -179,4 +178,4 @@ def _read(state: State, name: str) -> bytes:
 
 
 def _is_own(state: State) -> bool:
-    return os.path.basename(state.cgroup) == GROUP_PREFIX + state.payload
+    return os.path.basename(state.cgroup) == payloads.GROUP_PREFIX + state.payload

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 
+from gridwarden.payloads import GROUP_PREFIX
 from gridwarden.prune.control_group import ROOTS
 
-PREFIX = "gridwarden-payload-"
 PAUSE_SECONDS, REMOVE_SECONDS = 0.005, 2.0
 MICROSECONDS = b"usage_usec "
 
@@ -79,7 +79,7 @@ def make(payload: str) -> Group | None:
     if root is None or own is None or ".." in own.split("/"):  # a path that leads out of our cgroup namespace
         return None
     try:
-        return Group(f"{root}{own.rstrip('/')}/{PREFIX}{payload}")
+        return Group(f"{root}{own.rstrip('/')}/{GROUP_PREFIX}{payload}")
     except OSError:
         return None  # read-only, as in most containers, or with controllers enabled for its children
 

@@ -238,7 +238,7 @@ def group(tmp_path: Path) -> Iterator[Path]:
     mount = tmp_path / "cgroup"
     mount.mkdir()
     subprocess.run(["mount", "-t", "cgroup2", "none", mount], check=True)
-    path = mount / f"{payload_recovery.GROUP_PREFIX}{payloads.new_id()}"
+    path = mount / f"{payloads.GROUP_PREFIX}{payloads.new_id()}"
     path.mkdir()
     yield path
     with suppress(FileNotFoundError):
@@ -249,7 +249,7 @@ def group(tmp_path: Path) -> Iterator[Path]:
 
 
 def launch_in(group: Path, node: Node, **values: Any) -> Launched:
-    payload = group.name.removeprefix(payload_recovery.GROUP_PREFIX)
+    payload = group.name.removeprefix(payloads.GROUP_PREFIX)
     return node.launch(payload=payload, cgroup=str(group), **values)
 
 
