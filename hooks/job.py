@@ -121,9 +121,9 @@ def start(job: Job, site: Site) -> Holder:
             holder = job_holder.read_holder(job, site)
             linked = holder.verdict != holders.BANNED and job_holder.confirm_link(holder, site)
         except (GridwardenError, OSError):
-            _enter(job, site, "")
+            enter(job, site, "")
             raise
-        _enter(job, site, holder.lease)
+        enter(job, site, holder.lease)
         if holder.verdict != holders.BANNED:
             _record_start(job, site, holder, linked=linked)
     return holder
@@ -169,7 +169,8 @@ def clear_if_last(job: Job, site: Site, lease: str, runs_elsewhere: Callable[[],
     job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
 
 
-def _enter(job: Job, site: Site, lease: str) -> None:
+def enter(job: Job, site: Site, lease: str) -> None:
+    """Enter a job that starts now in the register of this machine; raises OSError."""
     entry = register.Entry(
         batch=job.batch,
         cluster=job.cluster,

@@ -41,7 +41,7 @@ def begin(site: Site, state: State, most: int = UNLIMITED) -> tuple[State, int]:
             raise Refused(reasons.PAYLOAD_LIMIT, f"{running} payloads of {state.subject} run here, {most} may")
         held = payloads.write(site["payloads"][0], state)
         try:
-            register.enter(site["register"][0], _entry(state))
+            batch_job.enter(_job(state), site, state.lease)
         except BaseException:
             payloads.remove(site["payloads"][0], state.payload)
             os.close(held)
@@ -120,23 +120,8 @@ def _running(site: Site, state: State) -> int:
     return sum((other.scheme, other.subject) == (state.scheme, state.subject) for other in others)
 
 
-def _entry(state: State) -> register.Entry:
-    return register.Entry(
-        batch=payloads.BATCH,
-        cluster=state.cluster,
-        node=state.node,
-        job=state.payload,
-        restart=0,
-        account=state.account,
-        uid=state.uid,
-        lease=state.lease,
-        start=state.start,
-        boot=state.boot,
-    )
-
-
 def _job(state: State) -> batch_job.Job:
-    """The payload as the job at whose end an account is cleared."""
+    """The payload as a job of its account."""
     return batch_job.Job(
         batch=payloads.BATCH,
         cluster=state.cluster,

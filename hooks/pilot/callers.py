@@ -6,7 +6,7 @@ import os
 import pwd
 import time
 
-from gridwarden import pools, reasons
+from gridwarden import pools, proc, reasons
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper.credential_file import caller_uid
 
@@ -50,9 +50,8 @@ def pilot() -> Pilot:
         raise Refused(reasons.CALLER_NOT_LISTED, f"uid {uid} has no passwd entry") from None
     if os.geteuid() != 0:
         return Pilot(user.pw_name, uid, os.getgid(), os.getgroups(), variables(_read("self/environ")))
-    sudo = os.getppid()
-    status = _status(sudo)
-    if _uids(status)[:2] != [uid, 0]:
+    sudo = proc.read(os.getppid())
+    if sudo is None or (sudo.real_uid, sudo.effective_uid) != (uid, 0):
         raise ConfigurationError(
             f"the process above the launcher is not the sudo of {user.pw_name}",
             "sudo leaves no process of its own with !use_pty, !pam_session and !pam_setcred; gridwarden doctor exec",
@@ -61,7 +60,7 @@ def pilot() -> Pilot:
     groups = os.getgroups()  # the caller's, by preserve_groups of the sudo rule; root's without
     if 0 in groups:
         groups = os.getgrouplist(user.pw_name, gid)
-    return Pilot(user.pw_name, uid, gid, groups, variables(_read(f"{sudo}/environ")))
+    return Pilot(user.pw_name, uid, gid, groups, variables(_read(f"{sudo.pid}/environ")))
 
 
 def variables(environment: bytes) -> dict[bytes, bytes]:
@@ -126,16 +125,6 @@ def _group_names(who: Pilot) -> frozenset[str]:
         except KeyError:
             continue
     return frozenset(names)
-
-
-def _uids(status: dict[bytes, bytes]) -> list[int]:
-    """Real, effective, saved and file system's uid."""
-    return list(map(int, status[b"Uid"].split()))
-
-
-def _status(pid: int) -> dict[bytes, bytes]:
-    """What proc_pid_status(5) says of a process; its name, in which a newline is escaped, can add no line."""
-    return dict(line.split(b":", 1) for line in _read(f"{pid}/status").splitlines() if b":" in line)
 
 
 def _read(name: str) -> bytes:
