@@ -98,8 +98,7 @@ def plan(
     """The files to write: prolog and epilog, the mapping plugins, the job_submit plugin, the launcher and its faces.
 
     ``programs`` is where pilots find ``gridwarden-exec``, ``glexec`` the paths at which they find gLExec;
-    ``mode`` is ``pilot.mode``.  Raises
-    ConfigurationError when what they would run could be changed by others than root.
+    ``mode`` is ``pilot.mode``.  Raises ConfigurationError when what they would run could be changed by others than root.
     """
     interpreter = os.path.realpath(sys.executable)
     library = os.path.dirname(os.path.realpath(gridwarden.__path__[0]))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ANY_PROGRAM = "/bin/true"
 INSTALL = "gridwarden hooks install"
+REMOVE = "create it, or take it out of pilot.callers and pilot.accounts"
+RULE = "name it in the rule of site-configs/pilot/sudoers"
+LOWER = "give it others, or lower pilot.minimum_uid and pilot.minimum_gid"
 
 
 class Places(NamedTuple):
@@ -118,11 +121,11 @@ def accounts(pilot: Pilot, callers: dict[str, Caller]) -> list[Risk]:
         try:
             user = pwd.getpwnam(name)
         except KeyError:
-            found.append(Risk("account-unknown", f"{name} is no account of this machine", "create it, or take it out"))
+            found.append(Risk("account-unknown", f"{name} is no account of this machine", REMOVE))
             continue
         if name in pilot.accounts and (user.pw_uid < pilot.minimum_uid or user.pw_gid < pilot.minimum_gid):
             detail = f"{name} has uid {user.pw_uid} and gid {user.pw_gid}; pilot asks for {pilot.minimum_uid} and {pilot.minimum_gid}"
-            found.append(Risk("account-privileged", detail, "give it others, or lower the limits"))
+            found.append(Risk("account-privileged", detail, LOWER))
     return found
 
 
@@ -146,9 +149,7 @@ def sudo(launcher: str, callers: dict[str, Caller], *, groups: bool) -> list[Ris
         if not _account_exists(name):
             continue
         if not sudo_rules.may_run(name, launcher):
-            found.append(
-                Risk("sudo-rule-missing", f"sudo does not let {name} run {launcher}", "site-configs/pilot/sudoers")
-            )
+            found.append(Risk("sudo-rule-missing", f"sudo does not let {name} run {launcher}", RULE))
             continue
         if sudo_rules.may_run(name, ANY_PROGRAM):
             found.append(

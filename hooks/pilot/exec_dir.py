@@ -18,7 +18,7 @@ PREFIX = "gridwarden-exec-dir."
 OPEN_TO_ALL = 0o1733  # sticky, and not to be listed: what stands in it can neither be guessed nor taken away
 
 
-class Made(Unavailable):
+class NotMade(Unavailable):
     """The payload that was to make or remove the directory did not do it; ``exit_code`` is its own."""
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -29,7 +29,7 @@ class Made(Unavailable):
 def make(area: str, launcher: list[str], mode: int, parent_mode: int) -> str:
     """Make a directory of the payload's account below the directory ``area``: its path.
 
-    ``launcher`` is the command that runs what follows as that account.  Raises Made, Unavailable.
+    ``launcher`` is the command that runs what follows as that account.  Raises NotMade, Unavailable.
     """
     name = os.urandom(16).hex()
     outer = os.path.join(os.path.realpath(area), PREFIX + os.urandom(8).hex())
@@ -55,7 +55,7 @@ def make(area: str, launcher: list[str], mode: int, parent_mode: int) -> str:
 
 
 def remove(path: str, launcher: list[str]) -> None:
-    """Remove a directory that ``make`` made, with what is in it; raises Made, BadQuestion, Unavailable."""
+    """Remove a directory that ``make`` made, with what is in it; raises NotMade, BadQuestion, Unavailable."""
     outer, name = os.path.split(os.path.abspath(path))
     if not os.path.basename(outer).startswith(PREFIX) or not name:
         raise BadQuestion(f"{escape(path)}: is not a directory that gridwarden exec-dir has made")
@@ -73,7 +73,7 @@ def _run(command: list[str]) -> None:
     """Run it; standard output is for the path alone, and / is a directory that any launcher takes."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd="/", check=False)
     if done.returncode:
-        raise Made(f"{command[0]} ended with {done.returncode}", done.returncode if done.returncode > 0 else 70)
+        raise NotMade(f"{command[0]} ended with {done.returncode}", done.returncode if done.returncode > 0 else 70)
 
 
 def _remove_empty(path: str) -> None:

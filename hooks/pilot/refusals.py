@@ -48,7 +48,8 @@ def code_of(error: BaseException) -> int:
 def end_as(status: int, because: str) -> int:
     """The exit code for how a payload ended; where a signal ended it, that signal ends this process, and so sudo.
 
-    ``status`` is a wait status, ``because`` why it was ended or could not begin.  A payload's own exit code that would be read as ours becomes 204.
+    ``status`` is a wait status, ``because`` why it was ended or could not begin.  A payload's own exit code that would be
+    read as ours becomes 204.
     """
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

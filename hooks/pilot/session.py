@@ -85,8 +85,8 @@ def run(
     first instruction; whatever it raises is raised again, and the payload never runs.  ``ancestors`` are those whose end
     ends the payload (``ancestors.watch``, to be called as early as can be).  ``meanwhile`` is called once while PAM opens
     the session, by another process.  ``kept`` are the payload's resource limits, where they have been lifted before.
-    Afterwards the signals that end a process stay blocked, so that the end can be recorded.  Raises Refused (account-session-refused, pam-service-missing,
-    terminal) and Unavailable.
+    Afterwards the signals that end a process stay blocked, so that the end can be recorded.  Raises Refused
+    (account-session-refused, pam-service-missing, terminal) and Unavailable.
     """
     signals.take()
     terminal.refuse()
