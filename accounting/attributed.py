@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
@@ -15,15 +15,14 @@ from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.lease_history import Sighting, sighting
 from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
+from gridwarden.accounting.rows import IN_ONE_QUERY, batches
 from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import Range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CHUNK = 400  # SQLite takes a limited number of values in one statement
 _FOREVER = 1 << 62
-Item = TypeVar("Item")
 
 
 class Attributed(NamedTuple):
@@ -70,7 +69,7 @@ def of_number(connection: Connection, number: str) -> list[Attributed]:
 
 
 def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iterator[Attributed]:
-    for chunk in _chunks(jobs):
+    for chunk in batches(jobs, IN_ONE_QUERY):
         steps, runs = _steps(connection, chunk), _runs(connection, chunk)
         payloads = {job[:5]: placed.of_job.get(job[:5], []) for job in chunk}
         unnamed = [each.lease for of_job in payloads.values() for each in of_job if not each.subject]
@@ -98,7 +97,7 @@ def _placed(connection: Connection, jobs: list[Job], within: Range | None) -> Pl
     table = schema.batch_jobs
     rivals: list[Job] = []
     ledgers: dict[JobName, frozenset[str]] = {}
-    for chunk in _chunks(named):
+    for chunk in batches(named, IN_ONE_QUERY):
         rivals += [Job(*row) for row in connection.execute(select(table).where(*_of(chunk, table)))]
         for run in itertools.chain.from_iterable(_runs(connection, chunk).values()):
             name = (run.batch, run.cluster, run.job)
@@ -158,13 +157,8 @@ def _of(jobs: Sequence[tuple[object, ...]], table: Table) -> list[ColumnElement[
 def _leases(connection: Connection, names: Iterable[str]) -> dict[str, Sighting]:
     records = schema.records.c
     found: dict[str, Sighting] = {}
-    for chunk in _chunks(sorted({name for name in names if name})):
+    for chunk in batches(sorted({name for name in names if name}), IN_ONE_QUERY):
         lent = select(records.body).where(records.lease.in_(chunk), records.kind == "lease", records.body.is_not(None))
         bodies = connection.scalars(lent.order_by(records.time, records.ledger, records.seq))
         found.update((each.lease, each) for each in map(sighting, map(json.loads, bodies)))
     return found
-
-
-def _chunks(items: list[Item]) -> Iterator[list[Item]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

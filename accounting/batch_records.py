@@ -15,7 +15,7 @@ class Job(NamedTuple):
     From ``name`` on it is what later exports need, empty or None where the batch system does not say it: ``group_name``
     is the Unix group, ``project`` who is charged (Slurm's Account, PBS's account, HTCondor's AccountingGroup);
     ``scheme`` to ``vo`` are the credential that the record itself declares; ``wall`` is in microseconds, ``memory``
-    the peak in bytes; ``fields`` is a JSON object of everything else that the record says, or empty.
+    the peak in bytes; ``fields`` is a PBS record's own words, and empty for the others.
     """
 
     batch: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -35,7 +34,6 @@ BATCH_ROWS = 2000
 OVERLAP = 86_400 * MICROSECONDS
 
 Progress = Callable[[str, int], None]
-Item = TypeVar("Item")
 
 
 class Collected(NamedTuple):
@@ -86,7 +84,7 @@ def collect_ledger(store: Store, directory: Path, *, now: int, progress: Progres
         position = positions.position_of(connection, source)
     fresh: list[str] = []
     taken = 0
-    for lines in _batches(lines_after(directory, position), BATCH_ROWS):
+    for lines in rows.batches(lines_after(directory, position), BATCH_ROWS):
         partitions.make_room(store, (number(line.body, "time") for line in lines), now)
         with store.transaction() as connection:
             taken += _store_lines(connection, identifier, lines)
@@ -119,7 +117,7 @@ def collect_slurm(
         begin = _begin_of_jobs(connection, source, cluster, now) if since is None else since
     fresh: list[str] = []
     taken = 0
-    for values in _batches(sacct_rows.parse(lines(begin)), BATCH_ROWS):
+    for values in rows.batches(sacct_rows.parse(lines(begin)), BATCH_ROWS):
         with store.transaction() as connection:
             positions.claim(connection, source)
             rows.upsert(connection, schema.batch_jobs, [each._asdict() for each in values if isinstance(each, Job)])
@@ -200,9 +198,3 @@ def _open_runs(connection: Connection, identifier: str) -> list[Run]:
     runs = schema.job_runs
     found = connection.execute(select(runs).where(runs.c.ledger == identifier, runs.c.end.is_(None)))
     return [Run(*row) for row in found]
-
-
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

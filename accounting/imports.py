@@ -11,7 +11,6 @@ import glob
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 BATCH_ENTRIES = 2000
 LONGEST_SHOWN = 2000  # characters of a quarantined entry that are kept
-_IN_ONE_QUERY = 400  # SQLite takes a limited number of values in one statement
 
 Progress = Callable[[str, int], None]
 
@@ -111,7 +109,7 @@ def import_log(store: Store, log: Log, *, now: int, progress: Progress, dry_run:
     work = _Work(log, format, before.entries)
     whole = before
     fresh: list[str] = []
-    for entries in _batches(work.entries(offset)):
+    for entries in rows.batches(work.entries(offset), BATCH_ENTRIES):
         found = work.read(entries)
         tail = (tail + b"".join(entry.text for entry in entries))[-WITNESS:]
         reached = file_progress.reached(entries[-1].end, tail)
@@ -198,8 +196,7 @@ def _others(connection: Connection, jobs: list[Job]) -> set[int]:
     """Return which jobs would replace another run: an operator can set a job's run_count back."""
     table = schema.batch_jobs
     known: dict[tuple[object, ...], tuple[object, ...]] = {}
-    for start in range(0, len(jobs), _IN_ONE_QUERY):
-        part = jobs[start : start + _IN_ONE_QUERY]
+    for part in rows.batches(jobs, rows.IN_ONE_QUERY):
         columns = [table.c[name] for name in (*Job._fields[:5], "start", "end")]
         numbers = table.c.job.in_({job.job for job in part})
         for row in connection.execute(select(*columns).where(table.c.batch == PBS, numbers)):
@@ -209,9 +206,3 @@ def _others(connection: Connection, jobs: list[Job]) -> set[int]:
         for index, job in enumerate(jobs)
         if known.setdefault(job[:5], (job.start, job.end)) != (job.start, job.end)
     }
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    iterator = iter(entries)
-    while batch := list(islice(iterator, BATCH_ENTRIES)):
-        yield batch

@@ -25,8 +25,8 @@ EARLIEST = 1_000_000 * MICROSECONDS
 def run(programs: Path, since: int, *, seconds: int = SECONDS) -> Iterator[str]:
     """Yield the lines of sacct about every job that existed at or after ``since`` (microseconds).
 
-    A field that this sacct does not have is empty: 22.05 has no Restarts.  Raises Unavailable when sacct cannot be run, fails, or has not finished after ``seconds``; lines that
-    were yielded before are then not all there are.
+    A field that this sacct does not have is empty: 22.05 has no Restarts.  Raises Unavailable when sacct cannot be run,
+    fails, or has not finished after ``seconds``; lines that were yielded before are then not all there are.
     """
     program = str(programs / "sacct")
     known = _known(program)

@@ -105,7 +105,7 @@ batch_jobs = Table(
     Column("cores", BigInteger),
     Column("wall", BigInteger, comment="microseconds"),
     Column("memory", BigInteger, comment="the peak in bytes"),
-    Column("fields", Text, nullable=False, server_default="", comment="JSON of everything else that the record says"),
+    Column("fields", Text, nullable=False, server_default="", comment="a PBS record's own words"),
     Index("batch_jobs_by_end", "end"),
     Index("batch_jobs_by_start", "start"),
     comment="jobs as the batch system's own accounting has them",

@@ -15,6 +15,7 @@ from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.lease_history import Candidate
 from gridwarden.batch import slurm
 from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.pools import is_of_pool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,11 +200,7 @@ def _holder(account: str, node: Node) -> tuple[Holder | None, str]:
 
 def _is_lent(account: str, node: Node) -> bool:
     """Say whether an account is one of the pools, or a fixed one that somebody was mapped to."""
-    of_pool = any(
-        account.startswith(pool) and account[len(pool) :].isascii() and account[len(pool) :].isdigit()
-        for pool in node.pools
-    )
-    return of_pool or _holder(account, node)[0] is not None
+    return any(is_of_pool(account, pool) for pool in node.pools) or _holder(account, node)[0] is not None
 
 
 def _registered(node: Node, notes: list[str]) -> list[Entry] | None:
