@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden.mapper import repair
+from gridwarden.errors import Refused
+from gridwarden.mapper import repair, verifying
+from tests import confined
 from tests.gridmap import Users, make_accounts, make_site
 
 if TYPE_CHECKING:
@@ -27,6 +29,28 @@ def site(tmp_path: Path) -> SiteValues:
 def users(site: SiteValues) -> Users:
     """Three accounts of the pool cms, with their files."""
     return make_accounts(site, "cms001", "cms002", "cms003")
+
+
+@pytest.fixture
+def nothing_loaded_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifiers that load code when they are confined already, or end without a word, fail the test.
+
+    To whoever presented the credential both look like a refusal.
+    """
+    really = verifying.answer
+
+    def answer(verifier: verifying.Verifier, shown: str, doing: str = "verified", *limit: int) -> bytes:
+        try:
+            said = really(verifier, shown, doing, *limit)
+        except Refused as refusal:
+            if f"it could not be {doing}" in refusal.detail:
+                pytest.fail(refusal.detail)
+            raise
+        assert not said.startswith(confined.LATE), said
+        return said
+
+    monkeypatch.setattr(verifying, "_START", confined.START)
+    monkeypatch.setattr(verifying, "answer", answer)
 
 
 @pytest.fixture

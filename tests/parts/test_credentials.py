@@ -30,10 +30,13 @@ from tests.site.credentials import PEOPLE, Grid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("voms-proxy-fake") is None and os.environ.get("CI") != "true",
-    reason="voms-proxy-fake is not installed (Debian package voms-clients)",
-)
+pytestmark = [
+    pytest.mark.usefixtures("nothing_loaded_late"),
+    pytest.mark.skipif(
+        shutil.which("voms-proxy-fake") is None and os.environ.get("CI") != "true",
+        reason="voms-proxy-fake is not installed (Debian package voms-clients)",
+    ),
+]
 as_root = pytest.mark.skipif(
     os.geteuid() != 0 and os.environ.get("CI") != "true", reason="needs root, to become somebody else"
 )

@@ -23,6 +23,7 @@ from gridwarden.mapper.token_values import Issuer, TokenValues
 from tests.gridmap import make_site
 from tests.tokens import HERE, Key, claims, key_set, server_certificate
 
+pytestmark = pytest.mark.usefixtures("nothing_loaded_late")
 OLD, NEW = Key.new("ES256", "k1"), Key.new("ES256", "k2")
 
 

@@ -17,6 +17,7 @@ from tests.forge import Holder, common_name, sequence
 from tests.parts.test_credentials import CMS, Trust, made, trust
 
 __all__ = ["made", "trust"]
+pytestmark = pytest.mark.usefixtures("nothing_loaded_late")
 BASE = "/DC=org/DC=example"
 NAMES = {
     b"pilot/ce.example.org": f"{BASE}/CN=pilot/ce.example.org",

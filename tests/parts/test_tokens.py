@@ -15,15 +15,16 @@ import pytest
 
 from gridwarden import reasons, tab_file
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
-from gridwarden.mapper import token, token_request, verifying
+from gridwarden.mapper import token, verifying
 from gridwarden.mapper.identity import Identity
 from gridwarden.mapper.jws import LONGEST_TOKEN, decode
 from gridwarden.mapper.token import verify_token
-from gridwarden.mapper.token_verifier import who_is
 from tests import tokens
+from tests.confined import TokenVerifier
 from tests.gridmap import make_site
 from tests.tokens import CMS, HERE, OSG, POOL, SUB, Key, claims, encoded, idtoken, joined, key_set, scitoken, scrambled
 
+pytestmark = pytest.mark.usefixtures("nothing_loaded_late")
 POOL_KEY = os.urandom(64)
 ES, RS, OTHER = Key.new("ES256", "k1"), Key.new("RS256", "k2"), Key.new("ES256", "k1")
 
@@ -31,8 +32,9 @@ ES, RS, OTHER = Key.new("ES256", "k1"), Key.new("RS256", "k2"), Key.new("ES256",
 class Cell:
     """A site that believes ES and RS of the CMS issuer, OTHER of another, and a pool."""
 
-    def __init__(self, directory: Path, **options) -> None:
+    def __init__(self, directory: Path, verifier: TokenVerifier, **options) -> None:
         self.directory = directory
+        self.verifier = verifier
         self.site = make_site(directory / "site", tokens=tokens.values(directory, ES, RS, **options), verify_seconds=10)
         (directory / "osg.jwks").write_bytes(key_set(OTHER))
         self.pool_key = directory / "passwords.d" / "POOL"
@@ -42,13 +44,12 @@ class Cell:
         return verify_token(presented, self.site)
 
     def refusal(self, presented: bytes | Path, reason: str) -> str:
-        """The refusal of a file by the verifier's process, or of bytes by what that process does, in this one."""
+        """The refusal of a file by a verifier of its own, or of bytes by one for all of them."""
         with pytest.raises(Refused) as caught:
             if isinstance(presented, bytes):
                 believed = token.believed_of(presented, self.site)
                 asked = token.request(presented, self.site, believed)
-                said = who_is(token_request.decode(asked), int(time.time()))
-                verifying.judge(tab_file.encode(said), "the token", "token")
+                verifying.judge(self.verifier.answer(asked), "the token", "token")
             else:
                 self.verify(presented)
         assert caught.value.reason == reason, caught.value
@@ -72,10 +73,16 @@ def directory_of_ours():
         yield Path(name)
 
 
+@pytest.fixture(scope="module")
+def verifier():
+    with TokenVerifier() as verifier:
+        yield verifier
+
+
 @pytest.fixture
-def cell():
+def cell(verifier):
     with directory_of_ours() as directory:
-        yield Cell(directory)
+        yield Cell(directory, verifier)
 
 
 # What is believed
