@@ -1,7 +1,8 @@
 """The text of what pilots and sudo start: the launcher's entry, which root runs, and the faces that pilots call.
 
-The entry looks at everything that it is about to load, with nothing but modules that are part of the interpreter itself:
-whoever else than root could change one of those files would be root at the next launch.
+The entry looks at our own files, at the interpreter, and at the directories of everything else that it may load, with
+nothing but modules that are part of the interpreter itself: whoever else than root could change one of those would be root
+at the next launch.
 """
 
 from __future__ import annotations
