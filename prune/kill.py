@@ -67,6 +67,7 @@ class Clearance:
         self._deadline = deadline
         self._sent: dict[Key, int] = {}
         self._misses = 0  # passes that may have missed somebody
+        self._lent: set[int] = set()  # the uids besides its own under which the account was seen
 
     def terminate(self, seconds: float) -> None:
         """Ask those that are seen to end, and give them ``seconds``."""
@@ -121,6 +122,9 @@ class Clearance:
                 return scan, True
 
     def _is_all(self, scan: Scan) -> bool:
+        self._lent.update(process.real_uid for process in scan.alive if process.real_uid != self._uids.own)
+        if self._lent:
+            return False  # the kernel's count is that of one uid: it says nothing of who forks under another
         if not (scan.alive or scan.tasks):
             return count.has_no_more(self._uids.own, self._gid, 0)
         return count.are_all(self._uids, self._gid, set(map(key, scan.alive)))
@@ -133,7 +137,7 @@ class Clearance:
 
     def _signal_rest(self, signal: int, before: Scan) -> bool:
         """Signal, from children, whom a scan may have missed; whether it is certain that nobody else is left."""
-        seen = {process.real_uid for process in before.alive} | {self._uids.own}
+        seen = {process.real_uid for process in before.alive} | self._lent | {self._uids.own}
         for uid in seen - before.shared - {self._uids.own}:
             self._as(uid, lambda _: os.kill(-1, signal))
         work = _tell_company if self._uids.own in before.shared else _signal_all

@@ -348,6 +348,7 @@ def test_a_process_with_a_uid_that_is_lent_to_the_account_dies_with_it(start) ->
     assert proc.owned_by(LENT) == []
     assert {pids[0], pids[2]} <= {pid for pid, _ in outcome.killed}
     assert (outcome.left, outcome.unseen) == ([], False)
+    assert any(process.real_uid == LENT for (pid, _), process in outcome.killed.items() if pid != pids[0])
 
 
 TIDY = """
