@@ -6,10 +6,10 @@ import os
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gridwarden.patterns import check_pattern
-from gridwarden.policy_settings import Pattern, Patterns, declared_pools
+from gridwarden.policy_settings import DeclaredPool, Pattern, Patterns
 from gridwarden.pools import FIRST_ORDINARY_UID
 from gridwarden.setting_types import AbsolutePath, Account, FaultsError, Seconds, Section, Text
 from gridwarden.variables import is_name, is_obeyed
@@ -67,7 +67,7 @@ class Caller(Section):
     unix_group: Account | None = Field(
         None, description="Group whose members may call, by their primary group or as members.", examples=["pilots"]
     )
-    pool: str | None = Field(None, description="Pool whose accounts may call.", examples=["cmspilot"])
+    pool: DeclaredPool | None = Field(None, description="Pool whose accounts may call.", examples=["cmspilot"])
     service: bool = Field(
         default=False,
         description="Whether it is a service of the site, which need not show a credential of its own.",
@@ -90,14 +90,6 @@ class Caller(Section):
         le=100000,
         description="How many payloads of one identity may run at once on this machine when this caller starts another.",
     )
-
-    @field_validator("pool")
-    @classmethod
-    def pool_is_declared(cls, pool: str | None, info: ValidationInfo) -> str | None:
-        """Refuse a pool that the site does not have."""
-        if pool is not None and pool not in declared_pools(info):
-            raise ValueError(f"pool {pool!r} is not one of pools")
-        return pool
 
     @model_validator(mode="after")
     def one_reading(self) -> Self:

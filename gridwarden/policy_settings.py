@@ -46,6 +46,16 @@ def declared_pools(info: ValidationInfo) -> list[object]:
     return pools if isinstance(pools, list) else []
 
 
+def declared_pool(pool: str, info: ValidationInfo) -> str:
+    """Return the name of a pool that the site has."""
+    if pool not in declared_pools(info):
+        raise ValueError(f"pool {pool!r} is not one of pools")
+    return pool
+
+
+DeclaredPool = Annotated[str, AfterValidator(declared_pool)]
+
+
 def declared_globus_sets(info: ValidationInfo) -> list[object]:
     """Return the names of what the site gives as ``globus.sets``, faulty or not."""
     section = (info.context or {}).get("globus")
@@ -114,7 +124,7 @@ class Rule(Section):
         default=False,
         description="Whether a limited proxy meets the rule, too; a rule that refuses is met by any.",
     )
-    pool: str | None = Field(None, description="Pool that lends an account to the identity.", examples=["cms"])
+    pool: DeclaredPool | None = Field(None, description="Pool that lends an account to the identity.", examples=["cms"])
     account: Account | None = Field(
         None, description="Fixed account for every identity that matches.", examples=["cmsprod"]
     )
@@ -149,14 +159,6 @@ class Rule(Section):
         description="groupmapfile that gives the groups in place of the two keys above, as LCMAPS's voms_localgroup.",
         examples=["/etc/grid-security/groupmapfile"],
     )
-
-    @field_validator("pool")
-    @classmethod
-    def pool_is_declared(cls, pool: str | None, info: ValidationInfo) -> str | None:
-        """Refuse a rule for a pool that the site does not have."""
-        if pool is not None and pool not in declared_pools(info):
-            raise ValueError(f"pool {pool!r} is not one of pools")
-        return pool
 
     @field_validator("globus")
     @classmethod

@@ -7,6 +7,7 @@ import ctypes
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -864,6 +865,12 @@ print("a signal", works(lambda: os.kill(int(sys.argv[4]), 9)))
         f"a new link {seen}",
         f"a signal {'no' if landlock >= 6 else 'yes'}",
     ]
+
+
+def test_a_verifier_that_is_kept_busy_ends_even_when_nobody_waits_for_it():
+    busy = "import sys; sys.path.append(sys.argv[1]); from gridwarden.mapper.confine import confine; confine(1)\nwhile 1: 0"
+    done = subprocess.run([sys.executable, "-ISB", "-c", busy, verifying._CODE], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 def key_of(path: Path) -> str:
