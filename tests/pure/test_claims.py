@@ -64,6 +64,7 @@ def test_an_idtokens_claims_give_an_idtokens_identity() -> None:
         ({"nbf": 4e9}, reasons.CREDENTIAL_EXPIRED),
         ({"sub": None}, reasons.CREDENTIAL_MALFORMED),
         ({"sub": "a\nb"}, reasons.CREDENTIAL_MALFORMED),
+        ({"sub": " "}, reasons.CREDENTIAL_MALFORMED),
         ({"wlcg__groups": ["/cms/Role=production"]}, reasons.CREDENTIAL_MALFORMED),
     ],
 )
@@ -98,7 +99,7 @@ PART = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,9}", fullmatch=True)
 
 
 @given(
-    sub=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255),
+    sub=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255).filter(str.strip),
     groups=st.lists(st.lists(PART, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts)), max_size=5),
     scopes=st.lists(WORD, max_size=5),
     jti=WORD,
