@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gridwarden.accounting_settings import Accounting
 from gridwarden.credential_settings import Credentials
+from gridwarden.directory_settings import Directories
 from gridwarden.errors import ConfigurationError
 from gridwarden.follow_settings import Followed
 from gridwarden.globus_settings import Globus
@@ -22,62 +23,12 @@ from gridwarden.pilot_settings import Pilot
 from gridwarden.policy_settings import EXAMPLES, Rule
 from gridwarden.prune_settings import Prune
 from gridwarden.retention_settings import Retention
-from gridwarden.setting_types import (
-    AbsolutePath,
-    Account,
-    FaultsError,
-    OnEpilogFailure,
-    OnPrologFailure,
-    Prefix,
-    Section,
-    SpoolPath,
-    StoreUrl,
-    Text,
-)
+from gridwarden.setting_types import AbsolutePath, Account, FaultsError, Prefix, Section, StoreUrl, Text
+from gridwarden.slurm_settings import Slurm
 from gridwarden.token_settings import Tokens
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-
-
-class Directories(Section):
-    """Where gridwarden keeps its own files on every machine."""
-
-    state: AbsolutePath = Field(
-        Path("/var/lib/gridwarden"),
-        description="Directory of the ledger: a local disk that survives a restart.",
-    )
-    runtime: AbsolutePath = Field(
-        Path("/run/gridwarden"),
-        description="Directory of holders, register, payloads and locks: a local tmpfs, empty after a restart.",
-    )
-
-
-class Slurm(Section):
-    """The Slurm cluster that this site's jobs run in."""
-
-    cluster: Text = Field(description="ClusterName of slurm.conf, as sacct prints it.", examples=["site"])
-    programs: AbsolutePath = Field(
-        Path("/usr/bin"), description="Directory of sbatch, scontrol, squeue, scancel and sacct."
-    )
-    spool: SpoolPath = Field(
-        "/var/spool/slurmd",
-        description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name, `%h` for its host's without domain.",
-        examples=["/var/spool/slurmd/%n"],
-    )
-    script_maximum_bytes: int = Field(
-        4194304,
-        strict=True,
-        gt=0,
-        description="Largest job script that `gridwarden submit` takes; Slurm's own limit is max_script_size.",
-        json_schema_extra={"unit": "bytes"},
-    )
-    prolog_on_failure: OnPrologFailure = Field(
-        "record-gap", description="What the prolog does with a job when it cannot do its own work."
-    )
-    epilog_on_failure: OnEpilogFailure = Field(
-        "record-gap", description="What the epilog does when it cannot do its own work."
-    )
 
 
 class Settings(Section):

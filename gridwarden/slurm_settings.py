@@ -1,0 +1,36 @@
+"""The declaration of the section ``slurm``: the cluster, and what its hooks do when they cannot do their work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from gridwarden.setting_types import AbsolutePath, OnEpilogFailure, OnPrologFailure, Section, SpoolPath, Text
+
+
+class Slurm(Section):
+    """The Slurm cluster that this site's jobs run in."""
+
+    cluster: Text = Field(description="ClusterName of slurm.conf, as sacct prints it.", examples=["site"])
+    programs: AbsolutePath = Field(
+        Path("/usr/bin"), description="Directory of sbatch, scontrol, squeue, scancel and sacct."
+    )
+    spool: SpoolPath = Field(
+        "/var/spool/slurmd",
+        description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name, `%h` for its host's without domain.",
+        examples=["/var/spool/slurmd/%n"],
+    )
+    script_maximum_bytes: int = Field(
+        4194304,
+        strict=True,
+        gt=0,
+        description="Largest job script that `gridwarden submit` takes; Slurm's own limit is max_script_size.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    prolog_on_failure: OnPrologFailure = Field(
+        "record-gap", description="What the prolog does with a job when it cannot do its own work."
+    )
+    epilog_on_failure: OnEpilogFailure = Field(
+        "record-gap", description="What the epilog does when it cannot do its own work."
+    )
