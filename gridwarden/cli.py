@@ -34,6 +34,8 @@ COMMANDS = {
     "import": "gridwarden.hooks.pilot.import_commands:import_group",
     "lease": "gridwarden.hooks.lease_commands:lease_group",
     "map": "gridwarden.mapper.commands:map_command",
+    "off": "gridwarden.hooks.off_commands:off_command",
+    "on": "gridwarden.hooks.off_commands:on_command",
     "pool": "gridwarden.mapper.pool_commands:pool_group",
     "report": "gridwarden.accounting.commands:report_command",
     "store": "gridwarden.accounting.store_commands:store_group",

@@ -66,6 +66,7 @@ PAYLOAD_LIMIT = "payload-limit"
 PAYLOAD_UNKNOWN = "payload-unknown"
 ENVIRONMENT_TOO_LARGE = "environment-too-large"
 TARGET_UNUSABLE = "target-unusable"
+SWITCHED_OFF = "switched-off"
 
 SENTENCES = {
     CREDENTIAL_UNREADABLE: "the credential file cannot be read",
@@ -128,4 +129,5 @@ SENTENCES = {
     PAYLOAD_UNKNOWN: "no payload of this pilot runs under that name or target",
     ENVIRONMENT_TOO_LARGE: "the environment for the payload is too large",
     TARGET_UNUSABLE: "the credential cannot be put where it is asked for",
+    SWITCHED_OFF: "an administrator has switched the launcher of this machine off",
 }

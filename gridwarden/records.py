@@ -49,6 +49,7 @@ KINDS = {
     "hold": ("batch", "job", "account", "reason"),
     "cancel": ("batch", "job", "account", "lease", "reason"),
     "question": ("who", "text", "answered"),
+    "switch": ("part", "action", "because", "who", "since", "until"),
     "gap": ("what", "reason", "bytes", "sha256"),
 }  # fmt: skip
 

@@ -37,6 +37,7 @@ SUCCESSES = frozenset(
         "updated",
         "verified",
         "expired",
+        "on",
     ]
 )
 

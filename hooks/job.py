@@ -159,6 +159,11 @@ def clear_if_last(job: Job, site: Site, lease: str, runs_elsewhere: Callable[[],
         return
     if site.get("prune_epilog") == ["no"]:
         return
+    from gridwarden import off  # noqa: PLC0415 - a prolog has no use for it
+
+    if switched := off.switch(off.PRUNE):
+        job.log("clean-up", "left", job.gap(site, "clean-up", str(switched)), detail=str(switched))
+        return
     running = runs_elsewhere()
     if running is False:
         from gridwarden.hooks.clean_up import clear  # noqa: PLC0415 - a prolog has no use for it

@@ -98,12 +98,15 @@ def show(report: Report, format: str, *, everything: bool, dry_run: bool = False
     """Print the rows, and to people a sentence where there is something to say, or who asked is looking on."""
     import sys
 
+    from gridwarden import off
     from gridwarden.prune.report import COLUMNS, SHOWN, SPARED
 
     rows = [row for row in report.rows if everything or row["action"] != SPARED]
     if rows or format != "table":
         write(rows, COLUMNS[:SHOWN] if format == "table" else COLUMNS, format)
     if format == "table" and (rows or report.unknown or everything or sys.stderr.isatty()):
-        why = "--dry-run: nothing was done" if dry_run else "prune.kill is off: this only reports"
+        switched = off.switch(off.PRUNE)
+        reports = f"{switched}: this only reports" if switched else "prune.kill is off: this only reports"
+        why = "--dry-run: nothing was done" if dry_run else reports
         mode = "" if report.acts else f" ({why})"
-        click.echo(f"gridwarden-prune: {escape(report.summary())}{mode}", err=True)
+        click.echo(f"gridwarden-prune: {escape(report.summary() + mode)}", err=True)

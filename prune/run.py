@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gridwarden import syslog_line
+from gridwarden import off, syslog_line
 from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.prune.report import FROZEN, KILLED, LEFT, QUARANTINED, REMOVED
 from gridwarden.prune.sweep import sweep
@@ -31,7 +31,8 @@ def prune(site: Site, *, dry_run: bool) -> Report:
     refuse_others_than_root()
     seconds = float(site.get("prune_seconds", [DEFAULT_SECONDS])[0])
     try:
-        report = sweep(site, kill=site.get("prune_kill") == ["yes"] and not dry_run, seconds=seconds)
+        kill = site.get("prune_kill") == ["yes"] and not dry_run and off.switch(off.PRUNE) is None
+        report = sweep(site, kill=kill, seconds=seconds)
     except GridwardenError as error:
         if not dry_run:
             syslog_line.decision("prune", "failed", detail=str(error))

@@ -25,9 +25,13 @@ FINISHED = frozenset(
 """Job states after which nothing of the job runs again (squeue(1)).  One that is not named here counts as alive."""
 
 
-def jobs_of(uid: int, programs: str) -> list[str] | None:
-    """The ids of the jobs of ``uid`` that have not finished, in all partitions; None when it cannot be told."""
-    command = [f"{programs}/squeue", "--all", "--noheader", "--states=all", f"--user={uid}", "--format=%i %T"]
+def jobs_of(uid: int, programs: str, shown: str = "%i") -> list[str] | None:
+    """The ids of the jobs of ``uid`` that have not finished, in all partitions; None when it cannot be told.
+
+    ``shown``: %i for ids as people write them (an array's tasks as ARRAY_TASK), %A for those that hooks are told, %F for
+    arrays as a whole (squeue(1)).
+    """
+    command = [f"{programs}/squeue", "--all", "--noheader", "--states=all", f"--user={uid}", f"--format={shown} %T"]
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
     if "SLURM_CONF" in os.environ:
         environment["SLURM_CONF"] = os.environ["SLURM_CONF"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 
-from gridwarden import node_file, reasons, syslog_line
+from gridwarden import node_file, off, reasons, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Refused
 from gridwarden.hooks.pilot import ancestors, callers, inherited, refusals, request
 from gridwarden.mapper import readied
@@ -76,11 +76,18 @@ def main(path: str = SITE) -> int:
         with get_ready(asked) as verifiers:
             site = read_site(path)
             run = Launch(asked, pilot, verifiers, site, node_file.read(), above, kept)
+            refuse_switched_off()
             return serve(run)
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be a payload's
         note(error, run)
         refusals.tell(error)
         return refusals.code_of(error)
+
+
+def refuse_switched_off() -> None:
+    """Raise Refused while an administrator has switched the launcher off."""
+    if switched := off.switch(off.LAUNCHER):
+        raise Refused(reasons.SWITCHED_OFF, str(switched), "gridwarden on launcher")
 
 
 def read_site(path: str) -> SiteValues:

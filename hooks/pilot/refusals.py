@@ -29,7 +29,7 @@ OF_THE_CLIENT = frozenset(
 )
 """What the pilot itself can put right; every other refusal is the site's word."""
 
-OF_THE_SYSTEM = frozenset({reasons.PAM_SERVICE_MISSING})
+OF_THE_SYSTEM = frozenset({reasons.PAM_SERVICE_MISSING, reasons.SWITCHED_OFF})
 
 
 def code_of(error: BaseException) -> int:

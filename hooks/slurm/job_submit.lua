@@ -5,6 +5,7 @@
 -- An error in here holds a pool account's job; it never lets one pass and never touches anybody else's.
 
 local NODE_FILE = "/etc/gridwarden/node"
+local OFF_FILE = "/etc/gridwarden/off/hooks"
 local UNJUDGED = "gridwarden: held"   -- admin_comment of a job that could not be judged; users cannot change it
 local NO_VALUE = 4294967294           -- NO_VAL of slurm.h: a number that the request does not set
 
@@ -25,6 +26,18 @@ local function read_tab_file(path)
   end
   assert(values.version and values.version[1] == "1", path .. ": is not a file of version 1")
   return values
+end
+
+-- Whether an administrator has switched hooks off on this machine (gridwarden off hooks) and the time is not over.
+local function is_off()
+  local file = io.open(OFF_FILE, "r")
+  if not file then
+    return false
+  end
+  file:close()
+  local fine, values = pcall(read_tab_file, OFF_FILE)
+  local over = fine and values["until"] and tonumber(values["until"][1])
+  return over == 0 or (over and os.time() * 1000000 < over)
 end
 
 local function read_site()
@@ -103,6 +116,10 @@ local function judge(site, job, account)
 end
 
 function slurm_job_submit(job, partitions, submit_uid)
+  if is_off() then
+    slurm.log_info("gridwarden: event=submit outcome=off account=%s", tostring(job.user_name))
+    return slurm.SUCCESS
+  end
   local site = read_site()
   if site == nil then
     return slurm.SUCCESS              -- no pool is known here, so nobody's job is gridwarden's
@@ -124,7 +141,7 @@ end
 function slurm_job_modify(job, record, partitions, modify_uid)
   local mark = record.admin_comment
   local stamped = type(mark) == "string" and mark ~= "" and (mark == UNJUDGED or mark == record.extra)
-  if modify_uid == 0 or not stamped then
+  if modify_uid == 0 or not stamped or is_off() then
     return slurm.SUCCESS
   end
   local changes = job.extra ~= nil or job.admin_comment ~= nil
