@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from gridwarden import ledger, records, trusted
+from gridwarden import ledger, locks, records, trusted
 from gridwarden.errors import ConfigurationError
 
 ACKNOWLEDGED = "acknowledged"
@@ -36,7 +35,7 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
     """The lines of the ledger with ``seq`` above ``after``, in order, each verified against its predecessor.
 
     Closed files wholly at or below ``after`` are not opened again: the line ``after`` holds their hashes.
-    What is appended after the call began is not read.  Raises ConfigurationError, OSError.
+    What is appended after the call began is not read.  Raises ConfigurationError, Unavailable, OSError.
     """
     stored = acknowledged(directory)  # before the lines, of which a collector may store more meanwhile
     previous: Line | None = None
@@ -102,7 +101,7 @@ def _raw_lines(directory: str | os.PathLike[str], after: int) -> Iterator[tuple[
     try:
         lock = os.open("lock", ledger.FILE_FLAGS, 0o600, dir_fd=root)
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            locks.take(lock, f"{directory}/lock", ledger.LOCK_SECONDS, shared=True)
             names = [*ledger.closed_files(root), ledger.CURRENT]
             files = [(name, descriptor) for name in names if (descriptor := _open(root, name)) is not None]
             sizes = [os.fstat(descriptor).st_size for _, descriptor in files]

@@ -13,12 +13,11 @@ A line that a crash left torn is never cut: the next writer ends it and records 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 
-from gridwarden import records, trusted
-from gridwarden.errors import EvidenceError
+from gridwarden import locks, records, trusted
+from gridwarden.errors import EvidenceError, Unavailable
 from gridwarden.sha256 import sha256
 
 FIRST = "0" * 64
@@ -26,6 +25,7 @@ CURRENT = "current.jsonl"
 ERASED = b"null"
 LONGEST_LINE = 64 * 1024
 ROTATE_AT = 16 * 1024 * 1024
+LOCK_SECONDS = 20.0  # a record takes its writer less than a millisecond, but for a disk that is slow to close a file
 FILE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -57,7 +57,7 @@ def append_all(
     try:
         lock = os.open("lock", FILE_FLAGS, 0o600, dir_fd=ledger)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.take(lock, f"{directory}/lock", LOCK_SECONDS)
             current, head = _append_locked(ledger, bodies, common)
         finally:
             os.close(lock)
@@ -65,6 +65,8 @@ def append_all(
             os.fdatasync(current)
         finally:
             os.close(current)
+    except Unavailable as error:
+        raise EvidenceError(f"the {kinds} record could not be written: {error}", error.hint) from error
     except OSError as error:
         raise EvidenceError(
             f"{directory}: the {kinds} record could not be written: {error.strerror}",

@@ -6,15 +6,12 @@ Several node daemons on one machine share it, since they share its processes.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 
-from gridwarden import tab_file, trusted
+from gridwarden import locks, tab_file, trusted
 from gridwarden.errors import ConfigurationError, Unavailable
 
 FIELDS = ("batch", "cluster", "node", "job", "restart", "account", "uid", "lease", "start", "boot")
-LOCK_POLL_SECONDS = 0.01
 
 
 class Entry:
@@ -123,22 +120,15 @@ class AccountLock:
             raise Unavailable(f"{self._directory}/{self._account}: cannot be locked: {error.strerror}") from error
         finally:
             os.close(directory)
-        deadline = time.monotonic() + self._seconds
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    os.close(self._descriptor)
-                    raise Unavailable(
-                        f"{self._account}: another hook has held this account's lock for {self._seconds:g} s"
-                    ) from None
-                time.sleep(LOCK_POLL_SECONDS)
-            except OSError as error:
-                os.close(self._descriptor)
-                raise Unavailable(f"{self._directory}/{self._account}: cannot be locked: {error.strerror}") from error
-            else:
-                return self
+        try:
+            locks.take(self._descriptor, f"{self._directory}/{self._account}", self._seconds)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise Unavailable(f"{self._directory}/{self._account}: cannot be locked: {error.strerror}") from error
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

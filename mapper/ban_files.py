@@ -6,13 +6,12 @@ into our own list.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gridwarden import trusted
+from gridwarden import locks, trusted
 from gridwarden.errors import BadQuestion, ConfigurationError, Unavailable
 from gridwarden.mapper import ban_list, bans, map_files
 from gridwarden.mapper.ban import PATTERN
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 LOCK = ".gridwarden-lock"
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+LOCK_SECONDS = 60.0
 
 
 def file_for(whom: Mapping[str, str], start: str, end: str, site: SiteValues) -> str:
@@ -117,7 +117,7 @@ def alone(directory: str | os.PathLike[str]) -> Iterator[None]:
     finally:
         os.close(parent)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.take(descriptor, f"{directory}/{LOCK}", LOCK_SECONDS)
         yield
     finally:
         os.close(descriptor)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
 
-from gridwarden import reasons, trusted
+from gridwarden import locks, reasons, trusted
 from gridwarden.contexts import contextmanager
 from gridwarden.errors import Refused
 from gridwarden.mapper.own_directories import OWN, OwnDirectories, closing
@@ -27,6 +26,7 @@ CHECK = "gridwarden lease check explains it, and repairs it where that is safe"
 HALF_MADE = ".new-"
 KIND_LOCK = ".lock"  # no name of ours begins with a dot
 LONGEST_WRITING_SECONDS = 3600
+LOCK_SECONDS = 60.0  # its holder may be working through a whole directory
 
 
 class OwnFiles(OwnDirectories):
@@ -149,7 +149,7 @@ class OwnFiles(OwnDirectories):
             descriptor = os.open(KIND_LOCK, LOCK_FLAGS | os.O_CREAT, 0o600, dir_fd=self._own_directory(kind))
         with closing(descriptor):
             with self._saying(f"lock {shown}"):
-                fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+                locks.take(descriptor, f"{self.path}/{escape(shown)}", LOCK_SECONDS, shared=shared)
             yield
 
     @contextmanager
@@ -164,7 +164,7 @@ class OwnFiles(OwnDirectories):
                 raise
         with closing(descriptor):
             with self._saying(f"lock {shown}"):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                locks.take(descriptor, f"{self.path}/{escape(shown)}", LOCK_SECONDS)
                 status = os.fstat(descriptor)
             yield status
 

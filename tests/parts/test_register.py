@@ -59,7 +59,12 @@ def test_two_hooks_never_work_on_one_account_together(tmp_path: Path) -> None:
     assert other.stdin
     assert other.stdout
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(Unavailable, match="cms001: another hook"), register.AccountLock(tmp_path, "cms001", 0.05):
+    with (
+        pytest.raises(
+            Unavailable, match=rf"cms001: its lock has been held for 0.05 s, by process {other.pid} \(python"
+        ),
+        register.AccountLock(tmp_path, "cms001", 0.05),
+    ):
         pytest.fail("both hold the lock")
     with register.AccountLock(tmp_path, "cms002", 0.05):
         pass  # another account is not held up

@@ -1,0 +1,166 @@
+"""Locks that somebody holds: nobody waits for one without end, and whoever was stopped with one is let go on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden import chain, ledger, locks, proc, register
+from gridwarden.errors import EvidenceError, Unavailable
+from gridwarden.hooks.pilot import control_group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOLD = """
+import fcntl, os, sys, time
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+@contextmanager
+def holder(path: Path, seconds: float = 0.2) -> Iterator[subprocess.Popen[str]]:
+    """Somebody who holds a lock for a while, and then ends."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, path, str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def stop(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    while (process := proc.read(pid)) and process.state != "T":
+        pass
+
+
+def append(directory: Path) -> tuple[int, str]:
+    fields = {"what": "w", "reason": "r", "bytes": None, "sha256": None}
+    return ledger.append(directory, "gap", fields, node="n", cluster="c")
+
+
+def test_a_record_is_written_though_a_pilot_has_stopped_who_holds_the_ledgers_lock(directory: Path) -> None:
+    with holder(directory / "lock") as held:
+        stop(held.pid)
+        assert append(directory)[0] == 1
+        assert held.wait() == 0, "it was let go on, and ended by itself"
+
+
+def test_an_account_is_seen_to_though_a_pilot_has_stopped_who_holds_its_lock(directory: Path) -> None:
+    with holder(directory / "cms001") as held:
+        stop(held.pid)
+        with register.AccountLock(directory, "cms001", 20):
+            assert held.wait() == 0
+
+
+def test_a_holder_that_is_stopped_again_and_again_is_let_go_on_each_time(directory: Path) -> None:
+    with holder(directory / "lock") as held:
+        stopper = os.fork()
+        if stopper == 0:
+            for _ in range(4):
+                stop(held.pid)
+                while (process := proc.read(held.pid)) and process.state == "T":
+                    time.sleep(0.001)
+            os._exit(0)
+        assert append(directory)[0] == 1
+        os.kill(stopper, signal.SIGKILL)
+        os.waitpid(stopper, 0)
+
+
+def test_a_record_that_cannot_be_made_in_time_says_who_holds_the_ledgers_lock(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.3)
+    with holder(directory / "lock", 600) as held:
+        told = (
+            rf"the gap record could not be written: {directory}/lock: .* held for 0.3 s, by process {held.pid} \(python"
+        )
+        with pytest.raises(EvidenceError, match=told):
+            append(directory)
+        with pytest.raises(Unavailable, match=f"process {held.pid} "):
+            list(chain.read(directory))
+    assert append(directory)[0] == 1
+
+
+def test_of_many_who_write_at_once_each_record_is_there_and_the_chain_is_whole(directory: Path) -> None:
+    writers = []
+    for _ in range(40):
+        writer = os.fork()
+        if writer == 0:
+            for _ in range(10):
+                append(directory)
+            os._exit(0)
+        writers.append(writer)
+    assert {os.waitpid(writer, 0)[1] for writer in writers} == {0}
+    lines = list(chain.read(directory))
+    assert [line.seq for line in lines] == list(range(1, 401))
+    assert not any(line.fault for line in lines)
+
+
+def test_a_lock_that_only_a_child_of_its_dead_holder_has_is_waited_for_no_longer_than_said(directory: Path) -> None:
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    leaving = os.fork()
+    if leaving == 0:
+        fcntl.flock(os.open(directory / "lock", os.O_RDWR), fcntl.LOCK_EX)
+        if os.fork():
+            os._exit(0)
+        time.sleep(600)
+        os._exit(0)
+    os.waitpid(leaving, 0)
+    with pytest.raises(Unavailable, match=r"held for 0\.2 s"):
+        locks.take(descriptor, "it", 0.2)
+    os.close(descriptor)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="control groups are root's")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_holder_that_slurm_has_frozen_with_its_job_is_let_go_on_and_frozen_again(
+    directory: Path, version: int
+) -> None:
+    """Slurm's proctrack/cgroup freezes the job's group for SIGSTOP, and no signal wakes who is in it."""
+    group = control_group.make(os.urandom(16).hex()) if version == 2 else None
+    path = Path(group.path) if group else FREEZER / f"gridwarden-test-{os.getpid()}"
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError:
+        pytest.skip(f"no control group of version {version} can be made here")
+    freezer, frozen, thawed = ("cgroup.freeze", "1", "0") if version == 2 else ("freezer.state", "FROZEN", "THAWED")
+    with holder(directory / "lock", 1) as held:
+        bystander = subprocess.Popen(["sleep", "600"])
+        for pid in (held.pid, bystander.pid):
+            (path / "cgroup.procs").write_text(str(pid))
+        (path / freezer).write_text(frozen)
+        try:
+            before = time.monotonic()
+            assert append(directory)[0] == 1
+            assert time.monotonic() - before < ledger.LOCK_SECONDS
+            assert (path / "cgroup.procs").read_text().split()[-1:] == [str(bystander.pid)], (
+                "the rest is still in there"
+            )
+            assert frozen in (path / freezer).read_text()
+        finally:
+            (path / freezer).write_text(thawed)
+            bystander.kill()
+            bystander.wait()
+            held.wait()
+    path.rmdir()
