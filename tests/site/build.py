@@ -1,4 +1,4 @@
-"""Builds the cached root: debootstrap, packages, accounts, and a venv with gridwarden's dependencies.
+"""Builds a cached root: debootstrap, packages, accounts, and a venv with gridwarden's dependencies.
 
 The work happens in a temporary directory inside a private mount namespace: an interrupted build leaves no
 mount behind and never counts as a root.
@@ -22,21 +22,21 @@ CLEAN_ENVIRONMENT = {
     "HOME": "/root",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-# Newest first: pip takes the first that a wheel carries. trixie has glibc 2.41.
+# Newest first: pip takes the first that a wheel carries. bookworm has glibc 2.36, trixie 2.41.
 PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 
 
-def build() -> Path:
+def build(suite: recipe.Suite) -> Path:
     """The root that the recipe asks for, built if it is not there yet. Raises SiteError."""
-    root, held = hold()
+    root, held = hold(suite)
     os.close(held)
     return root
 
 
-def hold() -> tuple[Path, int]:
+def hold(suite: recipe.Suite) -> tuple[Path, int]:
     """The same, and a descriptor that keeps other builds from removing the root while it is open anywhere."""
-    root = recipe.root_directory()
-    missing = host.lacks()
+    root = recipe.root_directory(suite)
+    missing = host.lacks(suite)
     if missing:
         raise host.SiteError("there can be no site here; missing are " + "; ".join(missing))
     cache = recipe.cache_directory()
@@ -45,38 +45,39 @@ def hold() -> tuple[Path, int]:
     (cache / "mount").mkdir(exist_ok=True)
     held = host.lock(root.with_suffix(".lock"), exclusive=False)
     if not root.is_dir():
-        building = host.lock(cache / "build.lock", exclusive=True)
+        building = host.lock(cache / f"build-{suite.name}.lock", exclusive=True)
         try:
             if not root.is_dir():
-                _build_into(root, cache)
+                _build_into(root, cache, suite)
         finally:
             os.close(building)
     return root, held
 
 
-def _build_into(root: Path, cache: Path) -> None:
+def _build_into(root: Path, cache: Path, suite: recipe.Suite) -> None:
     started = time.monotonic()
-    _remove_others(cache, keep=root)
-    work = cache / f"building-{os.getpid()}"
-    log = cache / "build.log"
-    command = [*host.unshared("mount", "pid"), sys.executable, "-m", "tests.site.build", str(work)]
+    _remove_others(cache, suite)
+    work = cache / f"building-{suite.name}-{os.getpid()}"
+    log = cache / f"build-{suite.name}.log"
+    command = [*host.unshared("mount", "pid"), sys.executable, "-m", "tests.site.build", suite.name, str(work)]
     with log.open("wb") as output:
         status = subprocess.run(command, cwd=recipe.CHECKOUT, stdout=output, check=False).returncode
     if status != 0:
         tail = "".join(f"    {line}\n" for line in log.read_text(errors="replace").splitlines()[-15:])
         needs = "it takes a network with Debian's and Python's packages"
-        message = f"building the site's root failed (exit {status}; {needs}); the end of {log}:\n{tail}"
+        message = f"building the site's root of {suite.name} failed (exit {status}; {needs}); the end of {log}:\n{tail}"
         raise host.SiteError(message)
     work.rename(root)
-    _say(f"root ready after {time.monotonic() - started:.0f} s: {root}")
+    _say(f"{suite.name}'s root ready after {time.monotonic() - started:.0f} s: {root}")
 
 
-def _remove_others(cache: Path, *, keep: Path) -> None:
-    """Roots of other recipes that no running site holds, and what interrupted builds left."""
-    for path in cache.glob("building-*"):
+def _remove_others(cache: Path, suite: recipe.Suite) -> None:
+    """Roots of other recipes that no running site holds, and what interrupted builds of this suite left."""
+    for path in cache.glob(f"building-{suite.name}-*"):
         shutil.rmtree(path)
+    keep = {recipe.root_directory(one) for one in recipe.SUITES.values()}
     for path in cache.glob("root-*"):
-        if path == keep or not path.is_dir():
+        if path in keep or not path.is_dir():
             continue
         try:
             held = host.lock(path.with_suffix(".lock"), exclusive=True, wait=False)
@@ -86,10 +87,10 @@ def _remove_others(cache: Path, *, keep: Path) -> None:
         os.close(held)
 
 
-def _make(root: Path) -> None:
+def _make(suite: recipe.Suite, root: Path) -> None:
     """The build itself, in namespaces of its own."""
-    _say(f"debootstrap {recipe.SUITE} (1 of 4) …")
-    _run("debootstrap", "--variant=minbase", "--force-check-gpg", recipe.SUITE, str(root))
+    _say(f"{suite.name}: debootstrap (1 of 4) …")
+    _run("debootstrap", "--variant=minbase", "--force-check-gpg", suite.name, str(root))
     _run("mount", "-t", "proc", "proc", str(root / "proc"))
     _run("mount", "--rbind", "/dev", str(root / "dev"))
     (root / "etc/resolv.conf").write_bytes(Path("/etc/resolv.conf").read_bytes())
@@ -97,13 +98,13 @@ def _make(root: Path) -> None:
     refuse_to_start = root / "usr/sbin/policy-rc.d"
     refuse_to_start.write_text("#!/bin/sh\nexit 101\n")
     refuse_to_start.chmod(0o755)
-    _say("Debian packages (2 of 4) …")
+    _say(f"{suite.name}: Debian packages (2 of 4) …")
     _inside(root, "apt-get", "update")
-    _inside(root, "apt-get", "install", "--yes", "--no-install-recommends", *recipe.PACKAGES)
-    _say("accounts (3 of 4) …")
+    _inside(root, "apt-get", "install", "--yes", "--no-install-recommends", *suite.packages)
+    _say(f"{suite.name}: accounts (3 of 4) …")
     listing = "".join(f"{name} {uid}\n" for name, uid in sorted(recipe.accounts().items()))
     _inside(root, "sh", "-c", recipe.BAKE, text=listing)
-    _say("Python packages (4 of 4) …")
+    _say(f"{suite.name}: Python packages (4 of 4) …")
     _fill_venv(root)
 
 
@@ -160,7 +161,7 @@ def _say(message: str) -> None:
 
 if __name__ == "__main__":
     try:
-        _make(Path(sys.argv[1]))
+        _make(recipe.SUITES[sys.argv[1]], Path(sys.argv[2]))
     except subprocess.CalledProcessError as error:
         print(error.output or "", f"{error.cmd[0]} failed with exit {error.returncode}", sep="\n")
         sys.exit(1)

@@ -23,11 +23,11 @@ class SiteError(Exception):
     """The site cannot be built or brought up; the message says why and what to do."""
 
 
-def lacks() -> list[str]:
+def lacks(suite: recipe.Suite = recipe.TRIXIE) -> list[str]:
     """What is missing for bringing a site up, its root included, one sentence each; empty if nothing is."""
     if os.geteuid() != 0:
         return [*_missing(RUN_PROGRAMS), "root: namespaces and mounts need it; run the same command with sudo"]
-    if recipe.root_directory().is_dir():
+    if recipe.root_directory(suite).is_dir():
         return _missing(RUN_PROGRAMS)
     missing = _missing(RUN_PROGRAMS | BUILD_PROGRAMS)
     if importlib.util.find_spec("pip") is None:
@@ -35,12 +35,12 @@ def lacks() -> list[str]:
     return missing
 
 
-def why_no_site() -> str | None:
+def why_no_site(suite: recipe.Suite = recipe.TRIXIE) -> str | None:
     """Why no site can come up at once, for a skip or a failure; None if one can."""
-    missing = lacks()
+    missing = lacks(suite)
     if missing:
         return "no test site; missing are " + "; ".join(missing)
-    return None if recipe.root_directory().is_dir() else "no test site yet; as root: make site"
+    return None if recipe.root_directory(suite).is_dir() else "no test site yet; as root: make site"
 
 
 def unshared(*namespaces: str) -> list[str]:

@@ -30,17 +30,19 @@ ENVIRONMENT = {
 PASSED_ON = ("CI", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 
-def command(root: Path, words: list[str]) -> list[str]:
+def command(suite: str, root: Path, words: list[str]) -> list[str]:
     """The command line that runs WORDS in a new site on ROOT; it dies with the caller, and the site with it."""
-    enter = [sys.executable, "-m", "tests.site.namespace", str(root), *words]
+    enter = [sys.executable, "-m", "tests.site.namespace", suite, str(root), *words]
     return [*host.unshared("mount", "pid", "net", "ipc", "uts"), *enter]
 
 
-def enter(root: Path, words: list[str]) -> None:
+def enter(suite: str, root: Path, words: list[str]) -> None:
     """Become the first process of the site, in its own root. Does not return."""
     os.umask(0o022)
     new_root = _overlay(root)
-    shutil.copytree(Path(__file__).parent / "root", new_root, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for name in ("root", f"root-{suite}"):
+        if (files := Path(__file__).with_name(name)).is_dir():
+            shutil.copytree(files, new_root, dirs_exist_ok=True, copy_function=shutil.copyfile)
     _mount("--bind", str(recipe.CHECKOUT), str(new_root / "src"))
     _mount("-o", "remount,bind,ro", str(new_root / "src"))
     _kernel_file_systems(new_root)
@@ -56,6 +58,7 @@ def enter(root: Path, words: list[str]) -> None:
     subprocess.run(["/bin/umount", "--lazy", "/old"], check=True, env=ENVIRONMENT)
     Path("/old").rmdir()
     environment = ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    environment["GRIDWARDEN_SITE_SUITE"] = suite
     # Clock and kernel are the machine's own: no namespace keeps a test's hands off them.
     less = ["setpriv", "--bounding-set=-sys_time,-sys_boot,-sys_module", "python3", "-m", "tests.site.init"]
     inside = [*less, "python3", "-m", "tests.site.up", *words]
@@ -101,4 +104,4 @@ def _mount(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    enter(Path(sys.argv[1]), sys.argv[2:])
+    enter(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -1,7 +1,7 @@
-"""What goes into the cached root of the test site, and the digest that names it.
+"""What goes into the cached roots of the test site, one for each suite of Debian, and the digest that names each.
 
-Configuration files are not part of it: they lie in `tests/site/root/` and are laid over the root each time
-a site comes up, so that changing one costs no rebuild.
+Configuration files are not part of it: they lie in `tests/site/root/` (and what a suite has of its own in
+`tests/site/root-SUITE/`) and are laid over the root each time a site comes up, so that changing one costs no rebuild.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import json
 import os
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-SUITE = "trixie"
-PACKAGES = (
-    "at",
-    "condor",
-    "cron",
+
+class Suite(NamedTuple):
+    """A suite of Debian, and what is installed of it."""
+
+    name: str
+    packages: tuple[str, ...]
+
+
+# Slurm and what it needs, gridwarden's own Python, and what makes credentials.
+SLURM_PACKAGES = (
     "iproute2",
-    "lcmaps-plugins-basic-bandn",
-    "lcmaps-plugins-basic-localaccount",
-    "lcmaps-plugins-basic-poolaccount",
-    "lcmaps-plugins-voms",
-    "liblcmaps-without-gsi0t64",
     "mariadb-server",
     "munge",
     "openssl",
-    "postgresql",
     "procps",
     "psmisc",
     "python3",
@@ -36,9 +36,23 @@ PACKAGES = (
     "rsyslog",
     "slurm-wlm",
     "slurmdbd",
-    "sudo",
     "voms-clients",
 )
+FURTHER_PACKAGES = (
+    "at",
+    "condor",
+    "cron",
+    "lcmaps-plugins-basic-bandn",
+    "lcmaps-plugins-basic-localaccount",
+    "lcmaps-plugins-basic-poolaccount",
+    "lcmaps-plugins-voms",
+    "liblcmaps-without-gsi0t64",
+    "postgresql",
+    "sudo",
+)
+TRIXIE = Suite("trixie", (*SLURM_PACKAGES, *FURTHER_PACKAGES))
+BOOKWORM = Suite("bookworm", (*SLURM_PACKAGES, "sudo"))  # Slurm 22.05, Python 3.11
+SUITES = {suite.name: suite for suite in (TRIXIE, BOOKWORM)}
 TEST_REQUIREMENTS = (
     "click-man", "cryptography", "globus-identity-mapping", "hypothesis", "psycopg[binary]", "PyJWT", "pytest",
 )  # fmt: skip
@@ -80,12 +94,12 @@ def cache_directory() -> Path:
     return Path(os.environ.get("GRIDWARDEN_SITE_CACHE", "/var/cache/gridwarden-site"))
 
 
-def digest() -> str:
+def digest(suite: Suite) -> str:
     """Names a root: 16 hex digits over all that decides what is in it."""
     build_steps = (Path(__file__).with_name("build.py")).read_text()
-    parts = [SUITE, PACKAGES, sorted(accounts().items()), requirements(), BAKE, build_steps]
+    parts = [suite, sorted(accounts().items()), requirements(), BAKE, build_steps]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def root_directory() -> Path:
-    return cache_directory() / f"root-{digest()}"
+def root_directory(suite: Suite = TRIXIE) -> Path:
+    return cache_directory() / f"root-{digest(suite)}"

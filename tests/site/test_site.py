@@ -130,7 +130,7 @@ def test_an_interrupted_build_leaves_no_root_and_no_mount(tmp_path: Path) -> Non
     build = subprocess.Popen(
         [sys.executable, "-m", "tests.site", "build"], cwd=recipe.CHECKOUT, env=environment, stderr=subprocess.PIPE
     )
-    until("the build to begin", lambda: list(tmp_path.glob("cache/building-*/debootstrap")))
+    until("the build to begin", lambda: list(tmp_path.glob("cache/building-trixie-*/debootstrap")))
     build.kill()
     build.wait()
     until("the build's processes to end", lambda: not mentioning(str(tmp_path)))

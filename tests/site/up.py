@@ -77,10 +77,10 @@ NODES = tuple(
 )
 
 
-def run(command: list[str]) -> int:
+def run(suite: recipe.Suite, command: list[str]) -> int:
     """Bring a site up, run COMMAND in it as root, take the site down; COMMAND's exit code. Raises SiteError."""
-    root, held = build.hold()
-    process = subprocess.Popen(namespace.command(root, command), cwd=recipe.CHECKOUT, pass_fds=(held,))
+    root, held = build.hold(suite)
+    process = subprocess.Popen(namespace.command(suite.name, root, command), cwd=recipe.CHECKOUT, pass_fds=(held,))
     os.close(held)
     try:
         code = process.wait()
