@@ -14,6 +14,7 @@ from gridwarden.accounting.lease_history import KINDS as KINDS_OF_SIGHTING
 from gridwarden.accounting.lease_history import Sighting, sighting
 from gridwarden.accounting.question import Question
 from gridwarden.errors import GridwardenError
+from gridwarden.payloads import BATCH as PAYLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Past:
         self._new: list[Body] = []
         self._runs: dict[tuple[str, int], Run] = {}
         self._sightings: dict[str, list[Sighting]] = {}  # read once: jobs of one account ask for the same
+        self._starts: dict[tuple[str, int], Body] = {}  # of payloads
         try:
             self._read_ledger(ledger_directory)
         except (GridwardenError, OSError) as error:
@@ -73,6 +75,15 @@ class Past:
     def kills(self, question: Question) -> list[Body]:
         """Return the kill records of the question's pid, or of processes that lived in its time."""
         since, until = _bounds(question)
+    def start_of(self, run: Run) -> Body:
+        """Return the record of a payload's start, nothing for another run or where it was erased."""
+        if run.batch != PAYLOAD:
+            return {}
+        if body := self._starts.get((run.ledger, run.seq)):
+            return body
+        where = "SELECT body FROM records WHERE ledger = :ledger AND seq = :seq AND body IS NOT NULL"
+        return next((json.loads(str(body)) for (body,) in self._query(where, run._asdict())), {})
+
         return [
             body
             for body in self._bodies(
@@ -134,6 +145,8 @@ class Past:
         self, condition: str, question: Question, filters: tuple[str, ...], kinds: tuple[str, ...]
     ) -> list[Body]:
         """Return records, stored and new; ``filters`` name columns that must equal what the question says."""
+            if line.body.get("kind") == "payload_start":
+                self._starts[identifier, line.seq] = line.body
         stored = self._select("SELECT body FROM records", f"body IS NOT NULL AND {condition}", question, filters)
         wanted = {name: value for name in filters if (value := question.exact(name)) is not None}
         new = (body for body in self._of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))

@@ -199,7 +199,9 @@ def _figure(body: Body, field: str) -> int | None:
 
 
 def _pilot_scheme(body: Body) -> str:
-    """Return the scheme of the pilot's own subject, which the record does not say: its owner's need not be the same."""
+    """Return the scheme of the pilot's own subject, which records of before do not say: its owner's need not be the same."""
+    if "pilot_scheme" in body:
+        return text(body, "pilot_scheme")
     subject = text(body, "pilot_subject")
     if subject.startswith(PREFIX):
         return text(body, "scheme")  # by which the pseudonym was made

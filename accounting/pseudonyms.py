@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 PREFIX = "pseudonym:"
 KEY_BYTES = 32
 # Of every field of a record: whether it names a person, is made of such a name, may say anything, or is none of these.
-NAMING = {"subject": "scheme", "pilot_subject": "scheme", "name": ""}
+NAMING = {"subject": "scheme", "also_subject": "also_scheme", "pilot_subject": "pilot_scheme", "name": ""}
 FREE = frozenset(
     {
+        "also_credential",
         "arguments",
         "because",
         "credential",
@@ -43,11 +44,11 @@ FREE = frozenset(
 )
 IMPERSONAL = frozenset(
     [
-        "account", "action", "adopted", "answer", "answered", "batch", "batch_start", "boot", "bytes",
-        "cgroup", "clock", "cluster", "command", "cpu", "evidence", "exit_code", "fqans", "group_cpu",
+        "account", "action", "adopted", "also_scheme", "also_vo", "answer", "answered", "batch", "batch_start", "boot",
+        "bytes", "cgroup", "clock", "cluster", "command", "cpu", "evidence", "exit_code", "fqans", "group_cpu",
         "hold", "inode", "job", "kind", "lease", "measured", "memory", "node", "parent", "payload", "pid",
-        "pilot", "pilot_uid", "process_start", "restart", "scheme", "sha256", "signal", "stamp", "status",
-        "system", "time", "uid", "user", "vo", "why",
+        "pilot", "pilot_scheme", "pilot_uid", "pilot_vo", "process_start", "restart", "scheme", "sha256", "signal",
+        "stamp", "status", "system", "time", "uid", "user", "vo", "why",
     ]
 )  # fmt: skip
 SILENT_KINDS = frozenset(kind for kind, fields in KINDS.items() if IMPERSONAL.issuperset(fields))
@@ -90,7 +91,10 @@ def of_record(key: bytes, body: dict[str, Value]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for field, value in body.items():
         if field in NAMING and value is not None:
-            found[field] = pseudonym(key, str(body.get(NAMING[field]) or ""), str(value))
+            scheme = body.get(NAMING[field])
+            if field == "pilot_subject" and "pilot_scheme" not in body:
+                scheme = body.get("scheme")  # records of before said no more
+            found[field] = pseudonym(key, str(scheme or ""), str(value))
         elif field in FREE:
             found[field] = "" if value is not None else None
         elif field in IMPERSONAL:

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, payloads, proc, register
-from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process
+from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process, past_answers
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.lease_history import Candidate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.past import Past
     from gridwarden.accounting.question import Question
     from gridwarden.holders import Holder
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
     from gridwarden.register import Entry
 
 
@@ -81,7 +81,7 @@ def _living(pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
         notes.append(f"which job steps run here cannot be told: {node.spool} cannot be read")
     lineage = (process.pid, *process.ancestors)
     if state := _payload_of(lineage, node, notes):
-        return [answers.of_payload(process, state)]
+        return answers.of_payload(process, state)
     step = next((step for each in lineage for step in steps or () if step.pid == each), None)
     if step is None:
         return _outside_steps(process, node, past, notes, steps_known=steps is not None)
@@ -131,7 +131,7 @@ def _below_step(process: LiveProcess, step: slurm.Step, node: Node, past: Past, 
     if process.uid not in {0, entry.uid}:
         return [answers.of_guest(process, entry, _holder(process.user, node)[0])]
     holder, why = _holder(entry.account, node)
-    return [answers.of_step(process, entry, holder, past.lending(entry.lease), why)]
+    return [answers.of_step(process, entry, holder, past.lending(entry.lease, entry.account), why)]
 
 
 def _killed(question: Question, past: Past) -> list[Answer]:
@@ -142,9 +142,9 @@ def _killed(question: Question, past: Past) -> list[Answer]:
     found: list[Answer] = []
     for kill in processes.values():
         account = text(kill, "account")
-        lending = past.lending(text(kill, "lease"))
+        lending = past.lending(text(kill, "lease"), account)
         candidates = lease_history.holders_at(past.sightings(account), account, number(kill, "process_start"))
-        found += answers.of_kill(kill, lending, candidates)
+        found += past_answers.of_kill(kill, lending, candidates)
     return found
 
 
@@ -152,7 +152,12 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     """Answer for a time: jobs by their hooks, jobs by the batch system alone, strays, gaps, bare holdings."""
     runs = past.runs(question)
     since, until = question.within or (0, past.FOREVER)
-    found = [answer for run in runs if _overlaps(answer := answers.of_run(run, past.job_of(run)), since, until)]
+    found = [
+        answer
+        for run in runs
+        for answer in past_answers.of_run(run, past.job_of(run), past.start_of(run))
+        if _overlaps(answer, since, until)
+    ]
     runs_of: dict[str, list[Run]] = {}
     for run in runs:
         runs_of.setdefault(run.job, []).append(run)
@@ -163,9 +168,9 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     account = question.exact("account")
     if isinstance(account, str) and not any(answer.account == account for answer in found):
         holding = lease_history.holders_within(past.sightings(account), account, since, until)
-        found += answers.of_holding(account, holding)
+        found += past_answers.of_holding(account, holding)
     if question.within is not None:
-        found += [answers.of_gap(gap) for gap in past.gaps(question)]
+        found += [past_answers.of_gap(gap) for gap in past.gaps(question)]
     return found
 
 
@@ -173,7 +178,7 @@ def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
     sightings = past.sightings(job.account)
     lent = bool(sightings or job.stamp) or _is_lent(job.account, node)
     candidates = lease_history.holders_at(sightings, job.account, job.start or job.submit)
-    return answers.of_job(job, candidates, past.lending(job.stamp) if job.stamp else None, lent=lent)
+    return past_answers.of_job(job, candidates, past.lending(job.stamp, job.account) if job.stamp else None, lent=lent)
 
 
 def _overlaps(answer: Answer, since: int, until: int) -> bool:

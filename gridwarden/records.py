@@ -22,8 +22,9 @@ KINDS = {
     ),
     "job_end": ("batch", "job", "restart", "account", "uid", "lease", "exit_code"),
     "payload_start": (
-        "payload", "batch", "job", "restart", "pilot", "pilot_uid", "pilot_subject", "account", "uid", "lease",
-        "scheme", "subject", "vo", "credential", "program", "name", "cgroup",
+        "payload", "batch", "job", "restart", "pilot", "pilot_uid", "pilot_scheme", "pilot_subject", "pilot_vo",
+        "account", "uid", "lease", "scheme", "subject", "vo", "credential",
+        "also_scheme", "also_subject", "also_vo", "also_credential", "program", "name", "cgroup",
     ),
     "payload_end": (
         "payload", "batch", "job", "restart", "account", "uid", "lease", "status", "signal", "user", "system",

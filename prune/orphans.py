@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden import proc
     from gridwarden.batch.evidence import Answer
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
     from gridwarden.prune.signals import Key
     from gridwarden.prune.snapshot import Snapshot
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import payloads, register, syslog_line
+from gridwarden import payload_state, payloads, register, syslog_line
 from gridwarden.errors import GridwardenError
 from gridwarden.ledger import append, append_all
 from gridwarden.prune import remove
 from gridwarden.prune.change_owner import Giving, change_owner
 from gridwarden.prune.files import OPEN_DIRECTORY
+from gridwarden.records import KINDS
 from gridwarden.register import file_name
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
     from gridwarden.prune.files import Left
     from gridwarden.records import Value
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 GIVE_BACK_SECONDS = 60.0
 REMOVE_SECONDS = 20.0
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
-AT_START = ("payload", "batch", "job", "restart", "pilot", "pilot_uid", "pilot_subject", "account", "uid", "lease",
-            "scheme", "subject", "vo", "credential", "program", "name", "cgroup")  # fmt: skip
 AT_END = ("payload", "batch", "job", "restart", "account", "uid", "lease")
 
 
@@ -63,14 +62,16 @@ def register_name(state: State) -> str:
 
 def record_start(site: Site, state: State) -> tuple[int, str]:
     """Record that the payload is about to run; raises EvidenceError, ConfigurationError."""
-    at = append(site["ledger"][0], "payload_start", state.facts(*AT_START), node=state.node, cluster=state.cluster)
-    _log(state, "payload-start", "started", at, lease=state.lease, subject=state.subject, vo=state.vo)
+    fields = state.facts(*KINDS["payload_start"])
+    at = append(site["ledger"][0], "payload_start", fields, node=state.node, cluster=state.cluster)
+    who = state.facts("lease", "subject", "vo", *(["also_subject"] if state.also_subject else []), "pilot_subject")
+    _log(state, "payload-start", "started", at, **who)
     return at
 
 
 def _record_end(site: Site, state: State) -> None:
     known: dict[str, Value] = {
-        name: None if getattr(state, name) < 0 else getattr(state, name) for name in payloads.FIGURES
+        name: None if getattr(state, name) < 0 else getattr(state, name) for name in payload_state.FIGURES
     }
     status = state.status
     known["signal"] = status & SIGNAL_BITS or None if status >= 0 else None

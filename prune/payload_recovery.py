@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import payloads, proc, register, syslog_line
+from gridwarden import payload_state, payloads, proc, register, syslog_line
 from gridwarden.errors import Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons
 from gridwarden.prune.lent import Lent, LentTo
@@ -23,7 +23,7 @@ TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
     from gridwarden.proc import Process
 
     Site = dict[str, list[str]]
@@ -65,7 +65,7 @@ def recover(site: Site, payload: str, finish: Finish, concerns: Callable[[State]
     if held is None:
         return False
     try:
-        state = payloads.parse(os.pread(held, os.fstat(held).st_size, 0), f"{directory}/{payload}")
+        state = payload_state.parse(os.pread(held, os.fstat(held).st_size, 0), f"{directory}/{payload}")
         if not concerns(state):
             return False
         with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):

@@ -12,7 +12,7 @@ from gridwarden.batch.evidence import Answer, LiveJob
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
 
 NAME = payloads.BATCH
 

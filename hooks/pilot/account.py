@@ -7,7 +7,7 @@ import pwd
 
 from gridwarden import holders, pools, reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import bans, lease, mapping
+from gridwarden.mapper import bans, job_groups, lease, mapping
 from gridwarden.values import NamedTuple
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.callers import Pilot
     from gridwarden.hooks.pilot.credentials import People
     from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.job_groups import JobGroups
     from gridwarden.mapper.pilot_values import PilotValues
     from gridwarden.mapper.site import SiteValues
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 class Target(NamedTuple):
     """Whom a payload runs as: ``owner`` is the identity that it is for, ``lease`` its lease id.
 
+    ``also`` is whom the other of two credentials names, None where one alone was shown: proxy and token of one person
+    have different subjects, and nobody can tell them from those of two.
     ``groups`` are the supplementary groups, those that track the batch job included.  ``same``: it is the pilot's own
     work, or its own account, and nothing of who it is changes.
     """
@@ -33,6 +36,7 @@ class Target(NamedTuple):
     groups: tuple[int, ...]
     owner: Identity
     lease: str
+    also: Identity | None = None
     same: bool = False
 
     @property
@@ -54,15 +58,37 @@ def of(people: People, pilot: Pilot, site: SiteValues) -> Target:
     lease.refuse_banned(people.pilot, bans.in_force(site), pilot.account)
     if is_own(people):
         mapping.allowed(people.owner, site, mapping.silent)
-        return _unchanged(pilot, people.owner[0], "")
+        return own(people, pilot)
     found = mapping.map_identities(people.owner, site, mapping.silent)
     owner = next(one for one in people.owner if (one.scheme, one.subject) == (found.scheme, found.subject))
-    if found.uid == pilot.uid:
-        return _unchanged(pilot, owner, found.lease_id)
-    own = os.getgrouplist(found.account, found.gid)
-    judge(found.account, found.uid, (found.gid, *own, *found.groups), site)
-    groups = tuple(dict.fromkeys((*own, *found.groups, *tracking(pilot.groups, site.pilot))))
-    return Target(pwd.getpwnam(found.account), found.gid, groups, owner, found.lease_id)
+    groups = job_groups.JobGroups(found.gid, found.groups)
+    return as_account(found.account, groups, people, owner, found.lease_id, pilot, site)
+
+
+def as_account(
+    account: str, groups: JobGroups, people: People, owner: Identity, lease_id: str, pilot: Pilot, site: SiteValues
+) -> Target:
+    """The payload of ``owner`` in an account of theirs, with the groups of a decision; raises Refused."""
+    entry = pwd.getpwnam(account)
+    if entry.pw_uid == pilot.uid:
+        return own(people, pilot, owner, lease_id)
+    gid = entry.pw_gid if groups.primary is None else groups.primary
+    accounts = os.getgrouplist(account, gid)
+    judge(account, entry.pw_uid, (gid, *accounts, *groups.secondary), site)
+    every = tuple(dict.fromkeys((*accounts, *groups.secondary, *tracking(pilot.groups, site.pilot))))
+    return Target(entry, gid, every, owner, lease_id, other(people, owner))
+
+
+def own(people: People, pilot: Pilot, owner: Identity | None = None, lease_id: str = "") -> Target:
+    """The payload in the account that calls: the pilot's own work, or that of an ``owner`` whose account it is."""
+    owner = owner or people.owner[0]
+    entry = pwd.getpwnam(pilot.account)
+    return Target(entry, pilot.gid, pilot.groups, owner, lease_id, other(people, owner), same=True)
+
+
+def other(people: People, owner: Identity) -> Identity | None:
+    """Whom the owner's other credential names, if there are two."""
+    return next((one for one in people.owner if (one.scheme, one.subject) != (owner.scheme, owner.subject)), None)
 
 
 def is_own(people: People) -> bool:
@@ -102,10 +128,6 @@ def confirm(target: Target, site: SiteValues) -> None:
         raise Refused(reasons.BANNED, f"{target.account}: {holder.because}")
     if holder.lease != target.lease:
         raise Refused(reasons.HOLDER_INVALID, f"{target.account} was released while the payload was prepared")
-
-
-def _unchanged(pilot: Pilot, owner: Identity, lease_id: str) -> Target:
-    return Target(pwd.getpwnam(pilot.account), pilot.gid, pilot.groups, owner, lease_id, same=True)
 
 
 def _gids(names: Sequence[str]) -> set[int]:

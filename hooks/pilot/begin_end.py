@@ -18,7 +18,7 @@ from gridwarden.prune import payload_end
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.job import Site
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
 
 UNLIMITED = 0
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.session import Ended
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
 
 NEVER_RAN = "it could not be started"
 

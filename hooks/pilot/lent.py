@@ -6,6 +6,7 @@ import time
 
 from gridwarden import payloads, syslog_line, trusted
 from gridwarden.hooks.pilot import deliver, environment
+from gridwarden.payload_state import State
 from gridwarden.tab_file import escape
 from gridwarden.values import NamedTuple
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from gridwarden.mapper.identity import Identity
     from gridwarden.mapper.pilot_values import PilotValues
     from gridwarden.mapper.site import SiteValues
-    from gridwarden.payloads import State
 
 
 class Lent(NamedTuple):
@@ -56,7 +56,7 @@ def state(
     job: CallerJob,
 ) -> State:
     """The payload as its state file will have it; ``job`` is the batch job that the pilot is in."""
-    return payloads.State(
+    return State(
         payload=lent.payload,
         cluster=site.cluster,
         node=site.node,
@@ -69,10 +69,16 @@ def state(
         subject=target.owner.subject,
         vo=target.owner.vo,
         credential=target.owner.credential,
+        also_scheme=target.also.scheme if target.also else "",
+        also_subject=target.also.subject if target.also else "",
+        also_vo=target.also.vo if target.also else "",
+        also_credential=target.also.credential if target.also else "",
         name=asked.name,
         pilot=pilot.account,
         pilot_uid=pilot.uid,
+        pilot_scheme=own.scheme if own else "",
         pilot_subject=own.subject if own else "",
+        pilot_vo=own.vo if own else "",
         batch=job.batch,
         job=job.job,
         restart=job.restart,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gridwarden import payloads, syslog_line
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import launch, program, refusals, signals
+from gridwarden.hooks.pilot import account, launch, program, refusals, signals
 from gridwarden.mapper import bans, lease, mapping
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def run(run: Launch) -> int:
     owners = {run.pilot.uid}
     program.judge_directory(directory, owners)
     program.judge_program(executed, owners, run.site.pilot)
+    also = account.other(people, decided.identity)
     payload = payloads.new_id()
     about: dict[str, str | int | None] = {"batch": payloads.BATCH, "job": payload, "account": run.pilot.account}
     who: dict[str, str | int | None] = {"scheme": decided.identity.scheme, "subject": decided.identity.subject}
@@ -45,7 +46,8 @@ def run(run: Launch) -> int:
         **who,
         vo=decided.identity.vo,
         credential=decided.identity.credential,
-        pilot=own.subject if own else None,
+        also_subject=also.subject if also else None,
+        pilot_subject=own.subject if own else None,
         target=decided.target,
         name=run.asked.name,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import pwd
 from typing import TYPE_CHECKING
 
 from gridwarden.hooks.pilot import account, job_of, launch, log_only, program, renew
-from gridwarden.mapper import bans, foresee, lease, mapping
+from gridwarden.mapper import bans, foresee, job_groups, lease, mapping
 
 if TYPE_CHECKING:
+    from gridwarden.hooks.pilot.account import Target
+    from gridwarden.hooks.pilot.credentials import People
     from gridwarden.hooks.pilot.launch import Launch
 
 DONE = 0
@@ -31,36 +32,43 @@ def decision(run: Launch) -> str:
     shown, entries = launch.present(run)
     caller, people, _ = launch.identify(run, shown, entries)
     job_of.permitted(run.node, run.pilot.account, caller, run.site.pilot.outside_jobs)
-    lease.refuse_banned(people.pilot, bans.in_force(run.site), run.pilot.account)
-    callers: list[program.Person] = [run.pilot]
-    if account.is_own(people):
-        mapping.allowed(people.owner, run.site, mapping.silent)
-        found = f"as {run.pilot.account}, who calls"
-    else:
-        name, decided = foresee.foresee_identities(people.owner, run.site, mapping.silent)
-        found = f"as {name}" if name else f"as an account of pool {decided.target}, none is lent yet"
-        if name:
-            entry = pwd.getpwnam(name)
-            groups = os.getgrouplist(name, entry.pw_gid)
-            account.judge(name, entry.pw_uid, groups, run.site)
-            callers.append(account.Target(entry, entry.pw_gid, tuple(groups), decided.identity, ""))
+    target, pool = foreseen(run, people)
     if run.asked.arguments:
+        callers: list[program.Person] = [run.pilot, *([target] if target else [])]
         owners = {person.uid for person in callers}
         directory = program.open_directory()
         program.judge_directory(directory, owners)
         executed = program.open_program(run.asked.arguments[0], directory, callers)
         program.judge_program(executed, owners, run.site.pilot)
-    return f"would run {found}"
+    if target is None:
+        return f"would run as an account of pool {pool}, none is lent yet"
+    return f"would run as {target.account}" + (", who calls" if target.same else "")
+
+
+def foreseen(run: Launch, people: People) -> tuple[Target | None, str]:
+    """Whom a payload of theirs would run as, None while no account is lent to them, and of which pool; reads only."""
+    lease.refuse_banned(people.pilot, bans.in_force(run.site), run.pilot.account)
+    if account.is_own(people):
+        mapping.allowed(people.owner, run.site, mapping.silent)
+        return account.own(people, run.pilot), ""
+    name, decided = foresee.foresee_identities(people.owner, run.site, mapping.silent)
+    if not name:
+        return None, decided.target
+    groups = job_groups.of(decided, run.site.leases.system_groups)
+    return account.as_account(name, groups, people, decided.identity, "", run.pilot, run.site), decided.target
 
 
 def renewed(run: Launch) -> None:
-    """Give a payload that runs the new credentials of its owner; raises as a launch, and as ``renew.renew``."""
+    """Give a payload that runs the new credentials of its owner; raises as a launch, and as ``renew.renew``.
+
+    Whoever is refused was mapped to nothing: no account is leased for a payload that has one.
+    """
     shown, entries = launch.present(run)
     _, people, _ = launch.identify(run, shown, entries)
     state = renew.find(run.node, run.pilot.uid, name=run.asked.name, target=run.asked.target)
-    target = account.of(people, run.pilot, run.site)
-    first = [target.owner, *(one for one in people.owner if one is not target.owner)]
+    renew.refuse_others(state, people.owner)
+    target, _ = foreseen(run, people)
     copies = renew.Copies(
         proxy=shown.source.data if shown.source else None, token=shown.token.data if shown.token else None
     )
-    renew.renew(run.node, state, first, target.account, copies, list(target.groups))
+    renew.renew(run.node, state, people.owner, target, copies)

@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from gridwarden.hooks.job import Site
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
     from gridwarden.records import Value
+
+    class Target(Protocol):
+        """Of whom a payload would run as what is compared and needed (``hooks.pilot.account``)."""
+
+        @property
+        def account(self) -> str:
+            """The account's name."""
+
+        @property
+        def groups(self) -> tuple[int, ...]:
+            """The supplementary groups."""
 
     class Person(Protocol):
         """Of a verified identity what is compared and recorded (``mapper.identity``)."""
@@ -77,18 +88,27 @@ def find(site: Site, pilot_uid: int, *, name: str = "", target: str = "") -> Sta
     raise Refused(reasons.PAYLOAD_UNKNOWN, f"{shown}: this caller has no such payload here")
 
 
-def renew(site: Site, state: State, people: Sequence[Person], account: str, copies: Copies, groups: list[int]) -> None:
+def refuse_others(state: State, people: Sequence[Person]) -> None:
+    """Refuse credentials of anybody else than those whom the payload was started for (identity-changed)."""
+    known = {(state.scheme, state.subject), (state.also_scheme, state.also_subject)}
+    for one in people:
+        if (one.scheme, one.subject) not in known:
+            detail = f"payload {state.payload} is {state.subject}'s, in {state.account}; this is of {one.subject}"
+            raise Refused(reasons.IDENTITY_CHANGED, detail)
+
+
+def renew(site: Site, state: State, people: Sequence[Person], target: Target | None, copies: Copies) -> None:
     """Replace the payload's copies, each in one step, and record each new credential.
 
-    ``people`` are those whom the new credentials name, the first the one to whom ``account`` was lent now.  Raises
-    Refused (identity-changed, payload-unknown, target-unusable), EvidenceError, Unavailable, ConfigurationError, OSError.
+    ``people`` are those whom the new credentials name, ``target`` is whom a payload of theirs would run as now, None where
+    no account is lent to them.  Raises Refused (identity-changed, payload-unknown, target-unusable), EvidenceError,
+    Unavailable, ConfigurationError, OSError.
     """
-    leased = people[0]
-    if (leased.scheme, leased.subject, account) != (state.scheme, state.subject, state.account):
-        raise Refused(
-            reasons.IDENTITY_CHANGED,
-            f"payload {state.payload} is {state.subject}'s, in {state.account}; this is {leased.subject}, in {account}",
-        )
+    refuse_others(state, people)
+    if target is None or target.account != state.account:
+        now = target.account if target else "none"
+        detail = f"payload {state.payload} runs in {state.account}; the account of {people[0].subject} now is {now}"
+        raise Refused(reasons.IDENTITY_CHANGED, detail)
     found = copies.at(state)
     with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
         if not payloads.is_led(site["payloads"][0], state.payload):
@@ -96,7 +116,7 @@ def renew(site: Site, state: State, people: Sequence[Person], account: str, copi
         of_payload = state.facts("payload", "account", "lease")
         seq, head = _record(site, state, [("renewed", {**of_payload, **_of(person)}) for person in people])
         try:
-            deliver.hand_over(found, deliver.Owner(state.uid, state.gid, groups))
+            deliver.hand_over(found, deliver.Owner(state.uid, state.gid, list(target.groups)))
         except (Refused, OSError) as error:  # OSError: no process could be started for it
             what = f"the renewed credential of payload {state.payload}, account {state.account}"
             gap: dict[str, Value] = {
@@ -108,7 +128,7 @@ def renew(site: Site, state: State, people: Sequence[Person], account: str, copi
             _record(site, state, [("gap", gap)])
             raise
     about: dict[str, Value] = {"batch": payloads.BATCH, "job": state.payload, "account": state.account}
-    syslog_line.decision("payload-renew", "renewed", **about, **_of(leased), seq=seq, head=head)
+    syslog_line.decision("payload-renew", "renewed", **about, **_of(people[0]), seq=seq, head=head)
 
 
 def _record(site: Site, state: State, entries: list[tuple[str, dict[str, Value]]]) -> tuple[int, str]:

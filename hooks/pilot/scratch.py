@@ -13,7 +13,7 @@ from gridwarden.tab_file import escape
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
-    from gridwarden.payloads import State
+    from gridwarden.payload_state import State
     from gridwarden.prune.files import Left
 
 HAND_OVER_SECONDS = 30.0

@@ -55,8 +55,10 @@ class Node:
         name = f"{self.head[0] + 1:032x}"
         about = {"payload": name, "batch": "slurm", "job": job, "restart": 0, "account": f"cms{ord(subject[-1]):03}",
                  "uid": 2001, "lease": f"{ord(subject[-1]):032x}"}  # fmt: skip
-        who = {"pilot": "pilotcms", "pilot_uid": 990, "pilot_subject": BELA, "scheme": "x509", "subject": subject,
-               "vo": "cms", "credential": "", "program": "", "name": "", "cgroup": ""}  # fmt: skip
+        who = {"pilot": "pilotcms", "pilot_uid": 990, "pilot_scheme": "x509", "pilot_subject": BELA, "pilot_vo": "cms",
+               "scheme": "x509", "subject": subject, "vo": "cms", "credential": "", "also_scheme": "",
+               "also_subject": "", "also_vo": "", "also_credential": "", "program": "", "name": "",
+               "cgroup": ""}  # fmt: skip
         self.write(begin, "payload_start", **(about | who | changes))
         if end is not None:
             figures = {"status": 0, "signal": None, "user": cpu, "system": 0, "memory": 1, "group_cpu": None,

@@ -61,7 +61,8 @@ class Node:
         return self.records("renewed")
 
     def renew(self, state: payloads.State, copies: Copies, *people: SimpleNamespace, account: str = "gwt61") -> None:
-        renew.renew(self.site, state, people or (ANNA,), account, copies, [UID])
+        target = SimpleNamespace(account=account, groups=(UID,)) if account else None
+        renew.renew(self.site, state, people or (ANNA,), target, copies)
 
 
 @pytest.fixture
@@ -99,9 +100,23 @@ def test_somebody_elses_credential_never_gets_into_a_payload_even_in_the_same_ac
     forged = SimpleNamespace(scheme="x509", subject=ANNA.subject, credential="1f")
     for person in (bela, forged):
         assert refused(node.renew, state, Copies(token=b"t"), person) == reasons.IDENTITY_CHANGED
-    assert refused(node.renew, state, Copies(token=b"t"), ANNA, account="gwt62") == reasons.IDENTITY_CHANGED
+    assert refused(node.renew, state, Copies(token=b"t"), ANNA, bela) == reasons.IDENTITY_CHANGED
+    for account in ("gwt62", ""):
+        assert refused(node.renew, state, Copies(token=b"t"), ANNA, account=account) == reasons.IDENTITY_CHANGED
     assert node.renewed() == []
     assert not (node.own / "token").exists()
+
+
+def test_of_a_payload_of_two_identities_both_may_be_renewed_and_stand_on_record(node: Node) -> None:
+    proxy = SimpleNamespace(scheme="x509", subject="/CN=Anna", credential="2a/CN=CA")
+    state = node.run(
+        scheme=proxy.scheme, subject=proxy.subject, also_scheme=ANNA.scheme, also_subject=ANNA.subject,
+        proxy=str(node.own / "proxy"),
+    )  # fmt: skip
+    node.renew(state, Copies(proxy=b"p", token=b"t"), proxy, ANNA)
+    assert [(one["subject"], one["credential"]) for one in node.renewed()] == [
+        (proxy.subject, proxy.credential), (ANNA.subject, ANNA.credential),
+    ]  # fmt: skip
 
 
 def test_a_payload_gets_no_kind_of_credential_that_it_was_not_started_with(node: Node) -> None:

@@ -27,6 +27,7 @@ from gridwarden.register import Entry
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run processes as other users")
 
 ANNA, BELA = "/DC=org/DC=example/CN=Anna Example", "/DC=org/DC=example/CN=Bela Example"
+MALLORY = "https://cms.example/,mallory"
 LEASE, OTHER_LEASE = "a" * 32, "b" * 32
 PAYLOAD = "c" * 32
 # Accounts of every Debian system that nobody logs in to; a holder file makes them accounts that are lent.
@@ -111,12 +112,14 @@ class Machine:
     def end(self, job: str, account: str = LENT) -> None:
         self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
 
-    def payload(self, *kinds: str, subject: str = BELA, account: str = GUEST) -> None:
+    def payload(self, *kinds: str, subject: str = BELA, account: str = GUEST, also: str = "") -> None:
         about = {"payload": PAYLOAD, "batch": "slurm", "job": "7", "restart": 0, "account": account, "uid": 1}
         about["lease"] = OTHER_LEASE
         start = {
-            "pilot": LENT, "pilot_uid": 2, "pilot_subject": ANNA, "scheme": "x509", "subject": subject, "vo": "atlas",
-            "credential": "1f/CN=CA", "program": "/bin/true", "name": "", "cgroup": "",
+            "pilot": LENT, "pilot_uid": 2, "pilot_scheme": "x509", "pilot_subject": ANNA, "pilot_vo": "cms",
+            "scheme": "x509", "subject": subject, "vo": "atlas", "credential": "1f/CN=CA",
+            "also_scheme": "token" if also else "", "also_subject": also, "also_vo": "cms" if also else "",
+            "also_credential": "jti=1" if also else "", "program": "/bin/true", "name": "", "cgroup": "",
         }  # fmt: skip
         end = {
             "status": 0, "signal": None, "user": 10, "system": 5, "memory": 4096, "group_cpu": None,
@@ -214,6 +217,36 @@ def test_who_asks_what_ran_then_is_told_of_payloads_and_whether_they_ended(machi
     assert only(machine.ask(f"@{began / 1e6:.6f}..now")).until is not None
     machine.collect()
     assert only(machine.ask(None, account=GUEST)).identity == BELA
+
+
+def test_both_of_whom_a_payloads_credentials_name_are_behind_its_processes(machine):
+    pid = machine.step("7")
+    launcher = proc.read(parent_of(pid))
+    (machine.root / "payloads").mkdir(mode=0o700)
+    state = payloads.State(
+        payload=PAYLOAD, account=GUEST, scheme="x509", subject=BELA, also_scheme="token", also_subject=MALLORY,
+        also_vo="atlas", pilot=LENT, pilot_scheme="x509", pilot_subject=ANNA, pilot_vo="cms",
+        launcher=launcher.pid, launcher_start=launcher.start,
+    )  # fmt: skip
+    os.close(payloads.write(str(machine.root / "payloads"), state))
+    found, notes = machine.ask(str(pid))
+    assert [(answer.scheme, answer.identity) for answer in found] == [("x509", BELA), ("token", MALLORY)]
+    assert not notes
+    assert all(f"its pilot is {ANNA} (x509, cms)" in answer.because for answer in found)
+    assert BELA in found[1].because and MALLORY in found[0].because
+
+
+def test_whoever_asks_later_is_told_of_both_before_and_after_the_records_are_collected(machine):
+    machine.payload("payload_start", "payload_end", also=MALLORY)
+    for _ in range(2):
+        found, _ = machine.ask(None, account=GUEST)
+        assert {(answer.scheme, answer.identity, answer.vo) for answer in found} == {
+            ("x509", BELA, "atlas"), ("token", MALLORY, "cms"),
+        }  # fmt: skip
+        assert {answer.evidence for answer in found} == {evidence.BATCH}
+        assert all(f"its pilot is {ANNA} (x509, cms)" in answer.because for answer in found)
+        assert only(machine.ask(None, identity=MALLORY)).account == GUEST
+        machine.collect()
 
 
 def test_a_payload_says_who_held_its_account_where_no_lease_record_does(machine):

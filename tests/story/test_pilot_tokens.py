@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gridwarden import payloads
 from tests.site import pilot
 from tests.site.slurm import run_as
 from tests.tokens import CMS, HERE, Key, claims, key_set
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
-    from types import ModuleType
+    from types import ModuleType, SimpleNamespace
 
 KEY = Key.new()
 SITE = {
@@ -25,7 +26,7 @@ SITE = {
             {"issuer": CMS, "kind": "wlcg", "vo": "cms", "audiences": [HERE], "keys": "/etc/gridwarden/pilot.jwks"}
         ]
     },
-    "policy": [{"issuer": CMS, "group": "/cms", "pool": "cms"}],
+    "policy": [{"issuer": CMS, "group": "/cms", "pool": "cms"}, {"fqan": "/cms", "pool": "cms"}],
 }
 # Writes down each token that it reads, as long as it may.
 READ = """
@@ -60,8 +61,8 @@ def token(tmp_path: Path, jti: str, sub: str = "runner", name: str = "token") ->
     return made.read_text()
 
 
-def renew(name: str, file: str = "token") -> subprocess.CompletedProcess[str]:
-    words = ("--renew", "--name", name, "--pilot-proxy", str(pilot.home() / "bela.pem"), "--token")
+def renew(name: str, file: str = "token", *more: str) -> subprocess.CompletedProcess[str]:
+    words = ("--renew", "--name", name, "--pilot-proxy", str(pilot.home() / "bela.pem"), *more, "--token")
     return run_as(pilot.ACCOUNT, "setsid", "--wait", "gridwarden-exec", *words, str(pilot.home() / file))
 
 
@@ -103,6 +104,7 @@ def test_nobody_elses_token_and_none_of_another_payload_is_renewed(slurm: Module
     token(tmp_path, "other", "somebody-else", "other")
     done = renew("kept", "other")
     assert (done.returncode, "identity-changed" in done.stderr) == (203, True), done.stderr
+    assert pilot.records("lease", subject=f"{CMS},somebody-else") == [], "a renewal that was refused took an account"
     token(tmp_path, "again", name="again")
     done = renew("unknown", "again")
     assert (done.returncode, "payload-unknown" in done.stderr) == (201, True), done.stderr
@@ -111,3 +113,39 @@ def test_nobody_elses_token_and_none_of_another_payload_is_renewed(slurm: Module
     slurm.wait(job)
     (start,) = pilot.records("payload_start", job=str(job))
     assert pilot.records("renewed", payload=start["payload"]) == []
+
+
+def test_whoever_is_named_by_one_of_two_credentials_stands_behind_the_payload_and_only_they_can_renew(
+    slurm: ModuleType, tmp_path: Path, people: SimpleNamespace
+) -> None:
+    pilot.proxy(pilot.OWNER)
+    pilot.proxy("anna")
+    mine, mallory = token(tmp_path, "mine"), f"{CMS},runner"
+    words = "gridwarden-exec --name both --pilot-proxy $HOME/bela.pem --proxy $HOME/anna.pem --token $HOME/token"
+    job = slurm.submit(pilot.ACCOUNT, f"cd $(mktemp -d); chmod 711 .; exec {words} -- /bin/sh -c '{READ}'")
+    seen = pilot.home() / f"slurm-{job}.out"
+    slurm.until("the payload to have its token", lambda: seen.exists() and seen.read_text().split() == [mine])
+    (start,) = pilot.records("payload_start", job=str(job))
+    owner, further = ("token", mallory, "cms"), ("x509", people.anna.subject, "cms")
+    assert tuple(start[name] for name in ("scheme", "subject", "vo")) == owner, "the first rule is met by the token"
+    assert tuple(start[f"also_{name}"] for name in ("scheme", "subject", "vo")) == further
+    assert start["also_credential"]
+    pilots = ("x509", people.bela.subject, "cms")
+    assert tuple(start[f"pilot_{name}"] for name in ("scheme", "subject", "vo")) == pilots
+    state = payloads.read("/run/gridwarden/payloads", start["payload"])
+    for question in ([str(state.process)], ["--job", start["payload"]]):
+        done = subprocess.run(["whoran", *question, "--format", "json"], capture_output=True, text=True, check=True)
+        rows = json.loads(done.stdout)
+        assert {row["identity"] for row in rows} == {mallory, people.anna.subject}, rows
+        assert all(people.bela.subject in row["because"] for row in rows)
+    token(tmp_path, "other", "somebody-else", "other")
+    done = renew("both", "other")
+    assert (done.returncode, "identity-changed" in done.stderr) == (203, True), done.stderr
+    both = ("--proxy", str(pilot.home() / "anna.pem"))
+    token(tmp_path, "again")
+    done = renew("both", "token", *both)
+    assert done.returncode == 0, done.stderr
+    Path("/tmp/enough").touch()
+    slurm.wait(job)
+    renewed = {body["subject"] for body in pilot.records("renewed", payload=start["payload"])}
+    assert renewed == {mallory, people.anna.subject}
