@@ -15,7 +15,8 @@ class Job(NamedTuple):
     From ``name`` on it is what later exports need, empty or None where the batch system does not say it: ``group_name``
     is the Unix group, ``project`` who is charged (Slurm's Account, PBS's account, HTCondor's AccountingGroup);
     ``scheme`` to ``vo`` are the credential that the record itself declares; ``wall`` is in microseconds, ``memory``
-    the peak in bytes; ``fields`` is a PBS record's own words, and empty for the others.
+    the peak in bytes; ``fields`` is a PBS record's own words, and empty for the others; ``slot`` is HTCondor's, of the last
+    run; ``node_class`` is what the site calls such nodes.
     """
 
     batch: str
@@ -47,6 +48,8 @@ class Job(NamedTuple):
     wall: int | None = None
     memory: int | None = None
     fields: str = ""
+    slot: str = ""
+    node_class: str = ""
 
 
 class Step(NamedTuple):
@@ -65,6 +68,7 @@ class Step(NamedTuple):
     system_cpu: int
     total_cpu: int
     nodes: str
+    slot: str = ""
 
 
 class OddRow(NamedTuple):

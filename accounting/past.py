@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import store_reader
+from gridwarden.accounting import spans, store_reader
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.job_runs import Body, OpenRuns, Run, number
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from gridwarden.accounting.store_reader import Reader
 
 # Only names of columns that stand in this program are put into queries; values are always bound.
-_RUNS = f"SELECT {', '.join(Run._fields)} FROM job_runs".replace(" end,", ' "end",')  # noqa: S608  our own column names
-_JOBS = f"SELECT {', '.join(Job._fields)} FROM batch_jobs".replace(" end,", ' "end",')  # noqa: S608  our own column names
-_OVERLAP = 'start < :until AND ("end" IS NULL OR "end" >= :since)'
+_RUN = ", ".join(Run._fields).replace(" end,", ' "end",')
+_JOB = ", ".join(Job._fields).replace(" end,", ' "end",')
+_RUNS = f"SELECT {_RUN} FROM job_runs"  # noqa: S608  our own column names
+_JOBS = f"SELECT {_JOB} FROM batch_jobs"  # noqa: S608  our own column names
 _SIGHTINGS = f"kind IN ({', '.join(map(repr, KINDS_OF_SIGHTING))})"
 
 
@@ -42,8 +43,8 @@ class Past:
         self._store = self._open(store_url)
         self._new: list[Body] = []
         self._runs: dict[tuple[str, int], Run] = {}
-        self._sightings: dict[str, list[Sighting]] = {}  # read once: jobs of one account ask for the same
         self._starts: dict[tuple[str, int], Body] = {}  # of payloads
+        self._sightings: dict[str, list[Sighting]] = {}  # read once: jobs of one account ask for the same
         try:
             self._read_ledger(ledger_directory)
         except (GridwardenError, OSError) as error:
@@ -57,14 +58,16 @@ class Past:
     def runs(self, question: Question) -> list[Run]:
         """Return the runs of jobs that overlap the question's time; its filters are not all applied here."""
         since, until = _bounds(question)
-        stored = [Run(*row) for row in self._select(_RUNS, _OVERLAP, question, ("node", "account", "job"))]
+        stored = [Run(*row) for row in self._overlapping(_RUN, "job_runs", question, ("node", "account", "job"))]
         found = {(run.ledger, run.seq): run for run in stored}
         found.update(self._runs)  # what the ledger says since then is newer
         return [run for run in found.values() if run.start < until and (run.end is None or run.end >= since)]
 
     def jobs(self, question: Question) -> list[Job]:
         """Return the batch system's own records of jobs that ran within the question's time."""
-        return [Job(*row) for row in self._select(_JOBS, _OVERLAP, question, ("account", "job"))]
+        # A job of several nodes is looked at whichever is asked for.
+        nodes = "" if question.exact("node") is None else f"{spans.ONE_NODE} IN (:node, '*')"
+        return [Job(*row) for row in self._overlapping(_JOB, "batch_jobs", question, ("account", "job"), nodes)]
 
     def job_of(self, run: Run) -> Job | None:
         """Return the batch system's own record of the job of a run, or None when it was not collected."""
@@ -72,9 +75,6 @@ class Past:
         found = (Job(*row) for row in self._query(f"{_JOBS} WHERE {where}", run._asdict()))
         return next((job for job in found if is_of(run, job)), None)
 
-    def kills(self, question: Question) -> list[Body]:
-        """Return the kill records of the question's pid, or of processes that lived in its time."""
-        since, until = _bounds(question)
     def start_of(self, run: Run) -> Body:
         """Return the record of a payload's start, nothing for another run or where it was erased."""
         if run.batch != PAYLOAD:
@@ -84,6 +84,9 @@ class Past:
         where = "SELECT body FROM records WHERE ledger = :ledger AND seq = :seq AND body IS NOT NULL"
         return next((json.loads(str(body)) for (body,) in self._query(where, run._asdict())), {})
 
+    def kills(self, question: Question) -> list[Body]:
+        """Return the kill records of the question's pid, or of processes that lived in its time."""
+        since, until = _bounds(question)
         return [
             body
             for body in self._bodies(
@@ -107,16 +110,24 @@ class Past:
             self._sightings[account] = [sighting(body) for body in bodies]
         return self._sightings[account]
 
-    def lending(self, lease: str) -> Sighting | None:
+    def lending(self, lease: str, account: str = "") -> Sighting | None:
         """Return who was lent an account under the lease id, or None when no record names them."""
-        where = "SELECT body FROM records WHERE body IS NOT NULL AND lease = :lease AND kind IN ('lease', 'job_start', 'payload_start')"
+        where = "SELECT body FROM records WHERE body IS NOT NULL AND lease = :lease AND kind = 'lease' ORDER BY time LIMIT 1"
         stored = [json.loads(str(body)) for (body,) in self._query(where, {"lease": lease})]
-        found = (
-            body
+        found = [
+            sighting(body)
             for body in (*stored, *self._of_kinds("lease", "job_start", "payload_start"))
-            if body.get("lease") == lease
-        )
-        return min((sighting(body) for body in found if body.get("subject")), default=None)
+            if body.get("lease") == lease and body.get("subject")
+        ]
+        return min(found, default=None) or self._started_under(lease, account)
+
+    def _started_under(self, lease: str, account: str) -> Sighting | None:
+        """Return whose first run under a lease was: a node's own ledger has no record of the lending itself."""
+        where = "account = :account AND lease = :lease AND subject <> '' ORDER BY start LIMIT 1"
+        for row in self._query(f"{_RUNS} WHERE {where}", {"account": account, "lease": lease}):
+            run = Run(*row)
+            return Sighting(run.start, account, lease, run.scheme, run.subject, run.vo, begins=False)
+        return None
 
     def _open(self, url: str) -> Reader | None:
         try:
@@ -134,6 +145,8 @@ class Past:
             if line.fault:
                 self.unread.append(f"the ledger {directory}, {line.where}: {line.fault}")
             self._new.append(line.body)
+            if line.body.get("kind") == "payload_start":
+                self._starts[identifier, line.seq] = line.body
             open_runs.add(line.seq, line.body)
         self._runs = {(identifier, seq): run for seq, run in open_runs.changed.items()}
 
@@ -145,12 +158,29 @@ class Past:
         self, condition: str, question: Question, filters: tuple[str, ...], kinds: tuple[str, ...]
     ) -> list[Body]:
         """Return records, stored and new; ``filters`` name columns that must equal what the question says."""
-            if line.body.get("kind") == "payload_start":
-                self._starts[identifier, line.seq] = line.body
         stored = self._select("SELECT body FROM records", f"body IS NOT NULL AND {condition}", question, filters)
         wanted = {name: value for name in filters if (value := question.exact(name)) is not None}
         new = (body for body in self._of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))
         return [*(json.loads(body) for (body,) in stored), *new]
+
+    def _overlapping(
+        self,
+        columns: str,
+        table: str,
+        question: Question,
+        filters: tuple[str, ...],
+        more: str = "",
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows that lasted into the question's time; ``more`` is a condition besides."""
+        since, until = _bounds(question)
+        values = {name: value for name in filters if (value := question.exact(name)) is not None}
+        where = [*(f"{name} = :{name}" for name in values), *([more] if more else [])]
+        query = spans.select_overlapping(columns, table, " AND ".join(where))
+        if question.within is None or not values.keys().isdisjoint({"job", "account"}):
+            # Of one job, or one account, there are not so many that their lengths would matter.
+            lasted = ['start < :until AND ("end" IS NULL OR "end" >= :since)', *where]
+            query = f"SELECT {columns} FROM {table} WHERE {' AND '.join(lasted)}"  # noqa: S608  our own names
+        return self._query(query, {"since": since, "until": until, "node": question.node, **values})
 
     def _select(
         self, select: str, condition: str, question: Question, filters: tuple[str, ...]

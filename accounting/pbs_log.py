@@ -159,7 +159,7 @@ def _job(job: str, kind: str, message: str) -> Job:
         user, None, start * MICROSECONDS, end * MICROSECONDS, _STATES[kind], exit_code, 0, 0, cpu_time(cpu or "0"),
         _nodes(host) if "+" in host else host.partition("/")[0], "", name, queue, group, account,
         owner.partition("@")[2] if owner else "", "", "", "", "",
-        _number(cores) if cores else None, cpu_time(wall) if wall else None, _bytes(memory) if memory else None, message,
+        _number(cores) if cores else None, cpu_time(wall) if wall else None, _bytes(memory) if memory else None, message, "", "",
     ))  # fmt: skip
 
 

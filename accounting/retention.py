@@ -94,5 +94,7 @@ def _lease_seen_since(cutoff: int) -> ColumnElement[bool]:
     records, later = schema.records.c, schema.records.alias("later").c
     return and_(
         records.kind == "lease",
-        exists().where(later.lease == records.lease, later.time >= cutoff).correlate(schema.records),
+        exists()
+        .where(later.account == records.account, later.lease == records.lease, later.time >= cutoff)
+        .correlate(schema.records),
     )

@@ -6,10 +6,18 @@ is a ``Name``: no index of PostgreSQL takes a text of any length, and ledgers ho
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, String, Table, Text, text
+
+from gridwarden.accounting.spans import CLASS, ONE_NODE
 
 Name = String(128)
 metadata = MetaData()
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """Make an index of some rows."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
 
 positions = Table(
     "positions",
@@ -39,9 +47,9 @@ records = Table(
     Column("body", Text, comment="the whole record as JSON, as it was written; NULL where it cannot be believed"),
     Column("altered", BigInteger, comment="when its body was erased, or had its identities replaced"),
     Index("records_by_time", "kind", "time"),
-    Index("records_by_account", "account", "time"),
-    Index("records_by_lease", "lease", "time"),
-    Index("records_by_pid", "pid"),
+    _partial("records_by_account", "account", "time", where="account IS NOT NULL"),
+    _partial("records_by_lease", "lease", "time", where="kind = 'lease'"),
+    _partial("records_by_pid", "pid", where="pid IS NOT NULL"),
     comment="the lines of the ledgers",
 )
 
@@ -66,8 +74,8 @@ job_runs = Table(
     Column("start", BigInteger, nullable=False),
     Column("end", BigInteger),
     Column("ended_by", Text, nullable=False, comment="job_end, restart (of the node), or empty"),
-    Index("job_runs_by_node", "node", "start", "end"),
-    Index("job_runs_by_start", "start", "end"),
+    Index("job_runs_by_node", "node", text(f"({CLASS})"), "start"),
+    Index("job_runs_by_start", text(f"({CLASS})"), "start"),
     Index("job_runs_by_job", "job", "cluster"),
     Index("job_runs_by_account", "account", "start"),
     Index("job_runs_open", "ledger", "end"),
@@ -106,8 +114,19 @@ batch_jobs = Table(
     Column("wall", BigInteger, comment="microseconds"),
     Column("memory", BigInteger, comment="the peak in bytes"),
     Column("fields", Text, nullable=False, server_default="", comment="a PBS record's own words"),
+    Column("slot", Text, nullable=False, server_default="", comment="HTCondor's, of its last run"),
+    Column(
+        "node_class",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="by accounting.node_classes, when it was collected",
+    ),
     Index("batch_jobs_by_end", "end"),
-    Index("batch_jobs_by_start", "start"),
+    Index("batch_jobs_by_node", text(f"({ONE_NODE})"), text(f"({CLASS})"), "start"),
+    Index("batch_jobs_by_start", text(f"({CLASS})"), "start"),
+    Index("batch_jobs_by_job", "job"),
+    Index("batch_jobs_by_account", "account", "start"),
     comment="jobs as the batch system's own accounting has them",
 )
 
@@ -127,6 +146,7 @@ batch_steps = Table(
     Column("system_cpu", BigInteger, nullable=False),
     Column("total_cpu", BigInteger, nullable=False),
     Column("nodes", Text, nullable=False),
+    Column("slot", Text, nullable=False, server_default="", comment="HTCondor's"),
     comment="the steps of batch_jobs",
 )
 

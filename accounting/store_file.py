@@ -18,7 +18,7 @@ from gridwarden.errors import ConfigurationError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SQLITE = "sqlite:///"
 
 
