@@ -55,6 +55,9 @@ set_depth = _function("X509_VERIFY_PARAM_set_depth", None, _ADDRESS, _INT)
 set_security_level = _function("X509_VERIFY_PARAM_set_auth_level", None, _ADDRESS, _INT)
 set_purpose = _function("X509_VERIFY_PARAM_set_purpose", _INT, _ADDRESS, _INT)
 VERIFY_CALLBACK = ctypes.CFUNCTYPE(_INT, _INT, _ADDRESS)
+# libffi maps memory for callbacks at the first one.  Who may not write what it executes (PR_SET_MDWE of prctl(2), which
+# a caller can have set) needs a file for that, and a verifier can make none once it is confined.
+_FIRST_CALLBACK = VERIFY_CALLBACK(lambda holds, _: holds)
 set_callback = _function("X509_STORE_CTX_set_verify_cb", None, _ADDRESS, VERIFY_CALLBACK)
 verify_certificate = _function("X509_verify_cert", _INT, _ADDRESS)
 _error_string = _function("X509_verify_cert_error_string", POINTER, _LONG)

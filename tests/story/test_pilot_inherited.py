@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PR_SET_TIMERSLACK, HOURS = 29, 3 * 3600 * 10**9
+PR_SET_MDWE = 65
 
 
 def ignore_ends_of_children() -> None:
@@ -32,6 +33,14 @@ def slow_timers() -> None:
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(HOURS), 0, 0, 0)
 
 
+def be_killed_first() -> None:
+    Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def execute_nothing_written() -> None:
+    assert ctypes.CDLL(None).prctl(PR_SET_MDWE, ctypes.c_ulong(1), 0, 0, 0) == 0
+
+
 def limit(which: int, soft: int) -> Callable[[], None]:
     """The hard one stays: not every root may raise it again."""
     return lambda: resource.setrlimit(which, (soft, resource.getrlimit(which)[1]))
@@ -40,6 +49,8 @@ def limit(which: int, soft: int) -> Callable[[], None]:
 TRAPS = {
     "children": ignore_ends_of_children,
     "timers": slow_timers,
+    "memory": be_killed_first,
+    "execution": execute_nothing_written,
     "files": limit(resource.RLIMIT_NOFILE, 12),
     "sizes": limit(resource.RLIMIT_FSIZE, 0),
 }
