@@ -63,14 +63,19 @@ def signal_all(processes: Iterable[Process], signal: int) -> None:
 def end_all(reap: Callable[[], bool], group: Group | None, seconds: float) -> int:
     """Kill every descendant; how many are left ``seconds`` after they have been killed, since they hang in the kernel.
 
-    ``reap`` waits for those that have ended, and says whether there are children still.
+    ``reap`` waits for those that have ended, and says whether there are children still.  Whom somebody else traces has
+    ended, and is not to be waited for while that lives: where nothing but such children is left, nobody is.
     """
     if not reap():
         return 0
     killed: set[Key] = set()
+    ended: set[Key] = set()
     passes, deadline = 0, time.monotonic() + seconds
     with Urgent():
         while reap():
+            before, ended = ended, _children_if_all_have_ended()
+            if ended and ended == before:
+                return 0
             if group:
                 group.kill()
             if GENTLE_PASSES <= passes < GENTLE_PASSES + MOST_HALTS:
@@ -92,6 +97,17 @@ def _kill_seen(without: Iterable[int] = ()) -> set[Key]:
     alive = [process for process in seen(without) if not process.has_ended()]
     signal_all(alive, SIGKILL)
     return set(map(key, alive))
+
+
+def _children_if_all_have_ended() -> set[Key]:
+    """Our own children, if none of them lives.
+
+    Whoever lives and descends from us is a child of ours, or below one that lives.  One that ended during such a look may
+    have left us others, which the next one finds: two that find the same have missed nobody.
+    """
+    children = _children(os.getpid())
+    ended = {key(child) for child in map(proc.read, children) if child and child.has_ended()}
+    return ended if len(ended) == len(children) else set()
 
 
 class Suspension:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import descendants
+from gridwarden.hooks.pilot import descendants, limits
 from gridwarden.hooks.pilot.signals import forget, name_of
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _has_ended(ending: int, seconds: float) -> bool:
 def _execute(path: str, environment: dict[str, str]) -> NoReturn:
     try:
         os.setsid()
+        limits.score_for_oom(limits.USUAL)
         os.chdir("/")
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):

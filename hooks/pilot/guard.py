@@ -131,7 +131,7 @@ class Guarding:
         left = descendants.end_all(self.reap, self._watch.group, END_SECONDS)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         # Whom another process of the account traces has ended, and is not to be waited for while that lives.
-        unreaped = sum(process.cpu for process in descendants.seen()) if left else 0
+        unreaped = sum(process.cpu for process in descendants.seen()) if self.reap() else 0
         status = self._payload.status
         return (
             signal.SIGKILL if status is None else status,  # None: killed, and not gone

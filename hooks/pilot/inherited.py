@@ -17,13 +17,14 @@ else:  # signal would load enum
 TIMER_SLACK, USUAL = "/proc/self/timerslack_ns", b"50000"  # proc_pid_timerslack_ns(5), prctl(2)
 
 
-def put_right() -> Limits:
-    """Be root without a caller's traps: the resource limits that it had chosen, which its payload is to keep.
+def put_right() -> Limits | None:
+    """Be root without a caller's traps: the limits that it had chosen, which its payload is to keep; None where we are not root.
 
     sudo and execve(2) let through that SIGCHLD is ignored, so that nobody's end could be waited for; a timer slack of hours,
-    with which no time of ours would ever be over; and limits under which no record could be written.  Raises OSError.
+    with which no time of ours would ever be over; limits under which no record could be written; and that we be killed before
+    all others when memory runs out.  Raises OSError.
     """
-    kept = limits.lift() if os.geteuid() == 0 else {}  # nobody else's launcher outlives it
+    kept = limits.lift() if os.geteuid() == 0 else None  # nobody else's launcher outlives it
     signal(SIGCHLD, SIG_DFL)
     with open(TIMER_SLACK, "wb", buffering=0) as file:
         file.write(USUAL)

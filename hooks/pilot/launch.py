@@ -51,7 +51,7 @@ class Launch:
         site: SiteValues,
         node: Site,
         above: Ancestors,
-        limits: Limits,
+        limits: Limits | None,
     ) -> None:
         self.asked = asked
         self.pilot = pilot

@@ -94,6 +94,7 @@ def run(
     descendants.require()
     privileges.adopt_orphans()
     before_lifting = limits.lift()
+    limits.score_for_oom(limits.NEVER)  # a record of the end is for somebody to write
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     group = control_group.make(work.payload) if work.control_group else None
     try:

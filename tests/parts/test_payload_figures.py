@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.payload import group_of_a_job, python, start, wait_until
+from tests.payload import group_of_a_job, is_gone, python, start, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
@@ -57,11 +56,14 @@ def test_cpu_time_of_whom_another_process_of_the_account_traces_is_counted(tmp_p
     other = tmp_path / "other"
     other.mkdir()
     seize = f"tell('seized', libc.ptrace(0x4206, {burnt}, None, None))"  # PTRACE_SEIZE
-    tracer = start(other, *python(seize + "\ntime.sleep(11)"))
+    tracer = start(other, *python(seize + "\ntime.sleep(600)")).begun()
     assert tracer.told_by_payload("seized") == "0"
     (chain.directory / "work/end").touch()
-    ended = json.loads(chain.told("ended", seconds=30))
+    ended = chain.ended()
     assert 0.6 * SECOND <= ended["user"] + ended["system"] < 0.9 * SECOND
+    assert ended["left"] == 0, "who has ended and waits for its tracer is nobody that hangs"
+    assert not is_gone(tracer.payload), "the end was waited for"
+    os.kill(tracer.payload, 9)
     tracer.ended()
 
 
