@@ -110,6 +110,21 @@ def test_a_caller_that_no_entry_names(settings: Callable[..., None]) -> None:
     refused(call("--", TRUE), reasons.CALLER_NOT_LISTED, AUTHORIZATION)
 
 
+@pytest.mark.parametrize("credential", [{"fqan": "/cms/Role=pilot"}, {"service": True}])
+def test_a_caller_by_a_group_is_whoever_the_machine_lists_in_it_and_not_who_brings_its_gid(
+    settings: Callable[..., None], credential: dict[str, object]
+) -> None:
+    subprocess.run(["groupadd", "--gid", "4711", "mayrun"], check=True)
+    settings(pilot={"callers": [{"unix_group": "mayrun", **credential}]})
+    try:
+        refused(call("--", TRUE, groups=(4711,)), reasons.CALLER_NOT_LISTED, AUTHORIZATION)
+        subprocess.run(["gpasswd", "--add", pilot.ACCOUNT, "mayrun"], check=True, capture_output=True)
+        assert call("--", TRUE).returncode == 0
+    finally:
+        subprocess.run(["groupdel", "mayrun"], check=True)
+    refused(call("--", TRUE), reasons.CALLER_NOT_LISTED, AUTHORIZATION)
+
+
 def test_a_pilot_without_a_credential_of_its_own() -> None:
     refused(call("--", TRUE, X509_USER_PROXY=None), reasons.PILOT_CREDENTIAL_MISSING, CLIENT)
 
@@ -172,6 +187,15 @@ def test_an_account_outside_the_pools_that_payloads_may_not_have(settings: Calla
     refused(call("--", TRUE), reasons.ACCOUNT_OUTSIDE_POOLS, AUTHORIZATION)
     settings(policy=[rule], pilot={"accounts": ["alice"]})
     assert call("--", "/usr/bin/id", "-un").stdout == "alice\n"
+
+
+def test_an_account_or_group_that_does_not_exist(settings: Callable[..., None]) -> None:
+    settings(policy=[{"fqan": "/cms", "account": "nobodyhere"}], pilot={"accounts": ["nobodyhere"]})
+    refused(call("--", TRUE), reasons.ACCOUNT_UNKNOWN, AUTHORIZATION)
+    settings(policy=[{"fqan": "/cms", "pool": "cms", "primary_group": "nogrouphere"}])
+    done = call("--", "/bin/sh", "-c", "echo ran")
+    assert (done.returncode, done.stdout) == (SYSTEM, ""), done
+    assert "nogrouphere" in Path("/var/log/syslog").read_text()
 
 
 def test_an_account_with_a_uid_below_the_minimum(settings: Callable[..., None]) -> None:

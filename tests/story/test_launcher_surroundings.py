@@ -112,6 +112,15 @@ def test_an_environment_as_large_as_the_kernel_takes_stops_nobody() -> None:
     assert call("--", "/bin/sh", "-c", "exit 7", **big).returncode == 7
 
 
+@pytest.mark.parametrize(("megabytes", "code"), [(5, 7), (10, 126)])
+def test_the_most_that_the_kernel_takes_stops_nobody_and_more_reaches_nobody(megabytes: int, code: int) -> None:
+    """Without a limit of the stack execve(2) takes 6 MB; 10 MB are none of sudo's or ours to refuse."""
+    fill = f"i=0; while [ $i -lt {megabytes * 10} ]; do export BIG$i=$x; i=$((i+1)); done"
+    line = f"ulimit -s unlimited; x=$(head -c 100000 /dev/zero | tr '\\0' x); {fill}; exec gridwarden-exec -- /bin/sh -c 'exit 7'"
+    done = call("-c", line, face="/bin/sh", before=("prlimit", "--stack=unlimited"))
+    assert done.returncode == code, done.stderr[:1000]
+
+
 def test_a_hundred_thousand_arguments_arrive() -> None:
     done = call("--", "/bin/sh", "-c", "echo $#", "sh", *["x"] * 100_000)
     assert done.stdout == "100000\n", done.stderr
