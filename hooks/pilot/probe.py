@@ -46,6 +46,10 @@ class Verdict(NamedTuple):
         return f"GRIDWARDEN-EXEC {WORDS[self.code]} - {escape(self.text).replace('|', '/')}{measured}"
 
 
+# The launcher starts nothing for root, and root is let by where pilots are not: its answer would be about nobody's payloads.
+AS_ROOT = Verdict(UNKNOWN, "root is no pilot: run this as an account of pilot.callers (runuser -u ACCOUNT -- ...)")
+
+
 class FailedError(Exception):
     """A step did not end with 0; the message says which, and why."""
 

@@ -42,12 +42,13 @@ def exec_check_command(
     """Check as a pilot, on a worker node, that payloads run under another account; one line, for Nagios.
 
     Exit code 0: they do; 1: they run, but as the pilot itself, or no directory could be made for them; 2: none runs;
-    3: it cannot be told.
+    3: it cannot be told, as by root, for whom nothing is started.
 
     \b
     Examples:
       gridwarden exec-check --proxy payload.pem --pilot-proxy pilot.pem
       gridwarden exec-check --token payload.jwt --pilot-proxy pilot.pem --face /usr/bin/gridwarden-exec
+      runuser -u pilot -- gridwarden exec-check --proxy payload.pem --pilot-proxy pilot.pem
     """
     from gridwarden.hooks.pilot import probe
 
@@ -58,7 +59,11 @@ def exec_check_command(
     owner = ["--token", os.path.abspath(token)] if token else []
     exec_dir = [own_program(), "exec-dir", *owner, environment.get("TMPDIR", "/tmp")]  # noqa: S108 - only by that
     try:
-        verdict = probe.check([face or probe.find_face(environment), *owner], exec_dir, environment)
+        verdict = (
+            probe.AS_ROOT
+            if os.geteuid() == 0
+            else probe.check([face or probe.find_face(environment), *owner], exec_dir, environment)
+        )
     except Exception as error:  # noqa: BLE001 - Nagios reads 1 as a warning, and a traceback not at all
         verdict = probe.Verdict(probe.UNKNOWN, f"{type(error).__name__}: {error}")
     click.echo(verdict.line())

@@ -106,10 +106,23 @@ def test_the_face_is_found_where_pilots_look_for_it(tmp_path: Path) -> None:
     assert probe.find_face({}) == "/usr/sbin/glexec"
 
 
-def test_the_command_ends_with_the_code_that_nagios_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_ends_with_the_code_that_nagios_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (path,) = face(tmp_path, "exit 203")
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER_UID)
     assert run(gridwarden, "gridwarden", ["exec-check", "--face", path]) == 2
     assert capsys.readouterr().out.startswith("GRIDWARDEN-EXEC CRITICAL - ")
+
+
+@needs_root
+def test_root_is_told_that_its_own_check_would_say_nothing_of_pilots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = face(tmp_path, f"touch {tmp_path}/started; exit 203")
+    assert run(gridwarden, "gridwarden", ["exec-check", "--face", path]) == 3
+    assert capsys.readouterr().out.startswith("GRIDWARDEN-EXEC UNKNOWN - root is no pilot")
+    assert not (tmp_path / "started").exists()
 
 
 @needs_root
