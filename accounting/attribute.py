@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
+from gridwarden.accounting.lease_history import held_throughout, window
 from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job, Step
     from gridwarden.accounting.job_runs import Run
-    from gridwarden.accounting.lease_history import Sighting
+    from gridwarden.accounting.lease_history import Candidate, Sighting
     from gridwarden.accounting.payload_runs import Payload
 
 # Clocks of a controller and its nodes may differ by this much before records of one job are told apart.
@@ -41,6 +42,7 @@ class Part(NamedTuple):
     batch: int = 0
     payload: str = ""
     because: str = ""
+    fqan: str = ""
 
 
 class Attribution(NamedTuple):
@@ -48,8 +50,9 @@ class Attribution(NamedTuple):
 
     ``total`` is what the batch system says of the job as a whole.  ``batch_discrepancy`` is that total minus all that was
     given to somebody or to nobody, and so has either sign: what the batch system says of steps may not be what it says
-    of the job, and payloads may have used more than it saw.  The last two are the same two by the batch system's
-    figures alone.
+    of the job, and payloads may have used more than it saw.  ``batch_unattributed`` and ``steps_discrepancy`` are the same
+    two by the batch system's figures alone.  ``candidates`` are those among whom the holder could not be told, without
+    figures, each with when the account changed hands.
     """
 
     parts: tuple[Part, ...]
@@ -59,6 +62,15 @@ class Attribution(NamedTuple):
     because: str
     batch_unattributed: int
     steps_discrepancy: int
+    candidates: tuple[Part, ...] = ()
+
+
+class Holder(NamedTuple):
+    """Whose job it is, without figures; None, and why, where nobody can be named, and who it may have been."""
+
+    part: Part | None
+    because: str = ""
+    candidates: tuple[Part, ...] = ()
 
 
 def attribute(
@@ -67,19 +79,21 @@ def attribute(
     runs: Sequence[Run],
     leases: Mapping[str, Sighting],
     payloads: Sequence[Payload] = (),
+    sightings: Sequence[Sighting] = (),
 ) -> Attribution:
     """Divide a job.
 
     ``runs`` are those of any job with this one's number, ``leases`` the lendings by lease id, ``payloads`` those that
-    ran in this job.
+    ran in this job, ``sightings`` what records say of who was lent its account and when.
     """
     counted = sum(step.total_cpu for step in steps) if steps else job.total_cpu
     parts, nobodys = _of_payloads(sorted(payloads, key=lambda each: (each.start, each.ledger, each.seq)), leases)
     reasons = [NO_LEASE] if nobodys else []
     rest = max(counted - sum(part.cpu for part in parts) - nobodys, 0)
-    holder, because = _holder(job, runs, leases, payloads)
+    found = _holder(job, runs, leases, payloads, sightings)
+    holder = found.part
     if holder is None:
-        reasons.append(because)
+        reasons.append(found.because)
     elif not all(payload.whole for payload in payloads):
         reasons.append(NOT_ALL_MEASURED)
     his = rest if not reasons or reasons == [NO_LEASE] else 0
@@ -95,6 +109,7 @@ def attribute(
         because="; ".join(reasons),
         batch_unattributed=0 if holder else counted,
         steps_discrepancy=job.total_cpu - counted,
+        candidates=found.candidates,
     )
 
 
@@ -121,40 +136,86 @@ def _of_payloads(payloads: Sequence[Payload], leases: Mapping[str, Sighting]) ->
 
 
 def _holder(
-    job: Job, runs: Sequence[Run], leases: Mapping[str, Sighting], payloads: Sequence[Payload]
-) -> tuple[Part | None, str]:
-    """Return whose job it is, without figures, or why nobody's.
+    job: Job,
+    runs: Sequence[Run],
+    leases: Mapping[str, Sighting],
+    payloads: Sequence[Payload],
+    sightings: Sequence[Sighting],
+) -> Holder:
+    """Return whose job it is.
 
     A holder that a hook verified when the job started decides; without one, whom a launcher verified as the pilot in
-    it; without one, the job's stamp, which is only a claim.
+    it; without one, who held its account all the time, by the records of then; and last the job's stamp, a claim.
     """
     verified = [run for run in runs if run.subject and is_of(run, job)]
     if len({(run.scheme, run.subject, run.lease) for run in verified}) > 1:
-        return None, "its nodes recorded different holders"
+        return Holder(None, "its nodes recorded different holders")
     if verified:
-        run = min(verified, key=lambda run: (run.ledger, run.seq))
-        because = f"a hook on {run.node} verified the holder when the job started"
-        return Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH, because=because), ""
-    pilots = {(payload.pilot_scheme, payload.pilot_subject) for payload in payloads if payload.pilot_subject}
-    if len(pilots) > 1:
-        return None, "its payloads' records name different pilots"
-    for scheme, subject in pilots:
+        return _verified(job, min(verified, key=lambda run: (run.ledger, run.seq)), verified, leases)
+    pilots = {
+        (payload.pilot_scheme, payload.pilot_subject, payload.pilot_vo) for payload in payloads if payload.pilot_subject
+    }
+    if len({pilot[:2] for pilot in pilots}) > 1:
+        return Holder(None, "its payloads' records name different pilots")
+    for scheme, subject, vo in sorted(pilots, key=lambda pilot: not pilot[2]):
         because = "the launcher verified the pilot's own credential, in this job"
-        return Part(scheme, subject, "", job.account, 0, evidence.BATCH, because=because), ""
-    return _stamped(job, leases)
+        return Holder(Part(scheme, subject, vo, job.account, 0, evidence.BATCH, because=because))
+    return _by_observation(job, leases, sightings)
 
 
-def _stamped(job: Job, leases: Mapping[str, Sighting]) -> tuple[Part | None, str]:
+def _verified(job: Job, run: Run, verified: Sequence[Run], leases: Mapping[str, Sighting]) -> Holder:
+    """Return the holder whom hooks verified at the start, unless one saw another when the job ended."""
+    lent = leases.get(run.lease)
+    fqan = lent.fqan if lent and lent.account == job.account else ""
+    part = Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH, fqan=fqan)
+    because = f"a hook on {run.node} verified the holder when the job started"
+    changed = next((each for each in verified if each.held not in {"", each.lease}), None)
+    if changed is not None:
+        other = leases.get(changed.held)
+        begin = other.time if other and changed.start < other.time < (changed.end or 0) else changed.start
+        when = f"its account changed hands {window(begin, changed.end or begin)}"
+        then = (other.scheme, other.subject, other.vo) if other else ("", "", "")
+        candidates = (
+            part._replace(evidence=evidence.AMBIGUOUS, because=f"{because}; {when}"),
+            Part(*then, job.account, 0, evidence.AMBIGUOUS, because=f"held it when the job ended; {when}"),
+        )
+        return Holder(None, "its account was another's when it ended", candidates)
+    ended = "and when it ended" if all(run.held for run in verified) else "and nobody looked when it ended"
+    return Holder(part._replace(because=f"{because}, {ended}"))
+
+
+def _by_observation(job: Job, leases: Mapping[str, Sighting], sightings: Sequence[Sighting]) -> Holder:
+    """Return who held the job's account, by the records of then, else whom the job's stamp claims."""
+    start = job.submit if job.start is None else job.start
+    held = held_throughout(sightings, job.account, start, start if job.end is None else job.end)
+    if held.holder is None:
+        if held.candidates:
+            candidates = tuple(_part(each, job, evidence.AMBIGUOUS) for each in held.candidates)
+            return Holder(None, held.because, candidates)
+        return _stamped(job, leases)
+    if job.stamp and job.stamp != held.holder.lease:
+        return Holder(None, "its stamp names another lease than the account was lent under")
+    if not held.holder.subject:
+        return Holder(None, "no record names whose the lease of its account was")
+    return Holder(_part(held.holder, job, evidence.LEASE_HISTORY))
+
+
+def _part(candidate: Candidate, job: Job, level: str) -> Part:
+    who = (candidate.scheme, candidate.subject, candidate.vo)
+    return Part(*who, job.account, 0, level, because=candidate.because, fqan=candidate.fqan)
+
+
+def _stamped(job: Job, leases: Mapping[str, Sighting]) -> Holder:
     if not job.stamp:
-        return None, "no hook recorded its start and it has no stamp"
+        return Holder(None, "no hook recorded its start, no record says who held its account, and it has no stamp")
     lending = leases.get(job.stamp)
     if lending is None:
-        return None, "its stamp names no lease that is known here"
+        return Holder(None, "its stamp names no lease that is known here")
     if lending.account != job.account:
-        return None, "its stamp names the lease of another account"
-    because = "only the job's stamp says so"
+        return Holder(None, "its stamp names the lease of another account")
     named = (lending.scheme, lending.subject, lending.vo)
-    return Part(*named, job.account, 0, evidence.DECLARED, because=because), ""
+    because = "only the job's stamp says so"
+    return Holder(Part(*named, job.account, 0, evidence.DECLARED, because=because, fqan=lending.fqan))
 
 
 def is_of(run: Run, job: Job) -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
 from gridwarden.accounting import schema
-from gridwarden.accounting.attribute import CLOCK_SKEW, Attribution, attribute
+from gridwarden.accounting.attribute import CLOCK_SKEW, Attribution, attribute, is_of
 from gridwarden.accounting.batch_records import Job, Step
+from gridwarden.accounting.histories import Histories, leases_of
 from gridwarden.accounting.job_runs import Run
-from gridwarden.accounting.lease_history import Sighting, sighting
 from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
 from gridwarden.accounting.rows import IN_ONE_QUERY, batches
 from gridwarden.payloads import BATCH as PAYLOAD
@@ -21,6 +21,8 @@ from gridwarden.times import Range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gridwarden.accounting.lease_history import Sighting
 
 _FOREVER = 1 << 62
 
@@ -55,7 +57,7 @@ def ended_within(connection: Connection, within: Range) -> Division:
         for payload, because in placed.outside
         if within.start <= (payload.start if payload.end is None else payload.end) < within.end
     ]
-    leases = _leases(connection, [payload.lease for payload, _ in outside if not payload.subject])
+    leases = leases_of(connection, [payload.lease for payload, _ in outside if not payload.subject])
     nobodys = [(payload, because, leases.get(payload.lease)) for payload, because in outside]
     return Division(list(_attributed(connection, jobs, placed)), nobodys)
 
@@ -69,14 +71,17 @@ def of_number(connection: Connection, number: str) -> list[Attributed]:
 
 
 def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iterator[Attributed]:
+    histories = Histories(connection)
     for chunk in batches(jobs, IN_ONE_QUERY):
         steps, runs = _steps(connection, chunk), _runs(connection, chunk)
         payloads = {job[:5]: placed.of_job.get(job[:5], []) for job in chunk}
         unnamed = [each.lease for of_job in payloads.values() for each in of_job if not each.subject]
-        leases = _leases(connection, [*(job.stamp for job in chunk), *unnamed])
+        lent = [lease for of_job in runs.values() for run in of_job for lease in (run.lease, run.held)]
+        leases = leases_of(connection, [*(job.stamp for job in chunk), *unnamed, *lent])
+        histories.read(job.account for job in chunk if not any(is_of(run, job) for run in runs.get(job.job, [])))
         for job in chunk:
             key = job[:5]
-            facts = (steps.get(key, []), runs.get(job.job, []), leases, payloads[key])
+            facts = (steps.get(key, []), runs.get(job.job, []), leases, payloads[key], histories.of(job.account))
             yield Attributed(job, facts[0], payloads[key], attribute(job, *facts))
 
 
@@ -152,15 +157,3 @@ def _of(jobs: Sequence[tuple[object, ...]], table: Table) -> list[ColumnElement[
     """Name all the columns that an index of jobs begins with; the jobs begin with batch, cluster and number."""
     columns = (table.c.batch, table.c.cluster, table.c.job)
     return [column.in_({job[index] for job in jobs}) for index, column in enumerate(columns)]
-
-
-def _leases(connection: Connection, names: Iterable[str]) -> dict[str, Sighting]:
-    records = schema.records.c
-    found: dict[str, Sighting] = {}
-    for chunk in batches(sorted({name for name in names if name}), IN_ONE_QUERY):
-        # An index of lendings alone serves who says so in these very words.
-        lending = text("records.kind = 'lease'")
-        lent = select(records.body).where(records.lease.in_(chunk), lending, records.body.is_not(None))
-        bodies = connection.scalars(lent.order_by(records.time, records.ledger, records.seq))
-        found.update((each.lease, each) for each in map(sighting, map(json.loads, bodies)))
-    return found

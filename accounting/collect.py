@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 from gridwarden import chain, ledger
 from gridwarden.accounting import partitions, positions, rows, sacct, sacct_rows, schema
 from gridwarden.accounting.batch_records import SLURM, Job, OddRow, Step
-from gridwarden.accounting.job_runs import OpenRuns, Run, number, text
+from gridwarden.accounting.job_runs import NOTHING_SEEN, OpenRuns, Run, Seen, number, text
 from gridwarden.accounting.ledger_lines import lines_after
 from gridwarden.accounting.positions import Position
 from gridwarden.errors import EvidenceError, GridwardenError
@@ -30,8 +30,14 @@ if TYPE_CHECKING:
     from gridwarden.settings import Settings
 
 BATCH_ROWS = 2000
+BATCH_LINES = 10_000  # each commit changes the same pages of the indexes again
 # What was collected less than this ago is read again: after an outage of slurmdbd, jobs arrive there late.
 OVERLAP = 86_400 * MICROSECONDS
+
+_OF_BODY = ("kind", "node", "cluster", "account", "lease")
+_COLUMNS = ("ledger", "seq", "hash", "digest", "time", "pid", "body", *_OF_BODY)
+# JSON without a backslash holds neither NUL nor half a pair of surrogates; values of this length fit their columns.
+_LONGEST_PLAIN = 128
 
 Progress = Callable[[str, int], None]
 
@@ -84,7 +90,7 @@ def collect_ledger(store: Store, directory: Path, *, now: int, progress: Progres
         position = positions.position_of(connection, source)
     fresh: list[str] = []
     taken = 0
-    for lines in rows.batches(lines_after(directory, position), BATCH_ROWS):
+    for lines in rows.batches(lines_after(directory, position), BATCH_LINES):
         partitions.make_room(store, (number(line.body, "time") for line in lines), now)
         with store.transaction() as connection:
             taken += _store_lines(connection, identifier, lines)
@@ -141,12 +147,12 @@ def _store_lines(connection: Connection, identifier: str, lines: list[Line]) -> 
     new = [line for line in lines if line.seq > position.at]
     if not new:
         return 0
-    runs = OpenRuns(identifier, _open_runs(connection, identifier))
+    before, seen = _last_record(connection, identifier, position)
+    runs = OpenRuns(identifier, _open_runs(connection, identifier), seen)
     for line in new:
         runs.add(line.seq, line.body)
-    rows.insert_new(
-        connection, schema.records, list(_rows(identifier, new, _time_of(connection, identifier, position)))
-    )
+    values = list(_rows(identifier, new, before))
+    rows.insert_new_tuples(connection, schema.records, _COLUMNS, values)
     rows.upsert(connection, schema.job_runs, [run._asdict() for run in runs.changed.values()])
     # A node's name in the batch system may not be the host's, which syslog names.
     nodes = {text(line.body, "node") for line in new} | {os.uname().nodename}
@@ -156,25 +162,36 @@ def _store_lines(connection: Connection, identifier: str, lines: list[Line]) -> 
     return len(new)
 
 
-def _rows(identifier: str, lines: list[Line], time: int) -> Iterator[rows.Row]:
+def _rows(identifier: str, lines: list[Line], time: int) -> Iterator[rows.Values]:
     """Yield the rows of lines, of which the one before them is of ``time``."""
     for line in lines:
-        time = number(line.body, "time") or time
-        yield {
-            "ledger": identifier,
-            "seq": line.seq,
-            "hash": line.hash,
-            "digest": line.digest,
-            "time": time,
-            "pid": number(line.body, "pid") or None,
-            "body": line.text or None,
-            **{column: text(line.body, column) or None for column in ("kind", "node", "cluster", "account", "lease")},
-        }
+        body = line.body
+        time = number(body, "time") or time
+        found = [text(body, column) or None for column in _OF_BODY]
+        if "\\" in line.text or not all(value is None or len(value) <= _LONGEST_PLAIN for value in found):
+            kept = rows.storable(schema.records, dict(zip(_OF_BODY, found, strict=True)))
+            found = [kept[column] for column in _OF_BODY]
+        yield (
+            identifier,
+            line.seq,
+            line.hash,
+            line.digest,
+            time,
+            number(body, "pid") or None,
+            line.text or None,
+            *found,
+        )
 
 
-def _time_of(connection: Connection, identifier: str, position: Position) -> int:
-    records = schema.records.c
-    return connection.scalar(select(records.time).where(records.ledger == identifier, records.seq == position.at)) or 0
+def _last_record(connection: Connection, identifier: str, position: Position) -> tuple[int, Seen]:
+    """Return when the last record that is stored was, 0 for none, and what it saw, if it is an observation."""
+    table = schema.records.c
+    query = select(table.time, table.kind, table.account, table.lease)
+    found = connection.execute(query.where(table.ledger == identifier, table.seq == position.at)).one_or_none()
+    if found is None:
+        return 0, NOTHING_SEEN
+    time, kind, account, lease = found
+    return time, Seen(time, account or "", lease or "") if kind == "observation" else NOTHING_SEEN
 
 
 def _begin_of_jobs(connection: Connection, source: str, cluster: str, now: int) -> int:

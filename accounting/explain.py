@@ -30,21 +30,24 @@ class Line(NamedTuple):
     because: str
 
 
-def explain(each: Attributed, zone: tzinfo) -> list[Line]:
+def explain(found: Attributed, zone: tzinfo) -> list[Line]:
     """Return the derivation of one job's division, from the batch system's total to the sum that is equal to it."""
-    job, attribution = each.job, each.attribution
+    job, attribution = found.job, found.attribution
     counted = attribution.total - attribution.steps_discrepancy
     parts = {part.payload: part for part in attribution.parts}
     lines = [
         _plain("total", attribution.total, attribution.total, f"what {job.batch} says of the job as a whole"),
-        _plain("steps", counted, counted, _steps(each.steps)),
-        *(_payload(payload, parts.get(payload.payload), job, zone) for payload in each.payloads),
+        _plain("steps", counted, counted, _steps(found.steps)),
+        *(_payload(payload, parts.get(payload.payload), job, zone) for payload in found.payloads),
     ]
-    if each.payloads:
-        used = sum(payload.cpu or 0 for payload in each.payloads)
+    if found.payloads:
+        used = sum(payload.cpu or 0 for payload in found.payloads)
         lines.append(_rest(counted, used))
     if holder := parts.get(""):
         lines.append(Line("holder", *_who(holder), holder.cpu, holder.batch, holder.evidence, holder.because))
+    lines += [
+        Line("candidate", *_who(each), None, None, each.evidence, each.because) for each in attribution.candidates
+    ]
     return [*lines, *_sums(attribution)]
 
 

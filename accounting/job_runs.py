@@ -11,6 +11,7 @@ from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.records import Value
 
 Body = dict[str, Value]
+_Name = tuple[str, str, str, str]
 
 LAUNCHER = "launcher"  # evidence of a payload: who started it verified the credential itself
 
@@ -19,8 +20,8 @@ class Run(NamedTuple):
     """One job on one node, from the record of its start on; ``end`` is None while nothing has ended it.
 
     ``ledger`` and ``seq`` name the record of its start.  ``ended_by`` is "job_end", "payload_end", "restart" (the node was
-    started again without one: ``end`` is then the first record after it) or "".  Times are
-    microseconds since the epoch.
+    started again without one: ``end`` is then the first record after it) or "".  ``held`` is the lease under which the
+    account was lent when its end was recorded, "" where that was not seen.  Times are microseconds since the epoch.
     """
 
     ledger: str
@@ -41,42 +42,82 @@ class Run(NamedTuple):
     start: int
     end: int | None
     ended_by: str
+    held: str = ""
+
+
+class Seen(NamedTuple):
+    """An observation: the record before a ``job_end`` of the same moment, where its hook could look."""
+
+    time: int
+    account: str
+    lease: str
+
+
+NOTHING_SEEN = Seen(0, "", "")
 
 
 class OpenRuns:
     """The runs of one ledger that have not ended, brought forward record by record.
 
-    A run that a record changes is kept in ``changed``, by the sequence number of its start.
+    ``seen`` is what the record before the first was, if an observation.  A run that a record changes is kept in
+    ``changed``, by the sequence number of its start.
     """
 
-    def __init__(self, ledger: str, runs: list[Run]) -> None:
+    def __init__(self, ledger: str, runs: list[Run], seen: Seen = NOTHING_SEEN) -> None:
         self._ledger = ledger
-        self._open = {run.seq: run for run in runs if run.end is None}
+        self._seen = seen
+        self._open: dict[_Name, dict[int, Run]] = {}
+        self._boots: set[str] = set()
         self.changed: dict[int, Run] = {}
+        for run in runs:
+            if run.end is None:
+                self._begin(run)
 
     def add(self, seq: int, body: Body) -> None:
         """Take the next record into account; a record of another kind only shows that its node lives on."""
-        boot, time = text(body, "boot"), number(body, "time")
-        for run in [run for run in self._open.values() if boot and run.boot != boot]:
-            self._end(run, time, "restart")
+        boot = text(body, "boot")
+        if boot and self._boots and self._boots != {boot}:
+            self._restarted(boot, number(body, "time"))
         kind = body.get("kind")
         if kind in ("payload_start", "payload_end"):
             body = {**body, "batch": PAYLOAD, "job": text(body, "payload"), "restart": 0, "evidence": LAUNCHER}
         if kind in ("job_start", "payload_start"):
-            self._open[seq] = self.changed[seq] = _begin(self._ledger, seq, body)
+            run = _begin(self._ledger, seq, body)
+            self.changed[seq] = run
+            self._begin(run)
         elif kind in ("job_end", "payload_end"):
-            for run in [run for run in self._open.values() if _same_job(run, body)]:
-                self._end(run, time, str(kind))
+            restart, time = number(body, "restart"), number(body, "time")
+            # Slurm counts a restart before the Epilog of the run that it requeues, and runs a job once at a time.
+            for run in list(self._open.get(_name(body), {}).values()):
+                if run.restart <= restart:
+                    seen = kind == "job_end" and self._seen[:2] == (time, run.account)
+                    self._end(run, time, str(kind), self._seen.lease if seen else "")
+        self._seen = NOTHING_SEEN
+        if kind == "observation":
+            self._seen = Seen(number(body, "time"), text(body, "account"), text(body, "lease"))
 
-    def _end(self, run: Run, time: int, ended_by: str) -> None:
-        del self._open[run.seq]
-        self.changed[run.seq] = run._replace(end=max(time, run.start), ended_by=ended_by)
+    def _begin(self, run: Run) -> None:
+        self._open.setdefault((run.batch, run.cluster, run.node, run.job), {})[run.seq] = run
+        self._boots.add(run.boot)
+
+    def _restarted(self, boot: str, time: int) -> None:
+        """End what ran before the node was started again."""
+        for run in [run for runs in self._open.values() for run in runs.values() if run.boot != boot]:
+            self._end(run, time, "restart")
+        self._boots = {boot}
+
+    def _end(self, run: Run, time: int, ended_by: str, held: str = "") -> None:
+        name = (run.batch, run.cluster, run.node, run.job)
+        del self._open[name][run.seq]
+        if not self._open[name]:
+            del self._open[name]
+        self.changed[run.seq] = run._replace(end=max(time, run.start), ended_by=ended_by, held=held)
 
 
 def text(body: Body, field: str) -> str:
     """Return a field of a record as text, empty where it is missing."""
     value = body.get(field)
-    return "" if value is None else str(value)
+    return value if type(value) is str else "" if value is None else str(value)
 
 
 def number(body: Body, field: str) -> int:
@@ -110,8 +151,5 @@ def _begin(ledger: str, seq: int, body: Body) -> Run:
     )
 
 
-def _same_job(run: Run, body: Body) -> bool:
-    # Slurm counts a restart before the Epilog of the run that it requeues, and runs a job once at a time.
-    return (run.batch, run.cluster, run.node, run.job) == tuple(
-        text(body, field) for field in ("batch", "cluster", "node", "job")
-    ) and run.restart <= number(body, "restart")
+def _name(body: Body) -> _Name:
+    return text(body, "batch"), text(body, "cluster"), text(body, "node"), text(body, "job")

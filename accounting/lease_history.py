@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting.job_runs import Body, number, text
+from gridwarden.times import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +22,8 @@ class Sighting(NamedTuple):
     """A record that says that ``account`` was lent under ``lease`` at ``time`` (microseconds).
 
     ``begins`` is set for the record of the lending itself, ``ends`` for that of the account's becoming free;
-    others only confirm it.  The subject is empty where the record does not name one.
+    others only confirm it.  The subject is empty where the record does not name one; ``fqan`` is the primary one, of a
+    lending.
     """
 
     time: int
@@ -30,6 +34,7 @@ class Sighting(NamedTuple):
     vo: str
     begins: bool
     ends: bool = False
+    fqan: str = ""
 
 
 class Candidate(NamedTuple):
@@ -41,6 +46,7 @@ class Candidate(NamedTuple):
     vo: str
     since: int | None
     because: str
+    fqan: str = ""
 
 
 def sighting(body: Body) -> Sighting:
@@ -61,6 +67,7 @@ def sighting(body: Body) -> Sighting:
         vo=text(body, "vo"),
         begins=lending,
         ends=body.get("kind") == "freed",
+        fqan=text(body, "fqans").partition(" ")[0],
     )
 
 
@@ -90,12 +97,74 @@ def holders_at(sightings: Iterable[Sighting], account: str, moment: int) -> list
         return [_candidate(following, of_account, "held it at its next sighting; earlier records are missing")]
     if following is None or following.begins or following.lease == last.lease:
         return [_candidate(last, of_account, "held the account then, by the records of its lending")]
-    because = "the account changed hands around then and no record says when"
+    because = f"the account changed hands {window(last.time, following.time)} and no record says when"
     return [_candidate(each, of_account, because) for each in (last, following)]
+
+
+class Held(NamedTuple):
+    """Who held an account throughout a job: ``holder``, or nobody who can be named, and who all may have.
+
+    ``because`` says what was seen, or why nobody is named; ``candidates`` is empty where nothing is known, and has more
+    than one where the account changed hands.
+    """
+
+    holder: Candidate | None
+    candidates: list[Candidate]
+    because: str
+
+
+UNSEEN = Held(None, [], "no record says who held its account")
+
+
+def held_throughout(sightings: Iterable[Sighting], account: str, start: int, end: int) -> Held:
+    """Return who held ``account`` from ``start`` to ``end``, by the records of then: never by who holds it now.
+
+    One who was seen to hold it before the start, and after whom nobody else was until the end, held it.  When another was
+    seen before the end, or later without a record of the change, both are candidates.
+    """
+    of_account = sorted(each for each in sightings if each.account == account and each.lease)
+    before = [each for each in of_account if each.time <= start]
+    within = [each for each in of_account if start < each.time <= end]
+    after = next((each for each in of_account if each.time > end), None)
+    last = before[-1] if before else None
+    if last is not None and last.ends and (within[0] if within else after or last).lease != last.lease:
+        last = None  # freed, and not seen again
+    if last is None:
+        if not within:
+            return UNSEEN
+        found = _each_lease(within, of_account, "seen to hold the account while the job ran")
+        return Held(None, found, "who held its account was first seen after it had started")
+    seen = [last, *(each for each in within if not (each.ends and each.lease == last.lease))]
+    if after is not None and not after.begins:
+        seen.append(after)
+    changed = next(((a, b) for a, b in pairwise(seen) if a.lease != b.lease), None)
+    if changed is None:
+        confirmed = after is not None and after.lease == last.lease
+        because = "seen to hold the account before the job and after it" if confirmed else _AT_START
+        holder = _candidate(last, of_account, because)
+        return Held(holder, [holder], because)
+    a, b = changed
+    when = f"at {format_instant(b.time, UTC)}" if b.begins else window(a.time, b.time)
+    because = f"its account changed hands {when}"
+    return Held(None, _each_lease(seen, of_account, because), "its account may have changed hands while it ran")
+
+
+_AT_START = "seen to hold the account before the job, and nobody else until its end"
+
+
+def window(begin: int, end: int) -> str:
+    """Say between which moments something happened."""
+    return f"between {format_instant(begin, UTC)} and {format_instant(end, UTC)}"
+
+
+def _each_lease(seen: Iterable[Sighting], of_account: list[Sighting], because: str) -> list[Candidate]:
+    first = {each.lease: each for each in reversed(list(seen))}
+    return [_candidate(each, of_account, because) for each in sorted(first.values())]
 
 
 def _candidate(sighting: Sighting, of_account: list[Sighting], because: str) -> Candidate:
     same = [each for each in of_account if each.lease == sighting.lease]
     named = next((each for each in same if each.subject), sighting)
     since = min((each.time for each in same if each.begins), default=None)
-    return Candidate(sighting.lease, named.scheme, named.subject, named.vo, since, because)
+    fqan = next((each.fqan for each in same if each.fqan), "")
+    return Candidate(sighting.lease, named.scheme, named.subject, named.vo, since, because, fqan)

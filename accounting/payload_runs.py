@@ -30,7 +30,7 @@ class Payload(NamedTuple):
     """One payload: ``ledger`` and ``seq`` name the record of its start, or that of its end where that is all there is.
 
     ``batch``, ``cluster``, ``job`` and ``restart`` are its pilot's job; ``pilot`` is that job's account, "" where it is
-    not known, and ``pilot_scheme`` and ``pilot_subject`` whom the pilot's own credential named.  ``end`` is None without
+    not known, and ``pilot_scheme``, ``pilot_subject`` and ``pilot_vo`` whom the pilot's own credential named.  ``end`` is None without
     a record of it.  ``cpu`` is None where nobody knows it; ``measured`` is how it was found out.
     """
 
@@ -45,6 +45,7 @@ class Payload(NamedTuple):
     pilot: str
     pilot_scheme: str
     pilot_subject: str
+    pilot_vo: str
     account: str
     lease: str
     scheme: str
@@ -167,6 +168,7 @@ def _payload(first: Line, ended: Line | None) -> Payload:
         pilot=text(body, "pilot"),
         pilot_scheme=_pilot_scheme(body),
         pilot_subject=text(body, "pilot_subject"),
+        pilot_vo=text(body, "pilot_vo"),
         account=text(body, "account"),
         lease=text(body, "lease"),
         scheme=text(body, "scheme"),

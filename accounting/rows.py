@@ -6,16 +6,15 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy.dialects import postgresql, sqlite
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Connection, Insert, Table
+    from sqlalchemy import Connection, Table
 
 IN_ONE_QUERY = 400  # SQLite takes a limited number of values in one statement
 
 Row = dict[str, Any]
+Values = tuple[Any, ...]
 Item = TypeVar("Item")
 
 
@@ -29,17 +28,25 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert the rows whose keys are not there yet; leave the others as they are."""
     if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), [storable(table, row) for row in rows])
+        insert_new_tuples(connection, table, tuple(rows[0]), [tuple(storable(table, row).values()) for row in rows])
+
+
+def insert_new_tuples(connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Values]) -> None:
+    """Do the same with rows that are storable already."""
+    if rows:
+        connection.exec_driver_sql(f"{_insert(connection, table, columns)} ON CONFLICT DO NOTHING", rows)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, and bring those that are there up to date."""
+    """Insert rows, and bring those that are there up to date; all have the same columns, in the same order."""
     if rows:
-        statement = _insert(connection, table)
+        columns = tuple(rows[0])
+        quote = connection.dialect.identifier_preparer.quote
         keys = [column.name for column in table.primary_key]
-        rest = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
-        connection.execute(statement, [storable(table, row) for row in rows])
+        new = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns if name not in keys)
+        conflict = f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {new}"
+        values = [tuple(storable(table, row).values()) for row in rows]
+        connection.exec_driver_sql(f"{_insert(connection, table, columns)} {conflict}", values)
 
 
 def storable(table: Table, row: Row) -> Row:
@@ -63,6 +70,9 @@ def _lengths(table: Table) -> dict[str, int | None]:
     return {column.name: getattr(column.type, "length", None) for column in table.c}
 
 
-def _insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401  one of two classes with the same methods
-    statement: Insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
-    return statement
+def _insert(connection: Connection, table: Table, columns: tuple[str, ...]) -> str:
+    """Return the driver's own words: what SQLAlchemy makes of each row takes longer than to store it."""
+    quote = connection.dialect.identifier_preparer.quote
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    names, marks = ", ".join(map(quote, columns)), ", ".join([mark] * len(columns))
+    return f"INSERT INTO {quote(table.name)} ({names}) VALUES ({marks})"  # noqa: S608  our own names

@@ -74,6 +74,7 @@ job_runs = Table(
     Column("start", BigInteger, nullable=False),
     Column("end", BigInteger),
     Column("ended_by", Text, nullable=False, comment="job_end, restart (of the node), or empty"),
+    Column("held", Text, nullable=False, server_default="", comment="the account's lease when the end was recorded"),
     Index("job_runs_by_node", "node", text(f"({CLASS})"), "start"),
     Index("job_runs_by_start", text(f"({CLASS})"), "start"),
     Index("job_runs_by_job", "job", "cluster"),

@@ -115,7 +115,7 @@ def _raw_lines(directory: str | os.PathLike[str], after: int) -> Iterator[tuple[
     for (name, descriptor), size in zip(files, sizes, strict=True):
         with open(descriptor, "rb") as file:
             number = 0
-            while (left := size - file.tell()) > 0 and (raw := file.readline(min(left, ledger.LONGEST_LINE))):
+            while size > 0 and (raw := file.readline(min(size, ledger.LONGEST_LINE))):
                 number += 1
                 yield f"{name}:{number}", raw.rstrip(b"\n")
 
@@ -165,15 +165,15 @@ def _record(body: bytes) -> dict[str, records.Value] | None:
         values = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict) or not all(map(_is_value, values.values())):
+    if not isinstance(values, dict):
         return None
     return values
-
-
-def _is_value(value: object) -> bool:
-    return value is None or type(value) is str or (type(value) is int and -(2**63) <= value < 2**63)
 
 
 def _explains(line: Line, torn: bytes) -> bool:
     """Whether ``line`` is the gap record that the next writer left for ``torn``."""
     return line.body.get("kind") == "gap" and line.body.get("sha256") == ledger.digest_of(torn)
+    for value in values.values():
+        kind = type(value)
+        if kind is not str and value is not None and (kind is not int or not -(2**63) <= value < 2**63):
+            return None

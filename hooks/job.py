@@ -206,14 +206,25 @@ def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None
         "evidence": "holder+link" if linked else "holder",
         "batch_start": job.batch_start,
     }
-    seen: dict[str, Value] = {
-        "account": holder.account,
-        "lease": holder.lease,
-        "name": holder.name,
-        "inode": holder.inode,
-    }
-    at = job.record_all(site, [("job_start", started), ("observation", seen)] if linked else [("job_start", started)])
+    seen = [("observation", _seen(holder, linked=True))] if linked else []
+    at = job.record_all(site, [("job_start", started), *seen])
     job.log("job-start", "started", at, lease=holder.lease, subject=holder.subject, vo=holder.vo)
+
+
+def _seen(holder: Holder, *, linked: bool) -> dict[str, Value]:
+    """The observation of a holder, with the link's inode where that was looked at."""
+    inode = holder.inode if linked else None
+    return {"account": holder.account, "lease": holder.lease, "name": holder.name, "inode": inode}
+
+
+def _seen_at_end(job: Job, site: Site) -> list[tuple[str, dict[str, Value]]]:
+    """Who holds the account now: whether it changed hands while the job ran; nothing where that cannot be told."""
+    try:
+        holder = holders.read(site["holders"][0], job.account)
+        linked = job_holder.confirm_link(holder, site)
+    except (GridwardenError, OSError):
+        return []
+    return [("observation", _seen(holder, linked=linked))]
 
 
 def _leave(job: Job, site: Site) -> str:
@@ -223,18 +234,17 @@ def _leave(job: Job, site: Site) -> str:
         (entry for entry in register.jobs_of(site["register"][0], job.account) if entry.file_name() == name), None
     )
     lease = entry.lease if entry else ""
+    ended: dict[str, Value] = {
+        "batch": job.batch,
+        "job": job.job,
+        "restart": job.restart,
+        "account": job.account,
+        "uid": job.uid,
+        "lease": lease,
+        "exit_code": job.exit_code,
+    }
     try:
-        at = job.record(
-            site,
-            "job_end",
-            batch=job.batch,
-            job=job.job,
-            restart=job.restart,
-            account=job.account,
-            uid=job.uid,
-            lease=lease,
-            exit_code=job.exit_code,
-        )
+        at = job.record_all(site, [*_seen_at_end(job, site), ("job_end", ended)])
     finally:
         register.leave(site["register"][0], job.account, name)
     job.log("job-end", "ended", at, lease=lease, exit_code=job.exit_code)

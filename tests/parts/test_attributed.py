@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from gridwarden import ledger
-from gridwarden.accounting import collect, expire, schema
+from gridwarden.accounting import collect, evidence, expire, schema
 from gridwarden.accounting.attributed import of_number
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.payload_runs import ANOTHERS, NO_JOB
@@ -85,6 +85,68 @@ class Node:
 def sums(store, within=EVER):
     found = report(store, within, ("identity",))
     return {(row.row, row.identity): row.cpu // SECOND for row in found.rows}, found
+
+
+def start_of(node, number: str, hours: float, subject: str, lease: str) -> None:
+    about = {"batch": "slurm", "job": number, "restart": 0, "account": "cms001", "uid": 1, "lease": lease}
+    who = {"scheme": "x509", "subject": subject, "vo": "cms", "stamp": "", "evidence": "holder", "batch_start": None}
+    node.write(hours, "job_start", **about, **who)
+
+
+def end_of(node, number: str, hours: float, lease: str, seen: str) -> None:
+    if seen:
+        node.write(hours, "observation", account="cms001", lease=seen, name="n", inode=1)
+    about = {"batch": "slurm", "job": number, "restart": 0, "account": "cms001", "uid": 1, "lease": lease}
+    node.write(hours, "job_end", **about, exit_code="0:0")
+
+
+def lend(node, hours: float, subject: str, lease: str) -> None:
+    node.write(
+        hours, "lease", account="cms001", uid=1, lease=lease, name="n", scheme="x509", subject=subject, vo="cms",
+        fqans="/cms/Role=pilot /cms", credential="", adopted=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [1, 2, 10_000])
+def test_jobs_of_one_account_are_whose_it_was_then_wherever_a_collect_was_interrupted(node, monkeypatch, lines):
+    monkeypatch.setattr(collect, "BATCH_LINES", lines)
+    first, second = "a" * 32, "b" * 32
+    lend(node, 100, ANNA, first)
+    start_of(node, "1", 90, ANNA, first)
+    end_of(node, "1", 80, first, seen=first)
+    start_of(node, "3", 70, ANNA, first)
+    node.write(60, "freed", account="cms001", uid=1, lease=first, name="n", because="idle")
+    lend(node, 50, BELA, second)
+    end_of(node, "3", 40, first, seen=second)
+    start_of(node, "4", 30, BELA, second)
+    end_of(node, "4", 20, second, seen="")
+    for number, begin, end in (
+        ("1", 90, 80),
+        ("2", 78, 75),
+        ("3", 70, 40),
+        ("4", 30, 20),
+        ("5", 19, 18),
+        ("6", 120, 110),
+    ):
+        node.job(number, begin, end, 10 * SECOND, account="cms001")
+    store = node.collect()
+    with store.transaction() as connection:
+        found = {number: of_number(connection, number)[0].attribution for number in "123456"}
+    of_each = {
+        number: [(part.subject, part.evidence, part.fqan) for part in each.parts] for number, each in found.items()
+    }
+    pilot = "/cms/Role=pilot"
+    assert of_each == {
+        "1": [(ANNA, evidence.BATCH, pilot)],
+        "2": [(ANNA, evidence.LEASE_HISTORY, pilot)],
+        "3": [],
+        "4": [(BELA, evidence.BATCH, pilot)],
+        "5": [(BELA, evidence.LEASE_HISTORY, pilot)],
+        "6": [],
+    }
+    assert [each.subject for each in found["3"].candidates] == [ANNA, BELA]
+    assert found["1"].parts[0].because.endswith("when the job started, and when it ended")
+    assert found["4"].parts[0].because.endswith("when the job started, and nobody looked when it ended")
 
 
 def test_a_report_splits_pilots_and_adds_up_by_both_measures(node):

@@ -186,6 +186,19 @@ def test_where_the_gridmapdir_is_remote_the_hook_never_touches_it(machine: Machi
     assert not machine.records("observation")
 
 
+def test_the_end_of_a_job_says_who_holds_the_account_then_be_it_another(machine: Machine) -> None:
+    assert machine.run("prolog") == 0
+    assert machine.run("epilog") == 0
+    assert [body["lease"] for body in machine.records("observation")] == [LEASE, LEASE]
+    machine.configure(gridmapdir_local="no", gridmapdir="/nonexistent")
+    assert machine.run("prolog") == 0
+    machine.holder(lease="d" * 32)
+    assert machine.run("epilog") == 0
+    seen, end = machine.records("observation")[-1], machine.records("job_end")[-1]
+    assert (seen["lease"], seen["inode"], end["lease"]) == ("d" * 32, None, LEASE)
+    assert seen["time"] == end["time"]
+
+
 def test_users_who_are_not_of_the_grid_are_left_alone(machine: Machine) -> None:
     for user in ("alice", "gwtest", "gwtestx1", "gwtest\u0661", "xgwtest01", "DOMAIN\\user", "../gwtest01"):
         assert machine.run("prolog", SLURM_JOB_USER=user) == 0

@@ -114,3 +114,72 @@ def test_the_parts_always_add_up_to_what_the_batch_system_says(total, steps, sub
     assert sum(part.cpu for part in found.parts) + found.unattributed + found.batch_discrepancy == total
     assert all(part.cpu >= 0 for part in found.parts)
     assert bool(found.parts) != bool(found.because)
+
+
+def lent(time: int, subject: str, *, begins: bool = True, ends: bool = False) -> Sighting:
+    return Sighting(time * SECOND, "cms001", subject[-4] * 32, "x509", subject, "cms", begins=begins, ends=ends)
+
+
+def by_history(sightings: list[Sighting], **changes):
+    return attribute(job(**changes), [step(SECOND)], [], {}, (), sightings)
+
+
+def test_a_job_that_no_hook_saw_is_whose_account_it_was_then_and_not_todays_holders():
+    freed = lent(1200, ANNA, begins=False, ends=True)
+    (part,) = by_history([lent(500, ANNA), freed, lent(1300, BELA)]).parts
+    assert (part.subject, part.evidence, part.cpu) == (ANNA, evidence.LEASE_HISTORY, SECOND)
+    assert by_history([lent(1300, BELA)]).parts == ()
+
+
+def test_an_account_that_changed_hands_during_the_job_gives_nobody_its_time_and_names_both_and_when():
+    found = by_history([lent(500, ANNA), lent(1010, ANNA, begins=False), lent(1060, BELA, begins=False)])
+    assert (found.parts, found.unattributed) == ((), SECOND)
+    assert [each.subject for each in found.candidates] == [ANNA, BELA]
+    assert "between 1970-01-01T00:16:50+00:00 and 1970-01-01T00:17:40+00:00" in found.candidates[0].because
+
+
+def test_a_change_after_the_job_that_nobody_recorded_may_have_been_during_it():
+    found = by_history([lent(500, ANNA), lent(9000, BELA, begins=False)])
+    assert (found.parts, [each.subject for each in found.candidates]) == ((), [ANNA, BELA])
+
+
+def test_a_stamp_that_contradicts_the_records_buys_nothing():
+    found = by_history([lent(500, ANNA)], stamp="b" * 32)
+    assert (found.parts, found.because) == ((), "its stamp names another lease than the account was lent under")
+
+
+def test_a_hook_that_saw_another_holder_at_the_end_leaves_the_job_nobodys_and_names_both():
+    other = "b" * 32
+    changed = run(end=job().end, ended_by="job_end", held=other)
+    found = attribute(job(), [step(SECOND)], [changed], {other: lent(1050, BELA)._replace(lease=other)})
+    assert (found.parts, found.unattributed) == ((), SECOND)
+    assert [each.subject for each in found.candidates] == [ANNA, BELA]
+    assert "between 1970-01-01T00:17:30+00:00 and 1970-01-01T00:18:20+00:00" in found.candidates[1].because
+
+
+def test_it_is_said_whether_the_holder_was_seen_at_the_end_too():
+    (at_both,) = attribute(job(), [], [run(end=job().end, held="a" * 32)], {}).parts
+    (at_start,) = attribute(job(), [], [run(end=job().end)], {}).parts
+    assert at_both.because.endswith("when the job started, and when it ended")
+    assert at_start.because.endswith("when the job started, and nobody looked when it ended")
+
+
+@given(st.data())
+def test_an_account_handed_over_between_two_jobs_never_gives_one_persons_time_to_the_other(data):
+    """Every lending is on record; of all else, any part may be missing."""
+    people = data.draw(st.lists(st.sampled_from([ANNA, BELA]), min_size=2, max_size=5))
+    certain, others, jobs = [], [], []
+    for turn, person in enumerate(people):
+        begin, lease = 10_000 * (turn + 1), f"{turn}" * 32
+        of_turn = [lent(begin + after, person, begins=not after)._replace(lease=lease) for after in (0, 2000, 5000)]
+        certain.append(of_turn[0])
+        others += [*of_turn[1:], lent(begin + 9000, person, begins=False, ends=True)._replace(lease=lease)]
+        start = begin + data.draw(st.integers(1, 4000))
+        length = data.draw(st.integers(0, 4000))
+        jobs.append((person, job(submit=start * SECOND, start=start * SECOND, end=(start + length) * SECOND)))
+    kept = [each for each in others if data.draw(st.booleans())]
+    for person, each in jobs:
+        found = attribute(each, [step(SECOND)], [], {}, (), [*certain, *kept])
+        assert {part.subject for part in found.parts} == {person}
+        total = sum(part.cpu for part in found.parts) + found.unattributed + found.batch_discrepancy
+        assert total == found.total

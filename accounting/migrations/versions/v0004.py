@@ -40,6 +40,7 @@ def upgrade() -> None:
     op.add_column("batch_jobs", sa.Column("slot", sa.Text, nullable=False, server_default=""))
     op.add_column("batch_jobs", sa.Column("node_class", sa.Text, nullable=False, server_default=""))
     op.add_column("batch_steps", sa.Column("slot", sa.Text, nullable=False, server_default=""))
+    op.add_column("job_runs", sa.Column("held", sa.Text, nullable=False, server_default=""))
     for table, names in REPLACED.items():
         for name in names:
             op.drop_index(name, table)
