@@ -70,6 +70,21 @@ def test_the_decision_alone_runs_and_records_nothing() -> None:
     refused(call("--check", "--", "/usr/bin/passwd"), reasons.PROGRAM_SETUID, AUTHORIZATION)
 
 
+def test_the_decision_alone_is_a_launchs_also_where_the_policy_gives_the_account_that_calls_or_groups(
+    settings: Callable[..., None],
+) -> None:
+    settings(policy=[{"fqan": "/cms", "account": pilot.ACCOUNT}])
+    assert call("--check", "--", TRUE).stdout == f"would run as {pilot.ACCOUNT}, who calls\n"
+    assert call("--", "/usr/bin/id", "-un").stdout == f"{pilot.ACCOUNT}\n"
+    rule = {"fqan": "/cms", "pool": "cms", "secondary_groups": [pilot.ACCOUNT]}
+    gid = pwd.getpwnam(pilot.ACCOUNT).pw_gid
+    for words in (["--check"], []):
+        settings(policy=[rule], pilot={"minimum_gid": 1000})
+        assert call(*words, "--", TRUE).returncode == 0
+        settings(policy=[rule], pilot={"minimum_gid": gid + 1})
+        assert reasons.GID_TOO_LOW in call(*words, "--", TRUE).stderr
+
+
 def test_the_pilots_own_work_runs_as_the_pilot_and_is_on_record(work: Path) -> None:
     (work / "secret").write_text("mine")
     own(work / "secret")
