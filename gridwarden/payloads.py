@@ -1,15 +1,16 @@
 """The payloads that run on this machine: a state file each, written before the switch and gone when all is cleared.
 
 ``RUNTIME/payloads/ID`` maps a payload back to who it is, and is what others need to end it and give back what it was
-lent when its launcher cannot.  The launcher holds flock(2) on the file while it lives, its session process too, and
-whoever clears up after them takes that lock first: so the kernel says who is gone, whatever became of their pids.
-A tab file, which is replaced whole with the lock already on the new one.
+lent when its launcher cannot.  The launcher holds flock(2) on the file while it lives; the payload's guard takes it when
+the launcher is killed, and whoever clears up after both takes it first: so the kernel says who is gone, whatever became
+of their pids.  A tab file, which is replaced whole with the lock already on the new one.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from gridwarden import ledger, proc, tab_file, trusted
 from gridwarden.errors import ConfigurationError
@@ -23,6 +24,7 @@ BATCH = "payload"
 GROUP_PREFIX = "gridwarden-payload-"  # and the id: what a payload's own control group is called
 ID_BYTES = 16
 OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+OLD_SECONDS = 60.0  # a file that is being written is not: that takes a fraction of a millisecond
 TRIES = 100  # a file that is replaced while it is opened is opened again
 
 
@@ -68,6 +70,24 @@ def write(directory: str, state: State, held: int = -1) -> int:
     return descriptor
 
 
+def inherit(directory: str, payload: str) -> tuple[State, int] | None:
+    """Lead a payload whose launcher was killed: its state and the descriptor that holds its lock.
+
+    None where somebody else has come first.  Raises OSError, ConfigurationError.
+    """
+    held = take_over(directory, payload)
+    if held is None:
+        return None
+    try:
+        itself = proc.read(os.getpid())
+        state = read_open(directory, payload, held)
+        state = state.but(launcher=os.getpid(), launcher_start=itself.start if itself else 0)
+        return state, write(directory, state, held)
+    except BaseException:
+        os.close(held)
+        raise
+
+
 def remove(directory: str, payload: str) -> None:
     """Remove the state file, where it is still there."""
     try:
@@ -97,13 +117,40 @@ def read(directory: str, payload: str) -> State | None:
         raise
 
 
+def read_open(directory: str, payload: str, held: int) -> State:
+    """The payload of this open state file; raises as ``read``."""
+    return parse(os.pread(held, os.fstat(held).st_size, 0), os.path.join(directory, payload))
+
+
 def everything(directory: str) -> list[State]:
     """All payloads of this machine; raises as ``read``."""
     return [state for name in names(directory) if (state := read(directory, name))]
 
 
+def leftovers(directory: str) -> list[str]:
+    """The files that writers left who were killed before a file had its name; ``directory`` may be "" or missing."""
+    try:
+        return [name for name in os.listdir(directory) if name.startswith(".")] if directory else []
+    except FileNotFoundError:
+        return []
+
+
+def remove_leftovers(directory: str) -> None:
+    """Remove them, those excepted that somebody may still be writing; raises OSError, ConfigurationError."""
+    parent = trusted.open_directory(directory)
+    try:
+        for name in leftovers(directory):
+            changed = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime
+            if abs(time.time() - changed) > OLD_SECONDS:
+                os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass  # somebody else does the same
+    finally:
+        os.close(parent)
+
+
 def is_led(directory: str, payload: str) -> bool:
-    """Whether the launcher of this payload, or its session process, lives."""
+    """Whether the launcher of this payload lives, or its guard does what the launcher can no more."""
     descriptor = take_over(directory, payload)
     if descriptor is None:
         return os.path.lexists(os.path.join(directory, payload))

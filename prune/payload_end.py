@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 GIVE_BACK_SECONDS = 60.0
 REMOVE_SECONDS = 20.0
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
+NOT_OPEN = -1
 AT_END = ("payload", "batch", "job", "restart", "account", "uid", "lease")
 
 
-def settle(site: Site, state: State, held: int) -> int:
+def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> int:
     """Put the end on record, take back what was lent, and leave the register; the descriptor that holds the lock then.
 
-    ``state`` has the figures, ``held`` is the descriptor of its file.  Raises EvidenceError, ConfigurationError,
-    OSError; the state file then has the figures, for who comes next.
+    ``state`` has the figures, ``held`` is the descriptor of its file, ``scratch`` that of the directory which it was lent,
+    where the caller has that open.  Raises EvidenceError, ConfigurationError, OSError; the state file then has the figures,
+    for who comes next.
     """
     directory = site["payloads"][0]
     try:
@@ -50,7 +52,7 @@ def settle(site: Site, state: State, held: int) -> int:
         held = payloads.write(directory, state.but(recorded=1), held)
     except OSError:
         pass  # no room in memory: should we be killed now, there will be two records of one end rather than none
-    _record_left(site, state, [*give_back(state), *remove_temporary(state)])
+    _record_left(site, state, [*give_back(state, scratch), *remove_temporary(state)])
     register.leave(site["register"][0], state.account, register_name(state))
     return held
 
@@ -82,14 +84,19 @@ def _record_end(site: Site, state: State) -> None:
     _log(state, "payload-end", "ended", at, lease=state.lease, because=state.because, **about)
 
 
-def give_back(state: State) -> Left:
+def give_back(state: State, scratch: int = NOT_OPEN) -> Left:
     """Give the scratch directory that the payload was lent back to the pilot; what is left, and why.
 
-    It is found by its path, and is the one that was lent or nothing happens.
+    Whoever has it open as ``scratch`` gives that back, whatever the payload has called it meanwhile.  Else it is found by
+    its path, and is the one that was lent or nothing happens.
     """
     if not state.scratch:
         return []
     what = f"scratch directory {state.scratch}"
+    if scratch != NOT_OPEN:
+        now = os.readlink(f"/proc/self/fd/{scratch}")
+        renamed = [] if now == state.scratch else [(what, f"has another name now, by which it is given back: {now}")]
+        return renamed + give_back_open(scratch, state)
     try:
         top = os.open(state.scratch, OPEN_DIRECTORY)
     except OSError as error:

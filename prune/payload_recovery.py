@@ -1,6 +1,6 @@
 """Clear up after launchers that were killed: end what they ran, put that on record, give back what was lent.
 
-A launcher and its session process that are both killed with SIGKILL can do nothing any more; what they ran may live on,
+A launcher and its guard that are both killed with SIGKILL can do nothing any more; what they ran may live on,
 beside a pilot that lives on as well.  Their state file says what that is.  Whoever comes first, an epilog, a run of the
 pruner or the next launch, takes its lock and does what they would have done.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import payload_state, payloads, proc, register, syslog_line
-from gridwarden.errors import Unavailable
+from gridwarden import payloads, proc, register, syslog_line
+from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons
 from gridwarden.prune.lent import Lent, LentTo
 from gridwarden.prune.orphans import Orphans
@@ -45,7 +45,13 @@ def recover_all(
     see to.  Never raises: whoever calls has work of their own.
     """
     left: list[tuple[str, str]] = []
-    for payload in payloads.without_launcher(site.get("payloads", [""])[0]):
+    directory = site.get("payloads", [""])[0]
+    try:
+        if payloads.leftovers(directory):
+            payloads.remove_leftovers(directory)
+    except (GridwardenError, OSError) as error:
+        left.append((directory, str(error)))
+    for payload in payloads.without_launcher(directory):
         try:
             recover(site, payload, finish or settle_only, concerns)
         except Exception as error:  # noqa: BLE001 - and a fault of ours, too, is theirs to tell and not to die of
@@ -65,7 +71,7 @@ def recover(site: Site, payload: str, finish: Finish, concerns: Callable[[State]
     if held is None:
         return False
     try:
-        state = payload_state.parse(os.pread(held, os.fstat(held).st_size, 0), f"{directory}/{payload}")
+        state = payloads.read_open(directory, payload, held)
         if not concerns(state):
             return False
         with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
@@ -99,14 +105,16 @@ def _end(site: Site, state: State) -> State:
     left = [one.process for one in orphans() if one.stray]
     if left and not hold and _is_own(state):
         _kill_group(state, left, Recorder(site, owner))
-    if counted := group_cpu(state):
+    seen_to = state.status >= 0  # by its launcher or guard, which could only not record it
+    if seen_to:
+        pass  # they have measured all of it
+    elif counted := group_cpu(state):
         state = state.but(user=counted[0], system=counted[1], group_cpu=counted[2], measured="cpu.stat")
     elif left:
         state = state.but(user=sum(process.cpu for process in left), measured="processes")
     if any(one.stray for one in orphans()):
         _kill(site, owner, orphans, hold)
     remove_group(state)
-    seen_to = state.status >= 0  # by its launcher, which could only not record it
     return state if seen_to else state.but(because=state.because or BECAUSE)
 
 

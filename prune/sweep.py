@@ -10,7 +10,7 @@ import os
 import time
 
 from gridwarden import payloads, proc, register, trusted
-from gridwarden.errors import Unavailable
+from gridwarden.errors import ConfigurationError, Unavailable
 from gridwarden.prune import clear, holds
 from gridwarden.prune import report as reporting
 from gridwarden.prune.judge import may_be_emptied
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gridwarden.prune.machine import Sight, Site
 
 UNSEEN = "there may be some: processes started while others were looked at, and halting those did not work"
+UNLED = "its launcher was killed; a run that kills ends it, records its end and gives back what it was lent"
 IN_TURN = "it takes the uid of somebody else in turn, and had that one when it was to be signalled"
 LOCK_SECONDS = 10.0  # for an account that a prolog or an epilog is busy with; the next run comes to it again
 KILL_SECONDS = 15.0  # for one account: what is left by then hangs, or forks too fast; others have a right, too
@@ -42,6 +43,8 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
     if kill:
         os.close(trusted.open_directory(site["ledger"][0]))  # no kill without a record
         _recover_payloads(site, report)
+    else:
+        _report_payloads(site, report)
     machine = Machine(site, began + seconds)
     with Urgent():
         sight = machine.look_closely()
@@ -71,10 +74,23 @@ def sweep(site: Site, *, kill: bool, seconds: float) -> Report:
 
 def _recover_payloads(site: Site, report: Report) -> None:
     """See to payloads whose launchers were killed: their accounts have no job of theirs any more then."""
-    if payloads.without_launcher(site.get("payloads", [""])[0]):
+    directory = site.get("payloads", [""])[0]
+    if payloads.without_launcher(directory) or payloads.leftovers(directory):
         from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415 - hardly any run finds one
 
         report.left("", recover_all(site))
+
+
+def _report_payloads(site: Site, report: Report) -> None:
+    """Report payloads whose launchers were killed; what they ran is among the strays, unless a batch system counts it."""
+    directory = site.get("payloads", [""])[0]
+    for payload in payloads.without_launcher(directory):
+        try:
+            state = payloads.read(directory, payload)
+        except ConfigurationError as error:
+            report.left("", [(f"payload {payload}", str(error))])
+        else:
+            report.left(state.account if state else "", [(f"payload {payload}", UNLED)])
 
 
 def _report_processes(machine: Machine, uid: int, sight: Sight, report: Report) -> None:

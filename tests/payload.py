@@ -53,7 +53,10 @@ def tell(name, what):
     with open(asked["directory"] + "/." + name, "w") as file:
         json.dump(what, file)
     os.rename(asked["directory"] + "/." + name, asked["directory"] + "/" + name)
+books = node = None
 def ready(pid, group):
+    if books:
+        books.started(pid, group)
     if asked["refused"]:
         raise GridwardenError("no evidence")
     if asked["slow"]:
@@ -71,12 +74,20 @@ work = session.Work(
     control_group=asked["control_group"], grace_seconds=asked["grace_seconds"], same_account=False, payload=asked["payload"],
     script=asked["script"],
 )
+if asked["books"]:
+    from gridwarden import node_file, payload_state
+    from gridwarden.hooks.pilot import books as its
+    state = payload_state.State(payload=asked["payload"], uid={UID}, gid={GID}, **asked["state"])
+    node = node_file.read(asked["books"])
+    books = its.begin(node, state, 0, work.directory)
 try:
-    ended = session.run(work, ready, watched)
+    ended = session.run(work, ready, watched, node=node)
 except GridwardenError as error:
     tell("ended", {{"error": type(error).__name__, "reason": getattr(error, "reason", ""), "text": str(error)}})
     sys.exit(77)
 tell("ended", ended._asdict())
+if books:
+    books.ended(ended)
 """
 
 TELL = """
@@ -174,7 +185,7 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
         "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 0.3, "script": False,
-        "refused": False, "slow": 0, "times": 0, "size": 0, "payload": os.urandom(16).hex(),
+        "refused": False, "books": "", "state": {}, "slow": 0, "times": 0, "size": 0, "payload": os.urandom(16).hex(),
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]
     pilot = [PYTHON, "-ISBc", PILOT, asked.pop("before", ""), str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]

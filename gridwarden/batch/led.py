@@ -1,7 +1,7 @@
 """The payloads whose launchers live, as an answer beside those of the batch systems.
 
 The launcher is root's, and everything that the payload starts descends from it, whatever it does: who loses its parent
-becomes a child of the launcher or of its session process (PR_SET_CHILD_SUBREAPER of prctl(2)).
+becomes a child of the launcher or of its guard (PR_SET_CHILD_SUBREAPER of prctl(2)).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import select
 from gridwarden import proc
 
 SUDO = "sudo"
+LAUNCHER = "the launcher"
 
 
 class Ancestor:
@@ -53,7 +54,7 @@ def watch() -> Ancestors:
     descriptor comes in place of a standard one that is closed.
     """
     _open_standard_streams()
-    ancestors = [Ancestor("the launcher", os.getpid())]
+    ancestors = [Ancestor(LAUNCHER, os.getpid())]
     try:
         parent = os.getppid()
         above = Ancestor("the pilot", parent)

@@ -14,6 +14,7 @@ from gridwarden.batch import NO_BATCH_SYSTEM
 from gridwarden.errors import Refused, Unavailable
 from gridwarden.hooks import job as batch_job
 from gridwarden.prune import payload_end
+from gridwarden.prune.payload_end import NOT_OPEN
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -61,15 +62,16 @@ def started(site: Site, state: State, held: int, process: int, cgroup: str) -> t
     return state, held_now
 
 
-def abandon(site: Site, state: State, held: int) -> None:
-    """Undo ``begin`` for a payload that never ran and of which there is no ``payload_start``."""
+def abandon(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None:
+    """Undo ``begin`` for a payload that never ran and of which there is no ``payload_start``; ``scratch`` as for ``ended``."""
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
-        finish(site, state.but(recorded=1), held)
+        finish(site, state.but(recorded=1), held, scratch)
 
 
-def ended(site: Site, state: State, held: int) -> None:
+def ended(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None:
     """Put the end on record, with the figures of ``state``, and clear up; nothing of the payload runs any more.
 
+    ``scratch`` is the descriptor of the directory that the payload was lent, where the caller has that open.
     Raises EvidenceError, ConfigurationError, Unavailable, OSError; its state file then says to the next epilog, run
     of the pruner or launch what is still to be done, with these figures.
     """
@@ -78,12 +80,12 @@ def ended(site: Site, state: State, held: int) -> None:
     except OSError:
         pass  # no room in memory: the ledger has some
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
-        finish(site, state, held)
+        finish(site, state, held, scratch)
 
 
-def finish(site: Site, state: State, held: int) -> None:
+def finish(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None:
     """``ended`` for who holds the account's lock."""
-    held = payload_end.settle(site, state, held)
+    held = payload_end.settle(site, state, held, scratch)
     try:
         if state.uid != state.pilot_uid:  # the pilot itself lives on
             batch_job.clear_if_last(_job(state), site, state.lease, lambda: runs_elsewhere(state.uid, site))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gridwarden import payloads, syslog_line
+from gridwarden.errors import GridwardenError
 from gridwarden.hooks.pilot import begin_end
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
@@ -16,15 +18,19 @@ NEVER_RAN = "it could not be started"
 class Payload:
     """A payload on the books (``with`` statement): whatever stops it before it runs takes it off them again.
 
-    ``most`` is how many payloads its owner may run here at once.  Raises as ``begin_end.begin``.
+    ``held`` is the descriptor that holds the lock of its state file, ``directory`` that of the directory which it is in,
+    and is lent if ``state`` says so.
     """
 
-    __slots__ = ("_ended", "_held", "_site", "_started", "state")
+    __slots__ = ("_directory", "_ended", "_held", "_site", "_started", "state")
 
-    def __init__(self, site: Site, state: State, most: int) -> None:
+    def __init__(self, site: Site, state: State, held: int, directory: int) -> None:
         self._site = site
-        self.state, self._held = begin_end.begin(site, state, most)
-        self._started = self._ended = False
+        self._held = held
+        self._directory = directory
+        self._started = bool(state.process)
+        self._ended = False
+        self.state = state
 
     def __enter__(self) -> Payload:  # noqa: PYI034  typing.Self costs a launch time
         return self
@@ -45,12 +51,42 @@ class Payload:
         figures = {name: getattr(ended, name) for name in ("status", "user", "system", "memory", "measured", "because")}
         group_cpu = -1 if ended.group_cpu is None else ended.group_cpu
         self.state = self.state.but(**figures, group_cpu=group_cpu)
-        begin_end.ended(self._site, self.state, self._held)
+        begin_end.ended(self._site, self.state, self._held, self._directory)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._ended:
             return
         if self._started:
-            begin_end.ended(self._site, self.state.but(because=f"{NEVER_RAN}: {error}"), self._held)
+            state = self.state.but(because=f"{NEVER_RAN}: {error}")
+            begin_end.ended(self._site, state, self._held, self._directory)
         else:
-            begin_end.abandon(self._site, self.state, self._held)
+            begin_end.abandon(self._site, self.state, self._held, self._directory)
+
+
+def begin(site: Site, state: State, most: int, directory: int) -> Payload:
+    """Put a payload on the books; ``most`` is how many its owner may run here at once.  Raises as ``begin_end.begin``."""
+    return Payload(site, *begin_end.begin(site, state, most), directory)
+
+
+def inherit(site: Site, payload: str, directory: int) -> Payload | None:
+    """The books of a payload whose launcher was killed, for its guard to keep; None where somebody else has come first."""
+    try:
+        inherited = payloads.inherit(site["payloads"][0], payload)
+    except (GridwardenError, OSError) as error:
+        _note(payload, str(error))
+        return None
+    return Payload(site, *inherited, directory) if inherited else None
+
+
+def close_inherited(books: Payload, ended: Ended) -> None:
+    """``Payload.ended`` for who has inherited; never raises: what is missing is for epilog, pruner and next launch to do."""
+    try:
+        with books:
+            if books.state.process:
+                books.ended(ended)
+    except Exception as error:  # noqa: BLE001 - nobody is left to tell
+        _note(books.state.payload, str(error) or type(error).__name__)
+
+
+def _note(payload: str, why: str) -> None:
+    syslog_line.decision("payload-end", "left", batch=payloads.BATCH, job=payload, detail=why)

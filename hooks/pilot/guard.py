@@ -13,6 +13,7 @@ import time
 from gridwarden import tab_file
 from gridwarden.errors import GridwardenError, Refused, Unavailable
 from gridwarden.hooks.pilot import descendants, limits, payload, privileges, signals
+from gridwarden.hooks.pilot.ancestors import LAUNCHER
 from gridwarden.hooks.pilot.control_group import own_path
 from gridwarden.hooks.pilot.pam import Session
 from gridwarden.hooks.pilot.signals import ENDING, name_of
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn
 
+    from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.ancestors import Ancestors
+    from gridwarden.hooks.pilot.books import Payload as Books
     from gridwarden.hooks.pilot.control_group import Group
     from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.payload import Payload
-    from gridwarden.hooks.pilot.session import Work
+    from gridwarden.hooks.pilot.session import Ended, Work
 else:  # signal would load enum
     import _signal as signal
 
@@ -38,13 +41,14 @@ END_SECONDS = 10.0  # for what was killed to be gone, unless it hangs in the ker
 
 
 class Watch(NamedTuple):
-    """What a guard has of its launcher: pipes, whom to watch, where the payload goes, and the limits that it keeps."""
+    """What a guard has of its launcher: pipes, whom to watch, where the payload goes, its limits, and the node."""
 
     report: int
     gate: int
     ancestors: Ancestors
     group: Group | None
     limits: Limits
+    node: Site | None
 
 
 def guard(work: Work, watch: Watch, launcher: int) -> NoReturn:
@@ -89,11 +93,14 @@ def _guard(work: Work, watch: Watch) -> None:
         os.setsid()
         privileges.end_with_parent(signal.SIGTERM)  # from now on there is somebody to end
         _tell(watch, "held", str(guarded.pid))
-        ended = Guarding(guarded, watch, work.grace_seconds).run()
-        _tell(watch, "ended", *map(str, ended), guarded.fault())
+        guarding = Guarding(guarded, watch, work)
+        ended = guarding.run()
+        _tell(watch, "ended", *map(str, ended))
+        guarding.close_inherited(ended)
     finally:
         signals.let_children_be_waited_for()
         session.close()
+    guarding.close_inherited(ended)  # its launcher may have waited for that, and been killed
 
 
 def _environment(work: Work, session: Session) -> dict[bytes, bytes]:
@@ -108,14 +115,16 @@ def _capabilities(work: Work) -> int:
 class Guarding:
     """Watching over a payload until it and all its descendants are gone."""
 
-    def __init__(self, guarded: Payload, watch: Watch, grace_seconds: float) -> None:
+    def __init__(self, guarded: Payload, watch: Watch, work: Work) -> None:
         self._payload = guarded
         self._watch = watch
-        self._grace = grace_seconds
+        self._work = work
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._waiting = signals.Waiting()
         self._suspension = descendants.Suspension()
         self._stopped = self._told_to_stop = False
+        self._books: Books | None = None
+        self._has_closed = False
         self._because = ""
         self._deadline = float("inf")
         self._next_look = time.monotonic()
@@ -139,7 +148,7 @@ class Guarding:
             round((used.ru_stime - self._before.ru_stime) * 1_000_000),
             used.ru_maxrss * 1024,
             left,
-            self._because,
+            self._payload.fault() or self._because,
         )
 
     def reap(self) -> bool:
@@ -156,6 +165,8 @@ class Guarding:
         """End with the ancestors, stop with them and go on with them; who is to end goes on, so that it can."""
         self._next_look = time.monotonic() + POLL_SECONDS
         gone = self._watch.ancestors.gone()
+        if gone == LAUNCHER:
+            self._inherit()
         if gone and not self._because:
             self._end(signal.SIGTERM, f"{gone} has gone")
         stopped = not self._because and (self._told_to_stop or self._watch.ancestors.are_stopped())
@@ -165,12 +176,30 @@ class Guarding:
             self._suspension.end()
         self._stopped = stopped
 
+    def close_inherited(self, ended: tuple[int, int, int, int, int, str]) -> None:
+        """Do what a launcher that was killed can do no more, if that is so and nobody else has begun with it."""
+        if self._watch.ancestors.gone() == LAUNCHER:
+            self._inherit()
+        if self._books and not self._has_closed:
+            self._has_closed = True
+            from gridwarden.hooks.pilot import books  # noqa: PLC0415 - launchers are hardly ever killed
+
+            books.close_inherited(self._books, _measured(ended, self._watch.group))
+
+    def _inherit(self) -> None:
+        if self._watch.node and not self._books:
+            from gridwarden.hooks.pilot import books  # noqa: PLC0415 - as above
+
+            self._books = books.inherit(self._watch.node, self._work.payload, self._work.directory)
+
     def _take_signals(self) -> None:
         """Wait for a signal until the next look is due, and do what it and those behind it ask for."""
         seconds = max(min(self._next_look, self._deadline) - time.monotonic(), 0)
         for number in self._waiting.take(seconds):
             if number in ENDING:
-                self._end(number, f"ended by {name_of(number)}")
+                gone = self._watch.ancestors.gone()
+                self._end(number, f"{gone} has gone" if gone else f"ended by {name_of(number)}")
+                self._next_look = time.monotonic()
             elif number == signal.SIGTSTP:
                 self._told_to_stop = True  # as an ancestor's stop: all of them, and until it goes on
             elif number != signal.SIGCHLD:
@@ -182,11 +211,21 @@ class Guarding:
         descendants.signal_all(descendants.seen(), number)
         if not self._because:
             self._because = because
-            self._deadline = time.monotonic() + self._grace
+            self._deadline = time.monotonic() + self._work.grace_seconds
 
     def _pass_on(self, number: int) -> None:
         if self._payload.status is None:
             os.kill(self._payload.pid, number)  # our child and not reaped yet, so the number is still its own
+
+
+def _measured(ended: tuple[int, int, int, int, int, str], group: Group | None) -> Ended:
+    from gridwarden.hooks.pilot import control_group  # noqa: PLC0415 - launchers are hardly ever killed
+    from gridwarden.hooks.pilot.session import Ended  # noqa: PLC0415 - it loads this module
+
+    status, user, system, memory, left, because = ended
+    counted = control_group.removed(group)
+    measured = "wait4" if counted is None else "wait4+cpu.stat"
+    return Ended(status, user, system, memory, counted, measured, because, left)
 
 
 def _tell(watch: Watch, *words: str) -> None:

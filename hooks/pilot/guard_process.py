@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     import signal
 
+    from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.control_group import Group
     from gridwarden.hooks.pilot.limits import Limits
@@ -34,7 +35,9 @@ MOST_TOLD = 65536
 class GuardProcess:
     """The guard of a payload.  ``status`` is the payload's wait status, where its death came to us."""
 
-    def __init__(self, work: Work, ancestors: Ancestors, group: Group | None, kept: Limits) -> None:
+    def __init__(
+        self, work: Work, ancestors: Ancestors, group: Group | None, kept: Limits, node: Site | None = None
+    ) -> None:
         self.status: int | None = None
         self._work = work
         self._ancestors = ancestors
@@ -51,7 +54,7 @@ class GuardProcess:
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._gate)
-            guard.guard(work, Watch(report, gate, ancestors, group, kept), launcher)
+            guard.guard(work, Watch(report, gate, ancestors, group, kept, node), launcher)
         os.close(report)
         os.close(gate)
         os.set_blocking(self._report, False)

@@ -151,7 +151,7 @@ def launch(run: Launch) -> Ended:
         from gridwarden.hooks.pilot import scratch  # noqa: PLC0415 - few sites lend it
 
         state = scratch.noted(state, directory)
-    with books.Payload(run.node, state, caller.payloads) as payload:
+    with books.begin(run.node, state, caller.payloads, directory) as payload:
         account.confirm(target, site)
         lent.hand_over(given, target)
         if lends:
@@ -178,7 +178,7 @@ def launch(run: Launch) -> Ended:
         )
         gc.freeze()
         gc.enable()
-        ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits)
+        ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits, run.node)
         try:
             payload.ended(ended)
         except Exception as error:  # noqa: BLE001 - it has run: whoever takes it for refused would run it again

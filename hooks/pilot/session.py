@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
 
+    from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.limits import Limits
 else:  # signal would load enum
@@ -78,6 +79,7 @@ def run(
     ancestors: Ancestors | None = None,
     meanwhile: Callable[[], None] = lambda: None,
     kept: Limits | None = None,
+    node: Site | None = None,
 ) -> Ended:
     """Run a payload to its end; call it in a process that has one thread and nothing else to do.
 
@@ -85,6 +87,7 @@ def run(
     first instruction; whatever it raises is raised again, and the payload never runs.  ``ancestors`` are those whose end
     ends the payload (``ancestors.watch``, to be called as early as can be).  ``meanwhile`` is called once while PAM opens
     the session, by another process.  ``kept`` are the payload's resource limits, where they have been lifted before.
+    ``node``, the node file's values, says where the payload's books are, for its guard to keep when this process is killed.
     Afterwards the signals that end a process stay blocked, so that the end can be recorded.  Raises Refused
     (account-session-refused, pam-service-missing, terminal) and Unavailable.
     """
@@ -98,7 +101,7 @@ def run(
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     group = control_group.make(work.payload) if work.control_group else None
     try:
-        guard = GuardProcess(work, ancestors or above.watch(), group, kept or before_lifting)
+        guard = GuardProcess(work, ancestors or above.watch(), group, kept or before_lifting, node)
     except OSError as error:
         control_group.removed(group)
         raise Unavailable(f"the payload's guard cannot be started: {error.strerror}") from error
@@ -118,7 +121,7 @@ def run(
     measured = "wait4" if counted is None else "wait4+cpu.stat"
     if told:
         status, user, system, memory = map(int, told[:4])
-        return Ended(status, user, system, memory, counted, measured, told[-1] or told[-2], left)
+        return Ended(status, user, system, memory, counted, measured, told[-1], left)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the guard's own is in it
     return Ended(
         signal.SIGKILL if guard.status is None else guard.status,

@@ -1,4 +1,4 @@
-"""After a launcher and its session process were killed: the payload ends, its record is written, the directory comes back.
+"""After a launcher and its guard were killed: the payload ends, its record is written, the directory comes back.
 
 The pilot's batch job is a stand-in slurmstepd that adopts orphans, as the real one does; the stories have that.
 """
@@ -326,9 +326,14 @@ def test_the_pruner_ends_it_and_the_account_has_nothing_left_that_runs(node: Nod
     assert node.registered() == []
 
 
-def test_a_dry_run_of_the_pruner_ends_nothing(node: Node) -> None:
-    node.launch().kill_launcher()
-    sweep(node.site, kill=False, seconds=20)
+def test_a_run_of_the_pruner_that_only_reports_names_it_and_ends_nothing(node: Node) -> None:
+    launched = node.launch()
+    launched.kill_launcher()
+    report = sweep(node.site, kill=False, seconds=20)
+    assert [(row["action"], row["account"]) for row in report.rows if launched.payload in str(row["what"])] == [
+        ("left", "gwt52")
+    ]
+    assert report.exit_code() == 1
     assert len(proc.owned_by(ANNA)) == MEMBERS
     assert node.records("payload_end") == []
 
@@ -603,6 +608,8 @@ def test_while_a_state_file_is_not_whole_it_is_named_and_nobody_is_killed_on_a_g
     broken = node.base / "payloads" / ("0" * 32)
     broken.write_bytes(b"version\t1\n")
     launched.kill_launcher()
+    reported = [row["what"] for row in sweep(node.site, kill=False, seconds=20).rows if row["action"] == "left"]
+    assert {f"payload {broken.name}", f"payload {launched.payload}"} <= set(reported)
     left = node.recover()
     assert {what for what, _ in left} == {f"payload {broken.name}", f"payload {launched.payload}"}
     assert all(broken.name in why for _, why in left)

@@ -21,7 +21,7 @@ from tests.site.slurm import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PR_SET_TIMERSLACK, HOURS = 29, 3 * 3600 * 10**9
+PR_SET_DUMPABLE, PR_SET_TIMERSLACK, HOURS = 4, 29, 3 * 3600 * 10**9
 PR_SET_MDWE = 65
 
 
@@ -34,6 +34,7 @@ def slow_timers() -> None:
 
 
 def be_killed_first() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # as after execve(2): what is below /proc is its own again
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 

@@ -118,9 +118,11 @@ def test_one_of_those_above_a_payload_is_killed(slurm: ModuleType, victim: str) 
     _, guard, launcher, *rest = above(state.process)
     kill({"guard": guard, "launcher": launcher, "sudo": rest[-1]}[victim])
     end = assert_cleared(slurm, job, state)
-    assert end["because"]
-    # Without a control group, which there is none of here, what is killed takes what it knew with it.
-    assert (end["user"] is None) == (victim == "launcher")
+    assert end["because"] == {"guard": "its guard was killed"}.get(
+        victim, f"the {victim} has gone".replace("the sudo", "sudo")
+    )
+    assert end["measured"].startswith("wait4")
+    assert end["user"] > 0, "it has burnt"
 
 
 def test_launcher_and_guard_are_killed_at_once_and_the_epilog_ends_what_they_ran(slurm: ModuleType) -> None:
