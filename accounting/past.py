@@ -84,6 +84,15 @@ class Past:
         where = "SELECT body FROM records WHERE ledger = :ledger AND seq = :seq AND body IS NOT NULL"
         return next((json.loads(str(body)) for (body,) in self._query(where, run._asdict())), {})
 
+    def start_of_payload(self, payload: str) -> Body:
+        """Return the record of the start of the payload with this id, nothing where there is none."""
+        query = (
+            "SELECT body FROM records JOIN job_runs ON job_runs.ledger = records.ledger AND job_runs.seq = records.seq "
+            "WHERE job_runs.batch = :batch AND job_runs.job = :job AND body IS NOT NULL"
+        )
+        stored = [json.loads(str(body)) for (body,) in self._query(query, {"batch": PAYLOAD, "job": payload})]
+        return next((body for body in (*self._starts.values(), *stored) if body.get("payload") == payload), {})
+
     def kills(self, question: Question) -> list[Body]:
         """Return the kill records of the question's pid, or of processes that lived in its time."""
         since, until = _bounds(question)

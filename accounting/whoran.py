@@ -15,6 +15,7 @@ from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.lease_history import Candidate
 from gridwarden.batch import slurm
 from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.pools import is_of_pool
 
 if TYPE_CHECKING:
@@ -144,7 +145,10 @@ def _killed(question: Question, past: Past) -> list[Answer]:
         account = text(kill, "account")
         lending = past.lending(text(kill, "lease"), account)
         candidates = lease_history.holders_at(past.sightings(account), account, number(kill, "process_start"))
-        found += past_answers.of_kill(kill, lending, candidates)
+        of_kill = past_answers.of_kill(kill, lending, candidates)
+        if len(of_kill) == 1 and text(kill, "batch") == PAYLOAD:
+            of_kill = answers.everybody_of(of_kill[0], past.start_of_payload(text(kill, "job")))
+        found += of_kill
     return found
 
 

@@ -128,10 +128,18 @@ class Machine:
         for kind in kinds:
             self.record(kind, **about, **(start if kind == "payload_start" else end))
 
-    def kill(self, pid: int, process_start: int, lease: str = LEASE) -> None:
+    def kill(
+        self,
+        pid: int,
+        process_start: int,
+        lease: str = LEASE,
+        account: str = LENT,
+        batch: str = "slurm",
+        job: str = "7",
+    ) -> None:
         self.record(
-            "kill", account=LENT, uid=1, lease=lease, subject="", pid=pid, process_start=process_start, parent=1,
-            command="stray", arguments="stray", cpu=0, signal=9, why="no-job", batch="slurm", job="7",
+            "kill", account=account, uid=1, lease=lease, subject="", pid=pid, process_start=process_start, parent=1,
+            command="stray", arguments="stray", cpu=0, signal=9, why="no-job", batch=batch, job=job,
         )  # fmt: skip
 
     def collect(self) -> None:
@@ -246,6 +254,18 @@ def test_whoever_asks_later_is_told_of_both_before_and_after_the_records_are_col
         assert {answer.evidence for answer in found} == {evidence.BATCH}
         assert all(f"its pilot is {ANNA} (x509, cms)" in answer.because for answer in found)
         assert only(machine.ask(None, identity=MALLORY)).account == GUEST
+        machine.collect()
+
+
+def test_both_are_named_for_what_a_payload_left_behind_and_was_killed(machine):
+    machine.payload("payload_start", also=MALLORY)
+    machine.kill(4711, now(), OTHER_LEASE, GUEST, "payload", PAYLOAD)
+    machine.kill(4712, now(), OTHER_LEASE, GUEST, "payload", "d" * 32)
+    for _ in range(2):
+        found, _ = machine.ask("4711")
+        assert {answer.identity for answer in found} == {BELA, MALLORY}
+        assert {answer.evidence for answer in found} == {evidence.LEASE_HISTORY}
+        assert only(machine.ask("4712")).identity == BELA, "of a payload that no record names"
         machine.collect()
 
 
