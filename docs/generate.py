@@ -15,6 +15,7 @@ from click_man.man import ManPage
 from gridwarden import __version__, reasons, records
 from gridwarden.cli import WHORAN, gridwarden, load_command
 from gridwarden.describe_settings import reference, sample
+from gridwarden.hooks.agent.commands import agent_command
 from gridwarden.prune.commands import prune_command
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def man_page(name: str, command: click.Command) -> str:
 def every_command() -> Iterator[tuple[str, click.Command]]:
     """Yield every command that is installed, with its full name."""
     yield from walk(gridwarden, "gridwarden")
+    yield "gridwarden-agent", agent_command
     yield "gridwarden-prune", prune_command
     yield "whoran", load_command(WHORAN)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gridwarden.settings import Settings
 
 COMMANDS = {
+    "agent": "gridwarden.hooks.agent.commands:agent_group",
     "ban": "gridwarden.mapper.ban_commands:ban_group",
     "collect": "gridwarden.accounting.collect_commands:collect_command",
     "config": "gridwarden.commands:config_group",

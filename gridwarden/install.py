@@ -122,6 +122,7 @@ def node_pairs(settings: Settings, *, gridmapdir_local: bool) -> list[tuple[str,
         ("epilog_on_failure", settings.slurm.epilog_on_failure),
         ("holds", str(settings.holds_directory)),
         *settings.prune.node_pairs(),
+        *settings.agent.node_pairs(str(settings.agent_socket)),
     ]
 
 

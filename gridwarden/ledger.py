@@ -213,7 +213,7 @@ def _open_current(ledger: int) -> tuple[int, int]:
 def _head(ledger: int, current: int, size: int) -> tuple[int, str, bytes]:
     """(seq, hash) of the last whole line, and the torn bytes after it."""
     if size:
-        found = _last_whole(current, size)
+        found = last_whole(current, size)
         if found[0] or size <= 2 * LONGEST_LINE:
             # Nothing whole in a small file: the very first write was torn, and the closed files decide.
             if found[0]:
@@ -226,12 +226,13 @@ def _head(ledger: int, current: int, size: int) -> tuple[int, str, bytes]:
         return 0, FIRST, b""
     last = os.open(closed[-1], trusted.OPEN_FLAGS, dir_fd=ledger)
     try:
-        return _last_whole(last, os.fstat(last).st_size)
+        return last_whole(last, os.fstat(last).st_size)
     finally:
         os.close(last)
 
 
-def _last_whole(descriptor: int, size: int) -> tuple[int, str, bytes]:
+def last_whole(descriptor: int, size: int) -> tuple[int, str, bytes]:
+    """(seq, hash) of the last whole line of an open file of ``size`` bytes, and the torn bytes after it."""
     start = max(0, size - 2 * LONGEST_LINE)
     tail = os.pread(descriptor, size - start, start)
     end = len(tail)

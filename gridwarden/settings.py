@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gridwarden.accounting_settings import Accounting
+from gridwarden.agent_settings import Agent
 from gridwarden.credential_settings import Credentials
 from gridwarden.directory_settings import Directories
 from gridwarden.errors import ConfigurationError
@@ -87,6 +88,7 @@ class Settings(Section):
     prune: Prune = Field(Prune(), description="What `gridwarden-prune` clears away on a node, and what it spares.")
     pilot: Pilot = Field(Pilot(), description="Who may run payloads as their owners, and how those run.")
     slurm: Slurm = Field(description="The Slurm cluster that this site's jobs run in.")
+    agent: Agent = Field(Agent(), description="What the node agent takes of each user, and how often it looks around.")
     accounting: Accounting = Field(Accounting(), description="Accounting files of batch systems that are read.")
     store: StoreUrl = Field(
         "sqlite:////var/lib/gridwarden/store.sqlite",
@@ -172,6 +174,11 @@ class Settings(Section):
     def payloads_directory(self) -> Path:
         """Where the state files of running payloads are."""
         return self.directories.runtime / "payloads"
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where the agent listens."""
+        return self.directories.runtime / "agent"
 
     @property
     def locks_directory(self) -> Path:

@@ -33,6 +33,16 @@ from gridwarden.hooks.slurm.node import main
 # Not sys.exit: every record is on disk, and taking the interpreter apart would cost a tenth of the time.
 os._exit(main({context!r}))
 """
+AGENT = """\
+#!{interpreter} -ISB
+# Written by `gridwarden hooks install`; the next one overwrites it.
+import os, sys
+
+sys.path.append({library!r})
+from gridwarden.hooks.agent.main import main
+
+os._exit(main())
+"""
 # HTCondor's, ARC's: there 1 lets somebody else map who was refused, and Python ends so when it cannot even begin.
 PLUGIN = """\
 #!{interpreter} -ISB
@@ -83,6 +93,7 @@ class HookFile(NamedTuple):
 PARTS = (
     "gridwarden",
     "gridwarden/hooks",
+    "gridwarden/hooks/agent",
     "gridwarden/hooks/slurm",
     "gridwarden/hooks/htcondor",
     "gridwarden/hooks/pilot",
@@ -125,6 +136,7 @@ def plan(
             HookFile(directory / name, WRAPPER.format(command=command.format(directory=directory)), 0o755)
             for name, command in WRAPPED.items()
         ),
+        HookFile(directory / "agent", AGENT.format(interpreter=interpreter, library=library), 0o755),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
         HookFile(
             launcher, entry.ENTRY.format(interpreter=interpreter, packages=packages, libraries=libraries()), 0o755

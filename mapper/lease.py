@@ -192,7 +192,7 @@ def lease_file(
     of_link = known if known and (known.account, known.inode) == (link.account, link.inode) else None
     if of_link and of_link.scheme:
         return of_link, False
-    new = names.new_lease(link.account, link.inode, identity.scheme, identity.subject)
+    new = names.new_lease(link.account, link.inode, identity)
     if link.created:
         return new, False
     holder = publishing.holder_of_link(link, name, identity, site)

@@ -36,7 +36,8 @@ HEX = frozenset("0123456789abcdef")
 class LeaseFile(NamedTuple):
     """``lease`` is 32 hex digits; ``since`` is when the lease was made or adopted, in µs since the epoch.
 
-    ``scheme`` and ``subject`` are the identity's; empty in files of versions that did not write them.
+    ``scheme`` and ``subject`` are the identity's, ``vo`` and ``fqans`` (with blanks between them) those when the lease
+    began; empty in files of versions that did not write them.
     """
 
     lease: str
@@ -45,11 +46,16 @@ class LeaseFile(NamedTuple):
     since: int
     scheme: str = ""
     subject: str = ""
+    vo: str = ""
+    fqans: str = ""
 
 
-def new_lease(account: str, inode: int, scheme: str, subject: str) -> LeaseFile:
+def new_lease(account: str, inode: int, identity: Identity) -> LeaseFile:
     """A lease that begins now, under a random id."""
-    return LeaseFile(os.urandom(16).hex(), account, inode, time.time_ns() // 1000, scheme, subject)
+    lease, now = os.urandom(16).hex(), time.time_ns() // 1000
+    return LeaseFile(
+        lease, account, inode, now, identity.scheme, identity.subject, identity.vo, " ".join(identity.fqans)
+    )
 
 
 @contextmanager
@@ -127,10 +133,10 @@ def read_lease(directory: Gridmapdir, name: str) -> LeaseFile | None:
     try:
         values = tab_file.decode(data)
         (lease,), (account,), (inode,), (since,) = map(values.__getitem__, LeaseFile._fields[:4])
-        (scheme,), (subject,) = values.get("scheme", ("",)), values.get("subject", ("",))
+        (scheme,), (subject,), (vo,), (fqans,) = (values.get(field, ("",)) for field in LeaseFile._fields[4:])
         if not (HEX.issuperset(lease) and len(lease) == 32 and all(len(one) < 20 for one in (inode, since))):
             return None
-        return LeaseFile(lease, account, int(inode), int(since), scheme, subject)
+        return LeaseFile(lease, account, int(inode), int(since), scheme, subject, vo, fqans)
     except (ValueError, KeyError):
         return None
 

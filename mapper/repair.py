@@ -179,7 +179,8 @@ def right_lease_file(name: str, account: str, now: Seen) -> names.LeaseFile:
     claim = now.claims.get(name)
     holder, old = now.holders.get(account), now.leases.get(name)
     if holder and (holder.name, holder.inode) == (name, inode):
-        file = names.LeaseFile(holder.lease, account, inode, holder.since, holder.scheme, holder.subject)
+        whose = (holder.scheme, holder.subject, holder.vo, " ".join(holder.fqans))
+        file = names.LeaseFile(holder.lease, account, inode, holder.since, *whose)
         if claim not in (None, names.exact(file)):
             raise ConfigurationError(
                 f"{account}: its holder file says {holder.scheme} {holder.subject}, .gridwarden/names/{name} another",

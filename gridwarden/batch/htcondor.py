@@ -38,6 +38,18 @@ def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     return question.answer("htcondor", lambda left: Answer("htcondor", _look(programs, daemons, left)), seconds)
 
 
+def job_of(starter: proc.Process, site: dict[str, list[str]], seconds: float) -> str:
+    """The GlobalJobId of the job that a starter runs, by its startd; raises Unavailable when that is not told in time."""
+    deadline = time.monotonic() + seconds
+    programs, slot = site["prune_htcondor_programs"][0], _slot_of(starter)
+    while (left := deadline - time.monotonic()) > 0:
+        slots = _ask_slots(programs, _ask_address(programs, left), left)
+        if job := slots.get(slot, ""):
+            return job
+        time.sleep(question.PAUSE_SECONDS)  # a startd tells of a job a moment after its starter began
+    raise Unavailable(f"the startd tells of no job in {slot or 'the slot of that starter'}")
+
+
 def _look(programs: str, daemons: list[str], seconds: float) -> list[LiveJob]:
     """The jobs by their slots; raises Unavailable, OSError."""
     deadline = time.monotonic() + seconds

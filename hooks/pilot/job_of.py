@@ -57,7 +57,7 @@ def caller_job(site: Site, pilot: str, pid: int = 0) -> CallerJob:
         return _with_restart("slurm", job, known) if job else CallerJob()
     name, above = starter
     if name == "slurmstepd":
-        return _with_restart("slurm", step_job(_title(above)), known)
+        return _with_restart("slurm", step_job(title(above)), known)
     of_pilot = [entry for entry in known if entry.batch in STARTERS[name]]
     if len(of_pilot) == 1:  # of several nothing here says which it is
         return CallerJob(of_pilot[0].batch, of_pilot[0].job, of_pilot[0].restart)
@@ -106,7 +106,8 @@ def made_by_slurm(group: str) -> bool:
     return "/" not in above and (scope or (first.startswith("slurm") and above.startswith("uid_")))
 
 
-def _title(pid: int) -> str:
+def title(pid: int) -> str:
+    """The first word of a process's command line, which a slurmstepd sets; "" when it has ended."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read(4096).partition(b"\0")[0].decode("ascii", "replace")

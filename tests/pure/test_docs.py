@@ -13,6 +13,8 @@ import click
 import pytest
 
 from gridwarden import cli, errors
+from gridwarden.hooks.agent.commands import agent_command
+from gridwarden.hooks.agent.figures import MEANINGS
 from gridwarden.prune import reasons as verdicts
 from gridwarden.prune.commands import prune_command
 
@@ -25,6 +27,7 @@ PARTS = ("mapper", "hooks", "prune", "accounting")
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     yield from GENERATE["walk"](cli.gridwarden, "gridwarden")
+    yield "gridwarden-agent", agent_command
     yield "gridwarden-prune", prune_command
     yield "whoran", cli.load_command(cli.WHORAN)
 
@@ -81,6 +84,12 @@ def test_every_exit_code_is_documented_and_no_other() -> None:
 def test_every_reason_of_a_verdict_is_explained_and_no_other() -> None:
     table = (DOCS / "prune.md").read_text().partition("## What each reason means")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(verdicts.SENTENCES)
+
+
+def test_every_figure_of_the_agent_is_documented_and_no_other() -> None:
+    table = (DOCS / "agent.md").read_text().partition("\n## Figures\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z_]+)`", " ".join(rows))) == set(MEANINGS)
 
 
 def test_every_syslog_event_and_its_literal_outcomes_are_documented() -> None:

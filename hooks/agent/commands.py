@@ -1,0 +1,87 @@
+"""``gridwarden agent``, and ``gridwarden-agent`` where it is not just started: its help and its completion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gridwarden import __version__, agent_client, node_file
+from gridwarden.errors import Unavailable
+from gridwarden.options import Group, node_file_option
+from gridwarden.output import format_option, write
+
+COLUMNS = ["about", "value"]
+
+
+@click.command("gridwarden-agent")
+@click.option("--foreground", is_flag=True, help="Do not detach once it serves: for systemd, and for looking on.")
+@node_file_option("What gridwarden config install wrote of site.yaml.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/gridwarden/site.yaml"),
+    show_default=True,
+    help="The site's configuration.",
+)
+@click.version_option(__version__, prog_name="gridwarden-agent")
+@click.pass_context
+def agent_command(context: click.Context, foreground: bool, node_path: Path, config: Path) -> None:
+    """Take records from hooks that are not root's, publish who holds which account, and release held jobs: the node's daemon.
+
+    It detaches itself once it serves. SIGTERM ends it after it has answered who had sent something; SIGHUP executes it
+    anew with the same socket, so that code and configuration are read again. docs/agent.md says what it believes of whom.
+
+    \b
+    Examples:
+      gridwarden-agent
+      gridwarden-agent --foreground
+    """
+    from gridwarden.hooks.agent.main import run
+
+    context.exit(run(str(node_path.absolute()), str(config.absolute()), foreground=foreground))
+
+
+@click.group(cls=Group)
+def agent_group() -> None:
+    """Ask this machine's gridwarden-agent.
+
+    \b
+    Examples:
+      gridwarden agent status
+    """
+
+
+@agent_group.command("status")
+@format_option
+@node_file_option("What gridwarden config install wrote of site.yaml; it names the agent's socket.")
+def status_command(format: str, node_path: Path) -> None:
+    """Show how the agent is: what it has stored and dropped, and whether it can write and see the gridmapdir.
+
+    Exit code 75 when no agent answers, or when it cannot write the ledger or read the gridmapdir.
+
+    \b
+    Examples:
+      gridwarden agent status
+      gridwarden agent status --format json
+    """
+    path = socket_of(node_path)
+    told = agent_client.status(path, 5.0)
+    if told is None:
+        raise Unavailable(
+            f"{path}: no agent answers", "systemctl status gridwarden-agent, or gridwarden-agent --foreground"
+        )
+    rows: list[dict[str, object]] = [
+        {"about": about, "value": value} for about, value in told.items() if about != "outcome"
+    ]
+    write(rows, COLUMNS, format)
+    if ill := [f"{about}: {told[about]}" for about in ("ledger", "gridmapdir") if told[about] != "ok"]:
+        raise Unavailable("\n".join(ill), "the agent goes on trying")
+
+
+def socket_of(node_path: Path) -> str:
+    """The path of the agent's socket; raises ConfigurationError, Unavailable when the node file names none."""
+    found = node_file.read(node_path).get("agent_socket")
+    if not found:
+        raise Unavailable(f"{node_path}: has no agent_socket", "gridwarden config install writes it")
+    return found[0]

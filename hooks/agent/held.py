@@ -1,0 +1,141 @@
+"""Slurm jobs that job_submit.lua held since nobody could tell who was behind them: released, or cancelled, once that is known.
+
+Only where slurmctld runs.  A job is released for a holder whose lease had begun when it was submitted; under a younger
+lease the account may have been somebody else's then, so that job stays held for an administrator.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import holders, ledger, reasons, syslog_line, tab_file
+from gridwarden.batch import question
+from gridwarden.errors import Refused
+
+TYPE_CHECKING = False  # typing's own costs a start 6 ms
+if TYPE_CHECKING:
+    from gridwarden.hooks.agent.starters import Send
+    from gridwarden.records import Value
+
+    Site = dict[str, list[str]]
+
+MARK = "gridwarden: held"  # admin_comment that job_submit.lua gives, which users cannot
+CONTROLLER = "slurmctld"
+SEARCH_SECONDS = 60.0  # between two looks for a controller where there was none
+ASK_SECONDS = 10.0
+LOOK_SECONDS = 60.0
+WIDTH = 128
+FIELDS = ("jobid", "username", "submittime", "admin_comment")
+MICROSECONDS = 1_000_000
+
+
+class Job:
+    """A held job; ``submitted`` is in seconds since the epoch."""
+
+    __slots__ = ("account", "job", "submitted")
+
+    def __init__(self, job: str, account: str, submitted: int) -> None:
+        self.job = job
+        self.account = account
+        self.submitted = submitted
+
+
+class Held:
+    """Asks slurmctld of this machine, where there is one, every ``agent.held_jobs_seconds`` for such jobs."""
+
+    def __init__(self, site: Site, send: Send) -> None:
+        self._site = site
+        self._send = send
+        self._every = float(site.get("agent_held_jobs_seconds", ["3"])[0])
+        self._next = 0.0
+        self._busy = False
+
+    def on_tick(self, now: float) -> None:
+        """Send a child to see to them, if it is time."""
+        if self._busy or now < self._next or not self._every:
+            return
+        if not runs_controller():
+            self._next = now + SEARCH_SECONDS
+            return
+        self._next = now + self._every
+        site = self._site
+
+        def work(_: int) -> None:
+            see_to(site)
+
+        self._busy = self._send(work, self._back, LOOK_SECONDS) is not None
+
+    def _back(self, _: bytes | None) -> None:
+        self._busy = False
+
+
+def runs_controller() -> bool:
+    """Whether a slurmctld runs on this machine."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/comm", "rb", buffering=0) as file:
+                    if file.read(16).strip() == CONTROLLER.encode():
+                        return True
+            except OSError:
+                continue
+    return False
+
+
+def see_to(site: Site) -> None:
+    """Release or cancel what can be judged now."""
+    programs = site["slurm_programs"][0]
+    columns = ",".join(f"{field}:{WIDTH}" for field in FIELDS)
+    squeue = [f"{programs}/squeue", "--all", "--noheader", "--states=PENDING", f"--Format={columns}"]
+    for job in question.ask_for(["/usr/bin/env", "SLURM_TIME_FORMAT=%s", *squeue], parse, ASK_SECONDS):
+        try:
+            holder = holders.read(site["holders"][0], job.account)
+        except Refused as refusal:
+            if refusal.reason != reasons.HOLDER_MISSING:
+                syslog_line.decision("agent", "held", job=job.job, account=job.account, detail=str(refusal))
+            continue
+        _act(site, programs, job, holder)
+
+
+def parse(text: str) -> list[Job] | None:
+    """The held jobs among squeue's columns of ``FIELDS``, each ``WIDTH`` wide; None when a line is of another form."""
+    found = []
+    for line in text.splitlines():
+        job, account, submitted, comment = (line[at * WIDTH : (at + 1) * WIDTH].strip() for at in range(len(FIELDS)))
+        if comment == MARK:
+            if not (job.isdigit() and submitted.isdigit()):
+                return None
+            found.append(Job(job, account, int(submitted)))
+    return found
+
+
+def _act(site: Site, programs: str, job: Job, holder: holders.Holder) -> None:
+    if holder.verdict == holders.BANNED:
+        reason = f"banned: {holder.because}"
+        _record(site, "cancel", job, holder.lease, reason)
+        _run([f"{programs}/scancel", job.job], job, "cancelled", holder.lease)
+    elif holder.since // MICROSECONDS > job.submitted:
+        detail = "the holder's lease is younger than the job: release it by hand once it is known whose it is"
+        syslog_line.decision("agent", "held", job=job.job, account=job.account, lease=holder.lease, detail=detail)
+    else:
+        reason = "its holder was not known here when it was submitted, and is now"
+        _record(site, "stamp", job, holder.lease, reason)
+        control = f"{programs}/scontrol"
+        stamp = [control, "update", f"jobid={job.job}", f"admincomment={holder.lease}"]
+        if not question.ask([*stamp, f"extra={holder.lease}"], ASK_SECONDS)[1]:
+            question.ask(stamp, ASK_SECONDS)  # extra came with 23.11
+        _run([control, "release", job.job], job, "released", holder.lease)
+
+
+def _run(command: list[str], job: Job, outcome: str, lease: str) -> None:
+    said, well = question.ask(command, ASK_SECONDS)
+    detail = None if well else tab_file.escape(said.strip())
+    about: dict[str, str | int | None] = {"job": job.job, "account": job.account, "lease": lease}
+    syslog_line.decision("agent", outcome if well else "failed", **about, detail=detail)
+
+
+def _record(site: Site, kind: str, job: Job, lease: str, reason: str) -> None:
+    fields: dict[str, Value] = {
+        "batch": "slurm", "job": job.job, "account": job.account, "lease": lease, "reason": reason,
+    }  # fmt: skip
+    ledger.append(site["ledger"][0], kind, fields, node=os.uname().nodename, cluster=site["cluster"][0])

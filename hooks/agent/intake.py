@@ -1,0 +1,176 @@
+"""The agent's socket: who connects, what they send, and the answers; nobody's silence or flood holds up anybody else.
+
+Each connection is read only when its uid has a turn.  Until then what it sent waits in the kernel, and its sender waits
+once that is full.  A connection beyond its uid's number is closed at once, and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET, socket
+
+from gridwarden import tab_file
+from gridwarden.hooks.agent import sender
+
+TYPE_CHECKING = False  # typing's own costs a start 6 ms
+if TYPE_CHECKING:
+    from gridwarden.hooks.agent.limits import Turns
+    from gridwarden.hooks.agent.sender import Sender
+
+LONGEST_MESSAGE = 8192
+ACCEPTED_AT_ONCE = 32
+BACKLOG = 64  # short: who waits in it waits behind whoever floods it
+MOST_CONNECTIONS = 2048
+IDLE_SECONDS = 60.0
+MOST_LEFT_UNREAD = 1024
+ONCE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+
+
+class Connection:
+    """One sender.  ``connected`` is when that was seen; ``heard`` when it last sent something, in boot-time seconds."""
+
+    __slots__ = ("closed", "connected", "descriptor", "heard", "pid", "socket", "uid", "who")
+
+    def __init__(self, accepted: socket, pid: int, uid: int, now: float) -> None:
+        self.socket = accepted
+        self.descriptor = accepted.fileno()
+        self.pid = pid
+        self.uid = uid
+        self.connected = self.heard = now
+        self.who: Sender | None = None
+        self.closed = False
+
+    def answer(self, pairs: list[tuple[str, str]]) -> None:
+        """Send an answer; one that the sender has no room for, or waits for no longer, is lost."""
+        if not self.closed:
+            try:
+                self.socket.send(tab_file.encode(pairs))
+            except OSError:
+                pass
+
+
+class Intake:
+    """The listening socket and its connections, all watched by ``poll``."""
+
+    def __init__(self, listening: socket, poll: select.epoll, turns: Turns, each: int) -> None:
+        self.listening = listening
+        self._poll = poll
+        self._turns = turns
+        self._each = each
+        self._connections: dict[int, Connection] = {}
+        poll.register(listening.fileno(), select.EPOLLIN)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def accept(self, now: float) -> bool:
+        """Take some of those who wait to be let in; False once nobody does, or nobody can be."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                descriptor, _ = self.listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - what socket.accept calls
+            except OSError:  # nobody waits, or no descriptor or memory is left, and those who wait go on waiting
+                return False
+            accepted = socket(AF_UNIX, SOCK_SEQPACKET, 0, descriptor)
+            accepted.setblocking(False)  # noqa: FBT003 - has no other way
+            pid, uid = sender.peer_of(accepted)
+            own = self._turns.of(uid, now)
+            if own.connections >= self._each or len(self._connections) >= MOST_CONNECTIONS:
+                own.drop(1, now)
+                accepted.close()
+                continue
+            own.connections += 1
+            connection = Connection(accepted, pid, uid, now)
+            self._connections[connection.descriptor] = connection
+            self._poll.register(connection.descriptor, ONCE)
+        return True
+
+    def note(self, descriptor: int, now: float) -> None:
+        """Let a connection on which something has come wait for its turn."""
+        connection = self._connections.get(descriptor)
+        if connection:
+            self._turns.add(connection.uid, connection, now)
+
+    def read(self, connection: Connection, now: float) -> bytes | None:
+        """One message of a connection whose turn it is; None where there is none, or none that can be taken."""
+        try:
+            message = connection.socket.recv(LONGEST_MESSAGE + 1)
+        except (BlockingIOError, InterruptedError):
+            self._turns.of(connection.uid, now).bucket.give_back()
+            self._poll.modify(connection.descriptor, ONCE)
+            return None
+        except OSError:
+            message = b""
+        if not message:  # the end; a packet of nothing is no message either
+            self._turns.of(connection.uid, now).bucket.give_back()
+            self.close(connection, now)
+            return None
+        connection.heard = now
+        self._turns.add(connection.uid, connection, now)  # there may be more: found out at its next turn
+        if len(message) > LONGEST_MESSAGE:
+            self._turns.of(connection.uid, now).drop(1, now)
+            refuse(connection, f"a message may have {LONGEST_MESSAGE} bytes")
+            return None
+        return message
+
+    def close(self, connection: Connection, now: float) -> None:
+        """Be done with a connection; what it still holds unread is dropped, and counted."""
+        if connection.closed:
+            return
+        own = self._turns.of(connection.uid, now)
+        self._turns.remove(connection.uid, connection)
+        if left := _unread(connection.socket):
+            own.drop(left, now)
+        own.connections -= 1
+        connection.closed = True
+        del self._connections[connection.descriptor]
+        self._poll.unregister(connection.descriptor)
+        connection.socket.close()
+
+    def close_idle(self, now: float) -> None:
+        """Close connections on which nothing has come for a while: their uid may want new ones."""
+        for connection in list(self._connections.values()):
+            if now - connection.heard > IDLE_SECONDS:
+                self.close(connection, now)
+
+    def let_nobody_in(self) -> None:
+        """Leave those who connect from now on waiting: for the next agent, where the socket is handed on."""
+        self._poll.unregister(self.listening.fileno())
+
+    def close_all(self, now: float) -> None:
+        """Be done with all connections."""
+        for connection in list(self._connections.values()):
+            self.close(connection, now)
+
+
+def refuse(connection: Connection, detail: str) -> None:
+    """Answer that a message is not taken."""
+    connection.answer([("outcome", "refused"), ("detail", detail)])
+
+
+def listen(path: str) -> socket:
+    """A listening socket at ``path`` that every user of the machine may connect to; raises OSError.
+
+    It takes the place of an older one in one step, so that nobody who connects meanwhile finds nothing.
+    """
+    listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC)
+    temporary = f"{path}.{os.urandom(4).hex()}"
+    listening.bind(temporary)
+    try:
+        os.chmod(temporary, 0o666)  # noqa: S103 - whoever connects is asked who they are
+        listening.listen(BACKLOG)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    return listening
+
+
+def _unread(connection: socket) -> int:
+    count = 0
+    try:
+        while count < MOST_LEFT_UNREAD and connection.recv(1):
+            count += 1
+    except OSError:
+        pass
+    return count

@@ -1,0 +1,149 @@
+"""What a child finds in the gridmapdir, and publishes on this machine: one look, which may hang with the file server.
+
+A lease that carries a lease file of ours is published, verdict and all, unless the holder file of it is there already,
+which then says more: the mapping wrote it.  One that another program made is only observed; the next mapping adopts it.
+A holder file whose link is gone is taken away: a hook must not vouch for it.  All of that happens under the name's own
+lock, as every mapping does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from gridwarden import holders, pools, tab_file
+from gridwarden.errors import GridwardenError
+
+TYPE_CHECKING = False  # typing's own costs a start 6 ms
+if TYPE_CHECKING:
+    from gridwarden.hooks.agent.leases import Known
+    from gridwarden.mapper.gridmapdir import Gridmapdir
+    from gridwarden.mapper.site import SiteValues
+
+    Pairs = list[tuple[str, str]]
+
+
+def look(path: str, of_pools: tuple[str, ...], known: Known, config: str, *, bans: bool) -> bytes:
+    """Compare with what is ``known``; a tab file: ``seen`` and ``gone`` leases, what was ``said``, or a ``fault``."""
+    try:
+        links = leases_in(path, of_pools)
+    except OSError as error:
+        return tab_file.encode([("fault", (error.strerror or str(error)).lower())])
+    fresh = {name: link for name, link in links.items() if known.get(name, ("", 0, ""))[:2] != link}
+    awaited = [name for name, (_, _, lease) in known.items() if name in links and not lease and name not in fresh]
+    gone = [name for name in known if name not in links]
+    if not (fresh or gone or awaited or bans):
+        return tab_file.encode([])
+    try:
+        return tab_file.encode(_publish(links, [*fresh, *awaited], gone, known, config, bans=bans))
+    except (GridwardenError, OSError) as error:
+        return tab_file.encode([("fault", str(error))])
+
+
+def leases_in(path: str, of_pools: tuple[str, ...]) -> dict[str, tuple[str, int]]:
+    """Lease name -> (account, inode), of every lease of an account of these pools; raises OSError.
+
+    By the numbers that the directory itself gives, in one pass; where it gives others than lstat, each file is asked.
+    """
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(directory) as listing:
+            entries = [(entry.name, entry.inode()) for entry in listing if entry.name[0] != "."]
+        accounts = [one for one in entries if any(pools.is_of_pool(one[0], pool) for pool in of_pools)]
+        if accounts and os.lstat(accounts[0][0], dir_fd=directory).st_ino != accounts[0][1]:
+            entries = [(name, _inode(name, directory)) for name, _ in entries]
+            accounts = [(name, _inode(name, directory)) for name, _ in accounts]
+    finally:
+        os.close(directory)
+    by_inode = {inode: name for name, inode in accounts}
+    return {name: (by_inode[inode], inode) for name, inode in entries if name[0] == "%" and inode in by_inode}
+
+
+def _inode(name: str, directory: int) -> int:
+    try:
+        status = os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return 0
+    return status.st_ino if stat.S_ISREG(status.st_mode) else 0
+
+
+def _publish(
+    links: dict[str, tuple[str, int]], fresh: list[str], gone: list[str], known: Known, config: str, *, bans: bool
+) -> Pairs:
+    from gridwarden.mapper import site_cache  # noqa: PLC0415 - nothing changes most of the time
+    from gridwarden.mapper.gridmapdir import Gridmapdir  # noqa: PLC0415
+
+    said: Pairs = []
+    site = site_cache.load(config)
+    with Gridmapdir(site.gridmapdir) as directory:
+        for name in fresh:
+            account, inode = links[name]
+            try:
+                lease = _holder(directory, name, account, inode, site, said)
+            except (GridwardenError, OSError) as error:
+                said.append(("said", f"{account} {error}"))
+                lease = ""
+            if lease or name not in known or known[name][:2] != (account, inode):
+                said.append(("seen", f"{account} {inode} {lease or '-'} {name}"))
+        for name in gone:
+            account, inode, _ = known[name]
+            _withdraw(directory, name, account, inode, site, said)
+    said += [("gone", name) for name in gone]
+    if bans:
+        from gridwarden.mapper import ban_changes  # noqa: PLC0415
+
+        marked = ban_changes.refresh(site, dry_run=False).marked
+        said += [("said", f"{one.holder.account} is {one.holder.verdict}") for one in marked]
+    return said
+
+
+def _holder(directory: Gridmapdir, name: str, account: str, inode: int, site: SiteValues, said: Pairs) -> str:
+    """The lease id of a lease of ours, published now if it was not; "" for another program's.  Raises Refused."""
+    import pwd  # noqa: PLC0415
+
+    from gridwarden.mapper import accounts, bans, names, publishing  # noqa: PLC0415
+    from gridwarden.mapper.ban import banned_holder  # noqa: PLC0415
+
+    with names.locked(directory, name):
+        status, file = directory.look(name), names.read_lease(directory, name)
+        if status is None or status.st_ino != inode or not accounts.is_account(directory, account, inode):
+            return ""
+        if file is None or (file.account, file.inode) != (account, inode) or not file.scheme:
+            return ""
+        holder = publishing.published(account, site)
+        if holder and (holder.name, holder.inode, holder.lease) == (name, inode, file.lease):
+            return file.lease
+        user = accounts.usable(account, pwd)
+        new = holders.Holder(
+            account=account,
+            uid=user.uid,
+            gid=user.gid,
+            lease=file.lease,
+            name=name,
+            scheme=file.scheme,
+            subject=file.subject,
+            vo=file.vo,
+            fqans=tuple(file.fqans.split()),
+            since=file.since,
+            inode=inode,
+        )
+        if ban := banned_holder(new, bans.in_force(site)):
+            new.verdict, new.because = holders.BANNED, f"{new.subject} matches {ban.pattern}"
+        publishing.publish(new, site)
+        said.append(("said", f"{account} is held under lease {file.lease}"))
+        return file.lease
+
+
+def _withdraw(directory: Gridmapdir, name: str, account: str, inode: int, site: SiteValues, said: Pairs) -> None:
+    """Take the holder file of a link that is gone away."""
+    from gridwarden.mapper import names, publishing  # noqa: PLC0415
+
+    with names.locked(directory, name):
+        holder = publishing.published(account, site)
+        status = directory.look(name)
+        if holder and (holder.name, holder.inode) == (name, inode) and (status is None or status.st_ino != inode):
+            try:
+                holders.remove(site.holders, account)
+            except FileNotFoundError:
+                return
+            said.append(("said", f"{account} is no longer held under lease {holder.lease}"))

@@ -1,0 +1,105 @@
+"""What stands in the gridmapdir, looked at every while: leases made and ended elsewhere, and the holders of them here.
+
+inotify does not see what other clients of a file server do, and a file server that is dead hangs whoever asks it: so a
+child looks, and the daemon keeps what it found, as lease name -> (account, inode, lease id).
+"""
+
+from __future__ import annotations
+
+from gridwarden import syslog_line, tab_file, trusted
+from gridwarden.errors import ConfigurationError
+
+TYPE_CHECKING = False  # typing's own costs a start 6 ms
+if TYPE_CHECKING:
+    from gridwarden.hooks.agent.starters import Send
+    from gridwarden.hooks.agent.writer import Writer
+
+    Known = dict[str, tuple[str, int, str]]
+
+LOOK_SECONDS = 20.0
+BANS_SECONDS = 60.0  # a ban begins and ends by its time, too, with nothing changed in the gridmapdir
+SEEN = "leases"  # in the directory of the agent's own state
+
+
+class Leases:
+    """Follows the gridmapdir of ``site``; what was seen is remembered in the file ``path``.
+
+    ``config`` is the path of site.yaml; ``why`` says why the gridmapdir cannot be read now.
+    """
+
+    def __init__(self, site: dict[str, list[str]], config: str, path: str, writer: Writer, send: Send) -> None:
+        self._gridmapdir = site["gridmapdir"][0]
+        self._pools = tuple(site["pool"])
+        self._config = config
+        self._path = path
+        self._every = float(site.get("agent_poll_seconds", ["30"])[0])
+        self._writer = writer
+        self._send = send
+        self._next = self._bans_next = 0.0
+        self._busy = False
+        self.known: Known = remembered(path)
+        self.why = ""
+
+    def on_tick(self, now: float) -> None:
+        """Send a child to look, if it is time and none is on its way still."""
+        if self._busy or now < self._next or not self._every:
+            return
+        self._next = now + self._every
+        bans = now >= self._bans_next
+        if bans:
+            self._bans_next = now + BANS_SECONDS
+        known, gridmapdir, pools, config = self.known, self._gridmapdir, self._pools, self._config
+
+        def work(writing: int) -> None:
+            from gridwarden.hooks.agent import lease_errand  # noqa: PLC0415 - only the child needs it
+
+            trusted.write_all(writing, lease_errand.look(gridmapdir, pools, known, config, bans=bans))
+
+        self._busy = self._send(work, self._back, LOOK_SECONDS) is not None
+
+    def _back(self, report: bytes | None) -> None:
+        self._busy = False
+        try:
+            values = tab_file.decode(report) if report is not None else {"fault": ["it did not answer in time"]}
+        except ValueError:
+            values = {"fault": ["its answer was not whole"]}
+        why = values.get("fault", [""])[0]
+        if why != self.why:
+            outcome = "unavailable" if why else "available"
+            syslog_line.decision("agent", outcome, path=self._gridmapdir, detail=why)
+            self.why = why
+        for line in values.get("said", []):
+            syslog_line.decision("agent", "published", detail=line)
+        changed = False
+        for line in values.get("seen", []):
+            account, inode, lease, name = line.split(" ", 3)
+            self._observe(account, int(inode), lease, name)
+            changed = True
+        for name in values.get("gone", []):
+            changed |= self.known.pop(name, None) is not None
+        if changed:
+            remember(self._path, self.known)
+
+    def _observe(self, account: str, inode: int, lease: str, name: str) -> None:
+        lease = "" if lease == "-" else lease
+        self.known[name] = (account, inode, lease)
+        self._writer.add("observation", {"account": account, "lease": lease, "name": name, "inode": inode})
+
+
+def remembered(path: str) -> Known:
+    """What an agent before this one had seen, since this machine started; nothing where that cannot be read."""
+    try:
+        values = tab_file.decode(trusted.read_file(path, 64 * 1024 * 1024))
+        parts = [line.split(" ", 3) for line in values.get("seen", [])]
+        return {name: (account, int(inode), "" if lease == "-" else lease) for account, inode, lease, name in parts}
+    except (OSError, ConfigurationError, ValueError):
+        return {}  # then all is observed again, which is true and costs only room
+
+
+def remember(path: str, known: Known) -> None:
+    """Keep what was seen for the next agent; where that cannot be written, that one observes it again."""
+    pairs = [("seen", f"{account} {inode} {lease or '-'} {name}") for name, (account, inode, lease) in known.items()]
+    try:
+        trusted.replace_file(path, tab_file.encode(pairs), 0o600)
+    except (OSError, ConfigurationError):
+        pass

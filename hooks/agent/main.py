@@ -1,0 +1,144 @@
+"""The program ``gridwarden-agent``: read the node file, be the only one, serve until told to end.
+
+Without options it detaches itself once it serves, as a start script expects; ``--foreground`` is for systemd and for
+looking on.  Loads nothing that only people need, since it stays in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+
+from gridwarden import node_file, syslog_line
+from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
+from gridwarden.hooks.agent import intake, serve, systemd
+
+TYPE_CHECKING = False  # typing's own costs a start 6 ms
+if TYPE_CHECKING:
+    import signal
+    from _socket import socket
+else:  # signal would load enum
+    import _signal as signal
+
+NAME = "gridwarden-agent"
+CONFIG = "/etc/gridwarden/site.yaml"
+LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+OPTIONS = {"--node-file": node_file.PATH, "--config": CONFIG}
+
+
+def main() -> int:
+    """Run ``gridwarden-agent``; return its exit code."""
+    options = _options(sys.argv[1:])
+    if options is None or "_GRIDWARDEN_AGENT_COMPLETE" in os.environ:
+        from gridwarden.hooks.agent.commands import agent_command  # noqa: PLC0415 - what people need would stay in memory
+        from gridwarden.run import run as run_command  # noqa: PLC0415
+
+        return run_command(agent_command, NAME, sys.argv[1:])
+    try:
+        return run(options["--node-file"], options["--config"], foreground=bool(options["--foreground"]))
+    except (GridwardenError, OSError) as error:
+        syslog_line.decision("agent", "unconfigured", detail=str(error))
+        from gridwarden.run import failed  # noqa: PLC0415
+
+        return failed(error, NAME)
+
+
+def run(node_path: str, config: str, *, foreground: bool) -> int:
+    """Serve for the given files until SIGTERM; raises ConfigurationError, Unavailable when another agent serves, OSError."""
+    if os.geteuid():
+        raise ConfigurationError("the agent is root's: it writes the ledger", "start it as root, or by systemd")
+    os.umask(0o077)
+    wishes = Wishes()
+    site = read(node_path)
+    path = site["agent_socket"][0]
+    serve.make_directories(site)
+    lock = _be_the_only_one(f"{path}.lock")
+    listening = systemd.handed_over() or intake.listen(path)
+    if not foreground:
+        _detach()
+    systemd.notify("READY=1")
+    syslog_line.decision("agent", "started", pid=os.getpid())
+    while True:
+        serve.Agent(site, config, listening, time.time()).run(wishes)
+        if not wishes.reload:
+            break
+        try:
+            read(node_path)
+        except ConfigurationError as error:
+            syslog_line.decision("agent", "unconfigured", detail=str(error))  # and goes on as it was
+            wishes.stop = wishes.reload = False
+        else:
+            _begin_anew(listening)
+    syslog_line.decision("agent", "ended", pid=os.getpid())
+    os.close(lock)
+    return 0
+
+
+class Wishes:
+    """What signals have asked for: to ``stop``, and then to ``reload``; ``descriptor`` can be read once there is one."""
+
+    def __init__(self) -> None:
+        self.stop = self.reload = False
+        self.descriptor, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take)
+
+    def _take(self, number: int, _: object) -> None:
+        self.stop = True
+        self.reload = number == signal.SIGHUP and not self.reload
+
+
+def read(path: str) -> dict[str, list[str]]:
+    """The node file; raises ConfigurationError, also when it is of before there was an agent."""
+    site = node_file.read(path)
+    if "agent_socket" not in site:
+        raise ConfigurationError(f"{path}: has no agent_socket", "gridwarden config install writes it")
+    return site
+
+
+def _options(words: list[str]) -> dict[str, str] | None:
+    """What was asked for; None for what click must judge, or answer."""
+    found = {**OPTIONS, "--foreground": ""}
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--foreground":
+            found[word] = "yes"
+        elif word in OPTIONS and words:
+            found[word] = os.path.abspath(words.pop(0))
+        else:
+            return None
+    return found
+
+
+def _be_the_only_one(path: str) -> int:
+    """A descriptor that holds the agent's lock; raises Unavailable when another agent has it."""
+    descriptor = os.open(path, LOCK_FLAGS, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Unavailable(f"{path}: another agent serves this machine", "gridwarden agent status") from None
+    return descriptor
+
+
+def _detach() -> None:
+    """Go on in the background; whoever connects meanwhile waits."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(nothing, standard)
+
+
+def _begin_anew(listening: socket) -> None:
+    """Execute this program again, the same process with the same socket: so that all is read, code and configuration."""
+    systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+    os.dup2(listening.fileno(), systemd.FIRST)
+    handed = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, **handed})  # noqa: S606 - no shell is the point

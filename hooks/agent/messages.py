@@ -1,0 +1,124 @@
+"""What is done with a message: recorded as evidence of its sender's job, or as no more than somebody's declaration."""
+
+from __future__ import annotations
+
+import os
+
+from gridwarden import off, tab_file
+from gridwarden.errors import EvidenceError
+from gridwarden.hooks.agent import intake, sender
+from gridwarden.hooks.agent.writer import REFUSED, STORED
+
+TYPE_CHECKING = False  # typing's own costs a start 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gridwarden.hooks.agent.intake import Connection
+    from gridwarden.hooks.agent.sender import Sender
+    from gridwarden.hooks.agent.starters import Starters
+    from gridwarden.hooks.agent.writer import Then, Writer
+    from gridwarden.records import Value
+
+DECLARED = "declared"
+STATUS, START, END = "status", "job_start", "job_end"
+LONGEST_WHAT = 32
+WHAT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+MEBIBYTE = 1024 * 1024
+
+
+class Messages:
+    """Takes messages; ``status`` gives what the agent says of itself, ``declared`` counts what nobody vouches for."""
+
+    def __init__(
+        self,
+        site: dict[str, list[str]],
+        writer: Writer,
+        starters: Starters,
+        status: Callable[[], list[tuple[str, str]]],
+    ) -> None:
+        self._daemons = site.get("prune_daemon", [])
+        self._ledger = site["ledger"][0]
+        self._reserve = int(site.get("agent_reserve_megabytes", ["64"])[0]) * MEBIBYTE
+        self._writer = writer
+        self._starters = starters
+        self._status = status
+        self.declared = 0
+
+    def take(self, connection: Connection, data: bytes) -> None:
+        """Do with one message what it and its sender call for; the answer follows once that is on disk."""
+        try:
+            values = tab_file.decode(data)
+            (what,) = values.pop("kind")
+        except (ValueError, KeyError):
+            intake.refuse(connection, "a message is version<TAB>1, kind<TAB>WHAT and further key<TAB>value lines")
+            return
+        if not (what and len(what) <= LONGEST_WHAT and WHAT.issuperset(what)):
+            intake.refuse(connection, "a kind is a word of at most 32 of a-z 0-9 _ -")
+        elif what == STATUS:
+            connection.answer([("outcome", STORED), *self._status()])
+        else:
+            if connection.who is None:
+                connection.who = sender.look(
+                    connection.socket, connection.pid, connection.uid, connection.connected, self._daemons
+                )
+            fields = {key: given[-1] for key, given in values.items()}
+            text = data.decode("ascii").partition("\n")[2]
+            self._record(connection, connection.who, (what, text), fields)
+
+    def _record(self, connection: Connection, who: Sender, said: tuple[str, str], fields: dict[str, str]) -> None:
+        what, text = said
+        if who.starter is None:
+            self._declare(connection, who, said, who.why)
+        elif what == START:
+            if off.switch("hooks"):
+                self._declare(connection, who, said, "hooks are switched off on this machine")
+                return
+            self._starters.begin(
+                who,
+                fields,
+                done=lambda job: connection.answer([("outcome", STORED), ("job", job)]),
+                refused=lambda why: connection.answer([("outcome", REFUSED), ("detail", why)]),
+                doubted=lambda why: self._declare(connection, who, said, why),
+            )
+        else:
+            about = self._starters.known(who)
+            if about is None:
+                self._declare(connection, who, said, "no job_start of its job is on record here")
+                return
+            if what == END:
+                self._starters.note_end(who, fields.get("exit_code", ""))
+            self._add(connection, "noted", {**about, **_seen(who), "what": what, "text": text}, STORED)
+
+    def _declare(self, connection: Connection, who: Sender, said: tuple[str, str], because: str) -> None:
+        """Record what somebody says of whom nobody knows which job they are in: nothing is ever attributed by that."""
+        room = os.statvfs(self._ledger)
+        if room.f_bavail * room.f_frsize < self._reserve:
+            intake.refuse(connection, "there is hardly room left on the disk, and that is for evidence")
+            return
+        self.declared += 1
+        fields: dict[str, Value] = {
+            "uid": who.uid,
+            "command": who.command,
+            **_seen(who),
+            "what": said[0],
+            "text": said[1],
+            "because": because,
+        }
+        self._add(connection, "declared", fields, DECLARED, because)
+
+    def _add(self, connection: Connection, kind: str, fields: dict[str, Value], outcome: str, detail: str = "") -> None:
+        def told(became: str, seq: int) -> None:
+            said = [("outcome", outcome if became == STORED else became)]
+            said += [("seq", str(seq))] if seq else []
+            said += [("detail", detail)] if detail else []
+            connection.answer(said)
+
+        then: Then = told
+        try:
+            self._writer.add(kind, fields, then)
+        except EvidenceError as error:
+            intake.refuse(connection, str(error))
+
+
+def _seen(who: Sender) -> dict[str, Value]:
+    return {"pid": who.pid, "process_start": who.start, "cgroup": who.cgroup}

@@ -1,0 +1,316 @@
+"""The agent as a program: what it believes of whom, and what it keeps whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from socket import AF_UNIX, SOCK_SEQPACKET, socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden import agent_client, chain, holders, register, tab_file
+from tests.agent import CLIENT, ROOT, Node, client, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
+
+UID, FLOODER = 61001, 61002
+GAMES = 5  # a user that every Debian has; the agent asks NSS for its name
+LEASE = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    if node.process:
+        node.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def small_disk(node: Node) -> Iterator[Path]:
+    ledger = node.base / "ledger"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs", ledger], check=True)
+    yield ledger
+    subprocess.run(["umount", "--lazy", ledger], check=True)
+
+
+def said(process: subprocess.Popen[str]) -> list[str]:
+    output, _ = process.communicate(timeout=60)
+    return output.splitlines()
+
+
+def test_what_somebody_says_in_no_job_is_on_record_as_their_own_word_alone(node):
+    node.start()
+    (answer,) = said(client(node, UID, f"job_start,job=7,account=root,lease={LEASE}"))
+    assert answer.startswith("declared 1 ")
+    (record,) = node.records("declared")
+    assert (record["uid"], record["what"]) == (UID, "job_start")
+    assert "account\troot" in record["text"]
+    assert not node.records("job_start")
+    assert not set(record) & {"account", "lease", "subject", "job"}
+
+
+def starter(node: Node, *messages: str, startd: str = "condor_startd", uid: int = GAMES) -> subprocess.Popen[bytes]:
+    """A startd and a starter of root's, and below them a hook of a user's; both stay until they are ended."""
+    for name in ("condor_startd", "condor_starter"):
+        shutil.copy("/bin/bash", node.base / "programs" / name)
+    shutil.copy("/bin/bash", node.base / "programs" / "other")
+    hook = node.base / "hook.py"
+    hook.write_text(CLIENT.format(root=str(ROOT)))
+    out = node.base / "answers"
+    run = f"{sys.executable} -ISB {hook} {uid} {node.socket}"
+    words = " ".join(f"'{word}'" for word in messages)
+    inner = f"{run} {words} > {out}.new; mv {out}.new {out}; sleep 60 & wait; true"
+    outer = f"""{node.base}/programs/condor_starter -c "{inner}" -a slot1_1; true"""
+    return subprocess.Popen([f"{node.base}/programs/{startd}", "-c", outer], cwd="/", start_new_session=True)
+
+
+def answers(node: Node) -> list[str]:
+    path = node.base / "answers"
+    until(path.exists)
+    return path.read_text().splitlines()
+
+
+def condor(node: Node, job: str = "schedd#1.0#7") -> None:
+    """A startd that says which job is in its slot, as condor_status of 23.9 does."""
+    (node.base / "address").write_text("<127.0.0.1:9618>\n")
+    programs = {
+        "condor_config_val": f"echo {node.base}/address",
+        "condor_status": f'printf \'"slot1_1@here"\\t1\\t"{job}"\\n\'',
+    }
+    for name, text in programs.items():
+        path = node.base / "programs" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+
+def holder(node: Node, **changed: object) -> None:
+    values = {
+        "account": "games", "uid": GAMES, "gid": 60, "lease": LEASE, "name": "", "scheme": "x509", "subject": "/CN=Anna",
+        "vo": "cms", "fqans": (), "since": 1, "inode": 0,
+    }  # fmt: skip
+    holders.publish(node.base / "holders", holders.Holder(**(values | changed)))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_hook_of_htcondors_records_its_jobs_start_and_the_starters_end_the_jobs_end(node):
+    condor(node)
+    holder(node)
+    node.start()
+    process = starter(
+        node, "job_start,job=schedd#1.0#7", "job_start,job=schedd#1.0#7", "hook,n=1", "job_end,exit_code=3"
+    )
+    try:
+        first, second, third, fourth = answers(node)
+        assert first.startswith("stored 0")
+        assert second.startswith("declared")
+        assert third.startswith("stored")
+        assert fourth.startswith("stored")
+        (start,) = node.records("job_start")
+        assert (start["batch"], start["job"], start["account"], start["subject"], start["lease"]) == (
+            "htcondor", "schedd#1.0#7", "games", "/CN=Anna", LEASE,
+        )  # fmt: skip
+        assert [note["job"] for note in node.records("noted")] == ["schedd#1.0#7"] * 2
+        assert not node.records("job_end")  # the job may say that it has ended, and run on
+        assert [entry.job for entry in register.jobs_of(node.base / "jobs", "games")] == ["schedd#1.0#7"]
+        assert node.end(signal.SIGKILL) == -9
+        node.start()  # another agent knows what the first has promised
+    finally:
+        end(process)
+    (record,) = until(lambda: node.records("job_end"))
+    assert (record["job"], record["exit_code"], record["lease"]) == ("schedd#1.0#7", "3", LEASE)
+    until(lambda: not register.jobs_of(node.base / "jobs", "games"))
+
+
+@pytest.mark.parametrize(
+    ("why", "changed"),
+    [
+        ("the startd schedd#1.0#7", {"messages": ("job_start,job=schedd#9.0#7",)}),
+        ("not below root's own condor_startd", {"startd": "other"}),
+        ("has no passwd entry|uid not found", {"uid": 60123}),
+        ("holder-missing", {"nobody": True}),
+    ],
+)
+def test_a_start_that_the_machine_itself_does_not_confirm_is_a_declaration(node, why, changed):
+    condor(node)
+    if not changed.pop("nobody", False):
+        holder(node)
+    node.start()
+    process = starter(node, *changed.pop("messages", ("job_start,job=schedd#1.0#7",)), **changed)
+    try:
+        (answer,) = answers(node)
+    finally:
+        end(process)
+    assert answer.startswith("declared")
+    assert any(part in answer for part in why.split("|")), answer
+    assert not node.records("job_start")
+    assert len(node.records("declared")) == 1
+
+
+def test_a_banned_holders_job_is_refused_and_the_hook_is_told_why(node):
+    condor(node)
+    holder(node, verdict="banned", because="/CN=Anna matches /CN=A*")
+    node.start()
+    process = starter(node, "job_start,job=schedd#1.0#7")
+    try:
+        assert answers(node) == ["refused 0 banned: /CN=Anna matches /CN=A*"]
+    finally:
+        end(process)
+    assert not node.records("job_start")
+
+
+def test_the_flood_of_one_user_costs_nobody_else_a_message_and_is_one_gap(node):
+    """The long form, with its times, is bench/agent.py."""
+    node.configure(agent_messages_at_once="20", agent_messages_per_second="5")
+    node.start()
+    message = tab_file.encode([("kind", "flood"), ("n", "0" * 500)])
+    flood = f"""
+import os, socket, time
+os.setgid({FLOODER}); os.setuid({FLOODER})
+kept = []
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.setblocking(False)
+    try:
+        one.connect({node.socket!r})
+        for _ in range(1000):
+            one.send({message!r})
+    except OSError:
+        pass
+    kept = [*kept[-40:], one]
+"""
+    flooding = subprocess.Popen([sys.executable, "-c", flood])
+    others = [client(node, 62000 + number, *(f"note,n={number}-{turn}" for turn in range(10))) for number in range(10)]
+    told = [line for other in others for line in said(other)]
+    assert flooding.wait() == 0
+    assert len(told) == 100
+    assert all(line.startswith("declared") for line in told)
+    own = [text for text in node.texts() if "-" in text]
+    assert sorted(own) == sorted(f"{number}-{turn}" for number in range(10) for turn in range(10))
+    assert node.end() == 0
+    (gap,) = node.records("gap")
+    assert gap["what"] == f"messages of uid {FLOODER}"
+    count = [record["uid"] for record in node.records("declared")].count(FLOODER)
+    assert 20 <= count <= 20 + 5 * 40  # what its rate allows, and no more
+    assert not chain.faults(node.base / "ledger")
+
+
+def test_nobody_is_told_that_a_record_is_kept_which_a_killed_agent_had_not_written(node):
+    node.configure(agent_messages_at_once="100000")
+    node.start()
+    others = [client(node, 62000 + number, *(f"note,n={number}-{turn}" for turn in range(40))) for number in range(4)]
+    for _ in range(4):
+        time.sleep(0.1)
+        node.end(signal.SIGKILL)
+        node.start()
+    told = [line for other in others for line in said(other)]
+    assert all(line.startswith("declared") for line in told), told
+    assert {f"{number}-{turn}" for number in range(4) for turn in range(40)} == set(node.texts())
+    assert not chain.faults(node.base / "ledger")
+
+
+def test_a_full_disk_is_told_to_the_sender_and_what_was_taken_is_written_once_there_is_room(node, small_disk):
+    node.configure(agent_reserve_megabytes="0")
+    node.start()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+        while True:
+            file.write(bytes(4096))
+    assert said(client(node, UID, "note,n=a", "note,n=b"))[0].startswith("held 0")
+    assert agent_client.status(node.socket)["held"] == "2"
+    assert "No space" in agent_client.status(node.socket)["ledger"]
+    filler.unlink()
+    until(lambda: node.texts() == ["a", "b"])
+    assert agent_client.status(node.socket)["ledger"] == "ok"
+
+
+def test_the_last_room_on_the_disk_is_for_evidence_not_for_anybodys_words(node, small_disk):
+    node.configure(agent_reserve_megabytes="1")
+    node.start()
+    assert said(client(node, UID, "note,n=a"))[0].startswith("refused 0 there is hardly room")
+
+
+def test_an_agent_that_ends_in_good_order_answers_first_whoever_has_sent_something(node):
+    node.start()
+    node.process.send_signal(signal.SIGSTOP)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket(AF_UNIX, SOCK_SEQPACKET)) for _ in range(5)]
+        for number, one in enumerate(waiting):
+            one.connect(node.socket)
+            one.send(tab_file.encode([("kind", "note"), ("n", str(number))]))
+        node.process.send_signal(signal.SIGTERM)
+        node.process.send_signal(signal.SIGCONT)
+        assert all(tab_file.decode(one.recv(9999))["outcome"] == ["declared"] for one in waiting)
+    assert node.process.wait(10) == 0
+    assert sorted(node.texts()) == list("01234")
+
+
+def test_a_reload_reads_the_files_anew_and_loses_nobody(node):
+    node.configure(agent_messages_at_once="1", agent_messages_per_second="1")
+    node.start()
+    before = node.process.pid
+    slow = client(node, UID, *(f"note,n={number}" for number in range(20)))
+    node.configure(agent_messages_at_once="1000", agent_messages_per_second="1000")
+    until(node.texts)
+    node.process.send_signal(signal.SIGHUP)
+    assert all(line.startswith("declared") for line in said(slow))
+    assert set(node.texts()) == {str(number) for number in range(20)}
+    assert agent_client.status(node.socket)["pid"] == str(before)
+    (node.base / "node").write_text("nonsense\n")
+    node.process.send_signal(signal.SIGHUP)
+    assert said(client(node, UID, "note,n=still"))[0].startswith("declared")
+    assert agent_client.status(node.socket)["pid"] == str(before)
+
+
+def test_a_clock_that_jumps_about_keeps_nobody_waiting(node):
+    jumps = """
+import time
+_really, _turn = time.time_ns, [0]
+def _jumps():
+    _turn[0] += 1
+    return _really() + (-1) ** _turn[0] * _turn[0] * 3600 * 10 ** 9
+time.time_ns = _jumps
+time.time = lambda: _jumps() / 10 ** 9
+"""
+    node.start(jumps)
+    assert len(said(client(node, UID, *(f"note,n={number}" for number in range(50))))) == 50
+    assert node.texts() == [str(number) for number in range(50)]
+    assert node.end() == 0
+
+
+def test_a_second_agent_is_turned_away_and_the_first_serves_on(node):
+    node.start()
+    first = node.process
+    with pytest.raises(AssertionError, match="another agent serves"):
+        node.start()
+    node.process = first
+    assert node.answers()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"x", b"version\t1\n", b"version\t1\nkind\t\n", b"version\t1\nkind\tA b\n", b"\xff" * 100, b"version\t1\nkind\tx\n" + b"a\tb" * 9000],
+)  # fmt: skip
+def test_whatever_comes_in_place_of_a_message_is_refused_and_others_are_served(node, message):
+    node.start()
+    with socket(AF_UNIX, SOCK_SEQPACKET) as one:
+        one.connect(node.socket)
+        one.send(message)
+        answer = one.recv(9999)
+    assert not answer or tab_file.decode(answer)["outcome"] == ["refused"]
+    assert said(client(node, UID, "note,n=fine"))[0].startswith("declared")
