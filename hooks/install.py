@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gridwarden
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import entry
+from gridwarden.hooks.pilot import code_file, entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ class HookFile(NamedTuple):
     """A file that ``install`` writes."""
 
     path: Path
-    text: str
+    data: bytes
     mode: int
 
 
@@ -120,29 +120,31 @@ def plan(
     for package in packages:
         os.close(trusted.open_directory(package))
     files = [
-        HookFile(
+        _program(
             directory / f"slurm-{context}",
             PROGRAM.format(interpreter=interpreter, library=library, context=context),
-            0o755,
         )
         for context in ("prolog", "epilog")
     ]
-    launcher = directory / "exec"
-    job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua")).decode()
+    launcher, modules = directory / "exec", directory / "exec.modules"
+    job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua"))
     return [
         *files,
-        HookFile(directory / "token-map", PLUGIN.format(interpreter=interpreter, libraries=libraries()), 0o755),
+        _program(directory / "token-map", PLUGIN.format(interpreter=interpreter, libraries=libraries())),
         *(
-            HookFile(directory / name, WRAPPER.format(command=command.format(directory=directory)), 0o755)
+            _program(directory / name, WRAPPER.format(command=command.format(directory=directory)))
             for name, command in WRAPPED.items()
         ),
         HookFile(directory / "agent", AGENT.format(interpreter=interpreter, library=library), 0o755),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
-        HookFile(
-            launcher, entry.ENTRY.format(interpreter=interpreter, packages=packages, libraries=libraries()), 0o755
-        ),
-        *(HookFile(path, text, 0o755) for path, text in entry.faces(launcher, programs, glexec, mode).items()),
+        HookFile(modules, code_file.contents(library), 0o644),  # before the entry, which needs it
+        _program(launcher, entry.text(interpreter, packages[0], libraries(), modules)),
+        *(_program(path, text) for path, text in entry.faces(launcher, programs, glexec, mode).items()),
     ]
+
+
+def _program(path: Path, text: str) -> HookFile:
+    return HookFile(path, text.encode(), 0o755)
 
 
 def libraries() -> list[str]:
@@ -159,7 +161,7 @@ def write(files: list[HookFile]) -> None:
     """Put each file in place as one step; raises ConfigurationError or OSError."""
     for file in files:
         file.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        trusted.replace_file(file.path, file.text.encode(), file.mode)
+        trusted.replace_file(file.path, file.data, file.mode)
 
 
 def slurm_conf(directory: Path) -> str:

@@ -1,8 +1,8 @@
 """The text of what pilots and sudo start: the launcher's entry, which root runs, and the faces that pilots call.
 
-The entry looks at our own files, at the interpreter, and at the directories of everything else that it may load, with
-nothing but modules that are part of the interpreter itself: whoever else than root could change one of those would be root
-at the next launch.
+The entry looks at the one file of our own modules (``hooks.pilot.own_modules``), at the interpreter, and at the directories of
+everything else that it may load, with nothing but modules that are part of the interpreter itself: whoever else than root
+could change one of those would be root at the next launch.
 """
 
 from __future__ import annotations
@@ -19,33 +19,35 @@ SUDO = "/usr/bin/sudo"
 ENTRY = """\
 #!{interpreter} -ISB
 # Written by `gridwarden hooks install`; the next one overwrites it.
-import os, sys
+import marshal, os, stat, sys
+from _frozen_importlib_external import MAGIC_NUMBER
 
-PACKAGES = {packages!r}
+PACKAGE = {package!r}
 LIBRARIES = {libraries!r}
-LINK, KIND = 0o120000, 0o170000
+MODULES = {modules!r}
 
 
-def look(path):
-    status = os.lstat(path)
-    if status.st_uid != 0 or (status.st_mode & 0o022 and status.st_mode & KIND != LINK):
+def look(path, status):
+    if status.st_uid != 0 or (status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode)):
         raise PermissionError(f"{{path}} could be changed by others than root")
-
-
-def look_above(path):
-    while path != "/":
-        look(path)
-        path = os.path.dirname(path)
 
 
 code = 202
 try:
-    for library in (sys.executable, os.path.dirname(os.path.realpath(os.__file__)), *LIBRARIES, *PACKAGES):
-        look_above(library)
-    for package in PACKAGES:
-        for directory in (package, package + "/__pycache__"):
-            for name in os.listdir(directory) if os.path.isdir(directory) else ():
-                look(f"{{directory}}/{{name}}")
+    for path in (sys.executable, os.path.dirname(os.path.realpath(os.__file__)), *LIBRARIES, MODULES):
+        while path != "/":
+            look(path, os.lstat(path))
+            path = os.path.dirname(path)
+    held = os.open(MODULES, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    look(MODULES, os.fstat(held))
+    whole = memoryview(os.read(held, os.fstat(held).st_size))
+    os.close(held)
+    stamp = repr((MAGIC_NUMBER, int(os.stat(PACKAGE).st_mtime))).encode()
+    if whole[:len(stamp)] != stamp:
+        raise RuntimeError("gridwarden or Python was updated; `gridwarden hooks install` comes next")
+    importer, index = marshal.loads(whole[len(stamp):])
+    exec(importer, own_modules := {{"__name__": "own_modules"}})
+    own_modules["load_from"](whole, index)
     sys.path += LIBRARIES
     from gridwarden.hooks.pilot.launch import main
 
@@ -106,6 +108,13 @@ LOG_ONLY = """\
 # Written by `gridwarden hooks install` for pilot.mode log-only; the next one overwrites it.
 {first}exec {entry} {face} "$@"
 """
+
+
+def text(interpreter: str, package: str, libraries: Sequence[str], modules: Path) -> str:
+    """The entry, which loads the gridwarden of the directory ``package`` from the file ``modules``."""
+    return ENTRY.format(
+        interpreter=interpreter, package=f"{package}/__init__.py", libraries=list(libraries), modules=str(modules)
+    )
 
 
 def faces(entry: Path, programs: Path, glexec: Sequence[Path], mode: str) -> dict[Path, str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("work")
 TRUE = "/bin/true"
-(PACKAGE,) = Path("/opt/gridwarden/lib").glob("python3*/site-packages/gridwarden")
+(LIBRARY,) = Path("/opt/gridwarden/lib").glob("python3*/site-packages")
 SUDO = Path("/usr/bin/sudo")
 
 
@@ -58,10 +58,10 @@ def test_without_sudo_it_says_so() -> None:
     assert done.stderr == "gridwarden-exec: this machine has no /usr/bin/sudo that could start the launcher\n"
 
 
-@pytest.fixture(params=["proc.py", "hooks/pilot/launch.py", "mapper", "hooks/pilot/__pycache__"])
+@pytest.fixture(params=[Path("/usr/libexec/gridwarden/exec.modules"), Path("/usr/libexec/gridwarden"), LIBRARY])
 def part(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A part of the installed package, as it was afterwards."""
-    path = PACKAGE / request.param
+    """Something that the launcher loads from, as it was afterwards."""
+    path: Path = request.param
     mode = path.stat().st_mode
     yield path
     path.chmod(mode)

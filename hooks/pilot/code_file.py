@@ -1,0 +1,79 @@
+"""Make the file from which the launcher's entry loads gridwarden (``hooks.pilot.own_modules``)."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import marshal
+import os
+from typing import TYPE_CHECKING
+
+from gridwarden import trusted
+from gridwarden.hooks.pilot import own_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
+NEEDED = (
+    "gridwarden.hooks.pilot.launch",
+    "gridwarden.mapper.readied_process",
+    "gridwarden.mapper.verifier",
+    "gridwarden.mapper.token_verifier",
+)
+"""What a launch begins with; the modules that these import, wherever in them, and so on, are all that it ever loads."""
+
+STRIPPED = 2  # no docstrings, which are a tenth of what each launch would read
+
+
+def contents(library: str) -> bytes:
+    """The file for the gridwarden in the directory ``library``; raises ConfigurationError for what others could change."""
+    found: dict[str, tuple[str, CodeType]] = {}
+    waiting = [*NEEDED]
+    while waiting:
+        module = waiting.pop()
+        path = _path(library, module)
+        if module in found or not path:
+            continue
+        source = trusted.read_file(path)
+        found[module] = (path, _compiled(source, path))
+        waiting += [module.rpartition(".")[0], *_imported(source)]
+    codes = {module: marshal.dumps(code) for module, (_, code) in found.items()}
+    left, index = sum(map(len, codes.values())), {}
+    for module, code in codes.items():
+        path = found[module][0]
+        index[module] = (path, path.endswith("/__init__.py"), left, left - len(code))
+        left -= len(code)
+    path = _path(library, own_modules.__name__)
+    importer = _compiled(trusted.read_file(path), path)
+    return b"".join((stamp(found["gridwarden"][0]), marshal.dumps((importer, index)), *codes.values()))
+
+
+def stamp(package: str) -> bytes:
+    """What the file begins with, as the entry makes it of what it finds: which interpreter, and which gridwarden.
+
+    ``package`` is a file of gridwarden's that every update replaces.
+    """
+    return repr((importlib.util.MAGIC_NUMBER, int(os.stat(package).st_mtime))).encode()
+
+
+def _path(library: str, module: str) -> str:
+    """The real path of a module of gridwarden; "" for what is none."""
+    path = f"{library}/{module.replace('.', '/')}"
+    candidates = (f"{path}/__init__.py", f"{path}.py") if module.partition(".")[0] == own_modules.OURS else ()
+    return next((os.path.realpath(file) for file in candidates if os.path.exists(file)), "")
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """What a module imports, and names in it that may be modules, too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _compiled(source: bytes, path: str) -> CodeType:
+    code: CodeType = compile(source, path, "exec", dont_inherit=True, optimize=STRIPPED)
+    return code
