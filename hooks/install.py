@@ -135,7 +135,7 @@ def plan(
             _program(directory / name, WRAPPER.format(command=command.format(directory=directory)))
             for name, command in WRAPPED.items()
         ),
-        HookFile(directory / "agent", AGENT.format(interpreter=interpreter, library=library), 0o755),
+        HookFile(directory / "agent", AGENT.format(interpreter=interpreter, library=library).encode(), 0o755),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
         HookFile(modules, code_file.contents(library), 0o644),  # before the entry, which needs it
         _program(launcher, entry.text(interpreter, packages[0], libraries(), modules)),
