@@ -32,14 +32,17 @@ MOST_FAULTS = 20
 @click.option(
     "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
 )
+@click.option(
+    "--node", metavar="NAME", help="The machine whose process accounting FILES are, where it is not this one."
+)
 @click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
 @click.pass_obj
-def collect_command(config: Path, files: tuple[Path, ...], since: str | None, dry_run: bool) -> None:
+def collect_command(config: Path, files: tuple[Path, ...], since: str | None, node: str | None, dry_run: bool) -> None:
     """Bring this machine's ledger and the batch systems' accounting into the store.
 
     Run it as root from a timer. It can be stopped anywhere and repeated: nothing is lost or counted twice. FILES are
     imported alone, such as years of history: accounting logs of OpenPBS and Torque, history files of HTCondor, output of
-    sacct --json, compressed or not.
+    sacct --json, process accounting of the kernel, compressed or not.
 
     \b
     Examples:
@@ -47,6 +50,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, dr
       gridwarden collect --since 2026-11-01
       gridwarden collect --dry-run
       gridwarden collect /var/spool/pbs/server_priv/accounting/2025*
+      gridwarden collect --node wn042 /backup/wn042/pacct*
     """
     from gridwarden.accounting.collect import collect
     from gridwarden.accounting.imports import files_of, import_files
@@ -54,6 +58,8 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, dr
 
     if files and since:
         raise BadQuestion("--since asks the batch system, not files", "leave --since or the files away")
+    if node is not None and not (files and node):
+        raise BadQuestion("--node says whose process accounting FILES are", "name the files, or leave --node away")
     settings = load_settings.load(config)
     now, zone = time.time_ns() // 1000, system_zone()
     begin = times.parse_instant(since, now=now, zone=zone, date_alone=True) if since else None
@@ -68,7 +74,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, dr
     chosen, missing = ([path.absolute() for path in files], []) if files else files_of(settings.accounting.files)
     owners = settings.accounting.owner_uids()
     with told.bar(chosen):
-        imported, unread = import_files(store, chosen, owners, now=now, progress=told.read, dry_run=dry_run)
+        imported, unread = import_files(store, chosen, owners, now=now, progress=told.read, dry_run=dry_run, node=node)
     for each in imported:
         _tell_imported(each, dry_run=dry_run)
     failed += missing + unread

@@ -16,6 +16,7 @@ from gridwarden.errors import ConfigurationError
 
 LOCK_SECONDS = 60
 CONNECT_SECONDS = 10
+CACHE_KIB = 65_536  # at most: pages that a large transaction changes would else be written, and read, many times
 IN_MEMORY = "sqlite://"
 _ADVICE = (
     (
@@ -63,6 +64,7 @@ def _sqlite(url: URL, *, write: bool) -> Engine:
         if write:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         else:
             connection.execute("PRAGMA query_only=ON")
 

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, up
 from gridwarden.accounting import partitions, positions, pseudonyms, retention, rows, schema
 from gridwarden.accounting.positions import PSEUDONYMS, Position
 from gridwarden.errors import ConfigurationError
+from gridwarden.retention_settings import PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +136,8 @@ def _remove_rest(connection: Connection, cutoffs: Cutoffs) -> tuple[int, int]:
     connection.execute(delete(schema.batch_steps).where(retention.step_of_older_job(of_jobs)))
     jobs = connection.execute(delete(schema.batch_jobs).where(retention.job_older(of_jobs))).rowcount
     runs = connection.execute(delete(schema.job_runs).where(retention.run_expired(cutoffs))).rowcount
+    ended = schema.processes.c.end
+    connection.execute(delete(schema.processes).where(ended < cutoffs.of_kind(PROCESS)))
     faults = schema.faults.c
     # A line that cannot be used is kept as it is, names of people and all.
     cutoff = max(cutoffs.default, cutoffs.identities or 0)

@@ -60,8 +60,9 @@ def format_of(log: Log) -> Format | None:
         reader = sacct_json.Reader()
         return Format(SACCT_JSON, "job", jobs, lambda text: _storable(reader.parse(text)))
     raise ConfigurationError(
-        f"{log.name}: is no accounting log of OpenPBS or Torque, no history of HTCondor and no output of sacct --json",
-        "name the batch system's own files; gzip, bzip2 and xz are read as they are",
+        f"{log.name}: is no accounting log of OpenPBS or Torque, no history of HTCondor, no output of sacct --json and no "
+        "process accounting of version 3",
+        "name the batch system's or the kernel's own files; gzip, bzip2 and xz are read as they are",
     )
 
 

@@ -1,4 +1,4 @@
-"""Bring batch systems' own accounting files into the store, whatever happens meanwhile.
+"""Bring accounting files of batch systems and of the kernel into the store, whatever happens meanwhile.
 
 A file is known by its first entry, not by its name, so that one that was rotated or compressed is not a new one.
 Rows, place in the file and counts are committed together: an import that is killed anywhere goes on from there, and one
@@ -8,6 +8,7 @@ that is run twice changes nothing.  Files that overlap give the same rows.
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from gridwarden.accounting import file_progress, positions, rows, schema
+from gridwarden.accounting import file_progress, pacct, pacct_import, positions, rows, schema
 from gridwarden.accounting.batch_records import PBS, Ignored, Job, Step
 from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
 from gridwarden.accounting.file_progress import Counts
@@ -73,9 +74,20 @@ def files_of(patterns: Iterable[Path]) -> tuple[list[Path], list[GridwardenError
 
 
 def import_files(
-    store: Store, paths: Iterable[Path], owners: frozenset[int], *, now: int, progress: Progress, dry_run: bool = False
+    store: Store,
+    paths: Iterable[Path],
+    owners: frozenset[int],
+    *,
+    now: int,
+    progress: Progress,
+    dry_run: bool = False,
+    node: str | None = None,
 ) -> tuple[list[Imported], list[GridwardenError]]:
-    """Import files that are new, or have grown; one that fails does not keep the others back."""
+    """Import files that are new, or have grown; one that fails does not keep the others back.
+
+    Process accounting is of ``node``, of this machine where that is None.
+    """
+    node = node or os.uname().nodename.partition(".")[0]
     imported: list[Imported] = []
     failed: list[GridwardenError] = []
     read = file_progress.read_to_the_end(store)  # once: a directory of per-job histories holds a file for each job
@@ -84,7 +96,7 @@ def import_files(
             with open_log(path, owners) as log:
                 if (log.name, log.size, log.modified) in read:
                     continue
-                found = import_log(store, log, now=now, progress=progress, dry_run=dry_run)
+                found = import_log(store, log, now=now, progress=progress, dry_run=dry_run, node=node)
         except GridwardenError as error:
             failed.append(error)
         else:
@@ -92,12 +104,17 @@ def import_files(
     return imported, failed
 
 
-def import_log(store: Store, log: Log, *, now: int, progress: Progress, dry_run: bool = False) -> Imported | None:
+def import_log(
+    store: Store, log: Log, *, now: int, progress: Progress, dry_run: bool = False, node: str
+) -> Imported | None:
     """Import what the store has not of a file; None where it is empty.
 
     Raises ConfigurationError for a file of no known format, Unavailable for one that cannot be read to its end (what came
     before is in the store) and for the store itself.
     """
+    if pacct.is_pacct(next(log.chunks(), b"")):
+        taken = pacct_import.take(store, log, node, now=now, progress=progress, dry_run=dry_run)
+        return Imported(log.name, pacct_import.ENTRY, *taken)
     format = format_of(log)  # noqa: A001  the field's own word
     first = next(format.entries(log, 0), None) if format else None
     if format is None or first is None:

@@ -56,10 +56,10 @@ class Log:
             while line := self._file.readline(LONGEST_LINE):
                 yield line
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the whole log in large pieces; raises Unavailable."""
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """Yield the log from an offset on in large pieces; raises Unavailable."""
         with self._readable():
-            self._file.seek(0)
+            self._file.seek(offset)
             while chunk := self._file.read(LONGEST_LINE):
                 yield chunk
 

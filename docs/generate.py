@@ -112,6 +112,7 @@ def pages() -> dict[Path, str]:
         DOCS / "globus-speed.md": speed_page("globus"),
         DOCS / "gridmapdir-speed.md": speed_page("gridmapdir"),
         DOCS / "launcher-speed.md": speed_page("launch"),
+        DOCS / "pacct-speed.md": speed_page("pacct"),
         DOCS / "pbs-lines-speed.md": speed_page("pbs_lines"),
         DOCS / "plugin-speed.md": speed_page("plugin"),
         DOCS / "prune-bombs.md": speed_page("bombs"),

@@ -10,15 +10,17 @@ from gridwarden.setting_types import AbsolutePath, Account, Section
 
 
 class Accounting(Section):
-    """The batch systems' own accounting, as far as it is in files: docs/accounting.md."""
+    """The accounting of batch systems and of the kernel, as far as it is in files: docs/accounting.md."""
 
     files: tuple[AbsolutePath, ...] = Field(
         (),
         description="Files that `gridwarden collect` reads, as shell patterns: accounting logs of OpenPBS and Torque; history, "
-        "per-job history and epoch history of HTCondor; output of `sacct --json`. Compressed ones, too.",
+        "per-job history and epoch history of HTCondor; output of `sacct --json`; process accounting of this machine's kernel. "
+        "Compressed ones, too. Name rotated ones with the one that grows.",
         examples=[
             ["/var/spool/pbs/server_priv/accounting/*", "/var/spool/torque/server_priv/accounting/*"],
             ["/var/lib/condor/spool/history*", "/var/lib/condor/spool/epoch_history*"],
+            ["/var/log/account/pacct*"],
         ],
     )
     owners: tuple[Account, ...] = Field(

@@ -10,14 +10,15 @@ from gridwarden.records import KINDS
 from gridwarden.setting_types import FaultsError, Section, WholeDays
 
 BATCH_JOB = "batch_job"
+PROCESS = "process"
 THIRTEEN_MONTHS = 396
 
 
 def known_kind(kind: str) -> str:
-    """Return ``kind``, which must be one of records, or the batch systems' own records of jobs."""
-    if kind not in KINDS and kind != BATCH_JOB:
+    """Return ``kind``, which must be one of records, or the batch systems' own of jobs, or the kernel's of processes."""
+    if kind not in KINDS and kind not in {BATCH_JOB, PROCESS}:
         raise ValueError(
-            f"{kind!r} is no kind of record; docs/files.md lists them, and {BATCH_JOB} is a batch system's"
+            f"{kind!r} is no kind of record; docs/files.md lists them, {BATCH_JOB} is a batch system's, {PROCESS} the kernel's"
         )
     return kind
 
@@ -26,7 +27,8 @@ class KindRetention(Section):
     """How long one kind of record is kept, where that is not `retention.days`."""
 
     kind: Annotated[str, AfterValidator(known_kind)] = Field(
-        description=f"Kind of record, as in docs/files.md; `{BATCH_JOB}` for what the batch systems' own accounting says.",
+        description=f"Kind of record, as in docs/files.md; `{BATCH_JOB}` for what the batch systems' own accounting "
+        f"says, `{PROCESS}` for processes that have ended.",
         examples=["refused"],
     )
     days: WholeDays = Field(description="How long it is kept.", examples=[90])

@@ -1,0 +1,176 @@
+"""Process accounting into a real store: every record once, whatever is done to the files and to the import."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from gridwarden.accounting import imports, pacct, pacct_import, schema
+from gridwarden.accounting.store import open_store, open_to_read
+
+NOW = 1_795_400_000_000_000
+NOBODY = frozenset[int]()
+
+
+def records(first: int, last: int) -> bytes:
+    """Records that a kernel could have written, no two alike."""
+    return b"".join(
+        pacct.RECORD.pack(0, 3, 0, 0, 45000, 100, 1000 + n, 1, 1_795_000_000 + n // 100, n % 50, n % 90, n % 7, b"work")
+        for n in range(first, last)
+    )
+
+
+def take(url: str, *paths: Path, node: str = "wn042", dry_run: bool = False) -> list[imports.Imported]:
+    store = open_store(url, rehearse=dry_run)
+    found, failed = imports.import_files(
+        store, paths, NOBODY, now=NOW, progress=lambda *_: None, node=node, dry_run=dry_run
+    )
+    assert failed == []
+    return found
+
+
+def rows(url: str) -> list[tuple]:
+    with open_to_read(url).transaction() as connection:
+        return sorted(map(tuple, connection.execute(select(schema.processes))))
+
+
+def put(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    path.chmod(0o640)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacct_import, "PIECE", 64 * 70)
+
+
+def test_what_the_kernel_itself_wrote_is_read(sqlite_url, tmp_path):
+    """In a pid namespace of its own, whose accounting ends with it: this machine's stays as it is."""
+    path = tmp_path / "pacct"
+    program = f"""
+import ctypes, json, os, time
+open({str(path)!r}, "wb").close()
+assert ctypes.CDLL(None, use_errno=True).acct({str(path)!r}.encode()) == 0
+found = []
+for number in range(20):
+    pid = os.fork()
+    if pid == 0:
+        os.setgid(100 + number)
+        os.setuid(45000 + number)
+        end = time.process_time() + number / 50
+        while time.process_time() < end:
+            pass
+        os._exit(number) if number % 2 else os.kill(os.getpid(), 9)
+    _, status, used = os.wait4(pid, 0)
+    found.append([pid, os.getpid(), 45000 + number, 100 + number, status, used.ru_utime + used.ru_stime])
+print(json.dumps(found))
+"""
+    ran = subprocess.run(["unshare", "--pid", "--fork", sys.executable, "-c", program], capture_output=True, check=True)
+    assert take(sqlite_url, path)[0].counts.quarantined == 0
+    by_pid = {row[1]: row for row in rows(sqlite_url)}
+    for pid, parent, uid, gid, status, used in json.loads(ran.stdout):
+        node, _, start, end, exact, ppid, its_uid, its_gid, command, user, system, its_status, *_ = by_pid[pid]
+        assert (node, ppid, its_uid, its_gid, its_status, exact) == ("wn042", parent, uid, gid, status, 0)
+        assert command.startswith("python")
+        assert abs(start - path.stat().st_mtime_ns // 1000) < 60_000_000
+        assert start <= end
+        assert abs((user + system) / 1e6 - used) < 0.05
+
+
+def test_every_record_becomes_a_row_once(url, tmp_path):
+    path = put(tmp_path / "pacct", records(0, 1000))
+    (found,) = take(url, path)
+    assert found.counts == found.whole == imports.Counts(1000, 1000, 0, 0)
+    assert len(rows(url)) == 1000
+    before = rows(url)
+    assert take(url, path) == []
+    os.utime(path)
+    assert take(url, path)[0].counts == imports.Counts()
+    assert rows(url) == before
+
+
+def test_a_file_that_grows_rotates_and_is_compressed_goes_on_where_it_was(url, tmp_path):
+    path = put(tmp_path / "pacct", records(0, 150) + records(150, 151)[:40])
+    (found,) = take(url, path)
+    assert (found.counts.entries, found.unfinished) == (150, True)
+    put(path, records(0, 333))
+    path.rename(tmp_path / "pacct.0")
+    fresh = put(tmp_path / "pacct", records(333, 400))
+    assert [each.counts.records for each in take(url, fresh, tmp_path / "pacct.0")] == [67, 183]
+    for number, opener in enumerate((gzip.open, bz2.open, lzma.open)):
+        packed = tmp_path / f"pacct.{number + 1}.packed"
+        with opener(packed, "wb") as file:
+            file.write(records(0, 333) + records(400 + number, 401 + number))
+        packed.chmod(0o640)
+        assert take(url, packed)[0].counts.records == 1
+    assert len(rows(url)) == 403
+
+
+def test_files_that_overlap_give_each_process_once(url, tmp_path):
+    take(url, put(tmp_path / "pacct", records(0, 300)))
+    (found,) = take(url, put(tmp_path / "all", records(200, 500)))
+    assert found.counts == imports.Counts(300, 200, 0, 100)
+    assert found.ignored == {pacct_import.KNOWN: 100}
+    assert len(rows(url)) == 500
+
+
+def test_the_same_file_of_two_machines_is_of_both(url, tmp_path):
+    path = put(tmp_path / "pacct", records(0, 10))
+    take(url, path, node="wn001")
+    os.utime(path)
+    take(url, path, node="wn002")
+    assert {row[0] for row in rows(url)} == {"wn001", "wn002"}
+
+
+def test_what_is_damaged_is_quarantined_and_stops_nothing(url, tmp_path):
+    data = records(0, 60) + b"torn by a full disk".ljust(64) + records(60, 200) + bytes(640) + records(200, 300)
+    (found,) = take(url, put(tmp_path / "pacct", data))
+    assert found.counts == imports.Counts(300 + 1 + 10, 300, 11, 0)
+    assert len(found.fresh_faults) == 2
+    assert b"torn by".hex() in found.fresh_faults[0]
+    assert len(rows(url)) == 300
+
+
+def test_a_dry_run_changes_nothing(url, tmp_path):
+    path = put(tmp_path / "pacct", records(0, 500))
+    take(url, put(tmp_path / "first", records(900, 901)))
+    before = rows(url)
+    assert take(url, path, dry_run=True)[0].counts.records == 500
+    assert rows(url) == before
+
+
+def test_an_import_killed_at_any_moment_loses_and_doubles_nothing(sqlite_url, tmp_path):
+    path = put(tmp_path / "pacct", records(0, 2000))
+    program = f"""
+import sys
+from pathlib import Path
+from gridwarden.accounting import imports, pacct_import
+from gridwarden.accounting.store import open_store
+pacct_import.PIECE = 64 * 70
+tell = lambda *_: (print(flush=True), sys.stdin.readline())
+imports.import_files(open_store({sqlite_url!r}), [Path({str(path)!r})], frozenset(), now={NOW}, progress=tell, node="n")
+"""
+    for killed_after in (1, 3, 7):
+        process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(killed_after):
+            process.stdout.readline()
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    subprocess.run([sys.executable, "-c", program], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert len(rows(sqlite_url)) == 2000
+    with open_to_read(sqlite_url).transaction() as connection:
+        counts = connection.execute(select(schema.imported_files)).one()
+    assert (counts.entries, counts.records, counts.quarantined, counts.ignored) == (2000, 2000, 0, 0)
