@@ -19,6 +19,8 @@ TEXTS = (
     "also_subject", "also_vo", "also_credential", "name", "pilot", "pilot_scheme", "pilot_subject", "pilot_vo", "batch",
     "job", "program", "cgroup", "proxy", "token", "temporary", "scratch", "measured", "because",
 )  # fmt: skip
+# What the files of payloads lack that were running when gridwarden was brought up to date.
+LATER = ("also_scheme", "also_subject", "also_vo", "also_credential", "pilot_scheme", "pilot_vo")
 
 
 class State:
@@ -115,7 +117,7 @@ class State:
 def parse(data: bytes, path: str) -> State:
     """The state in the bytes of a file; raises ConfigurationError."""
     try:
-        values = {key: value for key, (value,) in tab_file.decode(data).items()}
+        values = dict.fromkeys(LATER, "") | {key: value for key, (value,) in tab_file.decode(data).items()}
         numbers = {name: int(values[name]) for name in NUMBERS}
         return State(**{name: values[name] for name in TEXTS}, **numbers)
     except (ValueError, KeyError) as error:

@@ -62,6 +62,18 @@ def test_a_state_file_says_all_that_was_known_of_the_payload(directory: str) -> 
     assert (read.user, read.memory) == (-1, -1), "a figure that nobody knows is not 0"
 
 
+def test_a_payload_that_ran_while_gridwarden_was_brought_up_to_date_can_be_seen_to(
+    directory: str, tmp_path: Path
+) -> None:
+    os.close(payloads.write(directory, State(payload=ID, account="cms017", subject="/CN=Anna")))
+    path = tmp_path / ID
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(("also_", "pilot_scheme", "pilot_vo"))))
+    read = payloads.read(directory, ID)
+    assert read is not None
+    assert (read.subject, read.also_subject, read.pilot_vo) == ("/CN=Anna", "", "")
+
+
 def test_nobody_takes_over_a_payload_whose_launcher_lives(directory: str) -> None:
     with launcher(directory):
         assert payloads.is_led(directory, ID)
