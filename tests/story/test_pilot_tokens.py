@@ -149,3 +149,32 @@ def test_whoever_is_named_by_one_of_two_credentials_stands_behind_the_payload_an
     slurm.wait(job)
     renewed = {body["subject"] for body in pilot.records("renewed", payload=start["payload"])}
     assert renewed == {mallory, people.anna.subject}
+
+
+@pytest.fixture
+def _log_only() -> Iterator[None]:
+    """The site in log-only mode, and back."""
+    path = Path("/etc/gridwarden/site.d/60-log-only.yaml")
+    install = ["gridwarden", "hooks", "install", "--glexec", "/usr/sbin/glexec"]
+    path.write_text("pilot: {mode: log-only}\n")
+    subprocess.run(install, check=True, capture_output=True)
+    yield
+    path.unlink()
+    subprocess.run(install, check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("_log_only")
+def test_log_only_says_whom_both_credentials_name_and_which_pilot_showed_them(
+    tmp_path: Path, people: SimpleNamespace
+) -> None:
+    token(tmp_path, "mine")
+    words = ("--proxy", str(pilot.proxy("anna")), "--token", str(pilot.home() / "token"))
+    done = pilot.launch(*words, "--", "/bin/true", owner=None, pilot=pilot.proxy(pilot.OWNER))
+    assert done.returncode == 0, done
+    (start,) = [line for line in Path("/var/log/syslog").read_text().splitlines() if "event=payload-start" in line][-1:]
+    for field in (
+        f" subject={CMS},runner ",
+        f' also_subject="{people.anna.subject}" ',
+        f' pilot_subject="{people.bela.subject}" ',
+    ):
+        assert field in start, start
