@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gridwarden import holders
+from gridwarden import agent_client, holders
 from gridwarden.mapper.ban import moment
 from tests.gridmap import asked, make_accounts, make_site, person
+from tests.site.slurm import until
 
 EXAMPLES = Path(__file__).parents[2] / "site-configs"
-UNITS = sorted(path for kind in ("service", "timer") for path in EXAMPLES.glob(f"*/*.{kind}"))
+UNITS = sorted(path for kind in ("service", "socket", "timer") for path in EXAMPLES.glob(f"*/*.{kind}"))
+AGENT = EXAMPLES / "one-machine" / "gridwarden-agent.service"
 FOLLOW = EXAMPLES / "one-machine" / "gridwarden-follow.service"
 ANNA = "/DC=org/DC=example/CN=Anna"
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1  # <linux/prctl.h>
@@ -37,10 +40,23 @@ os.execvp(words[0], words)'
 """
 
 
+def read_unit(path: Path) -> configparser.ConfigParser:
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign] - names of directives keep their capitals
+    unit.read(path)
+    return unit
+
+
+def rights_of(unit: configparser.ConfigParser) -> str:
+    """The capabilities that a unit leaves, as setpriv(1) takes them."""
+    names = [name.removeprefix("CAP_").lower() for name in unit["Service"]["CapabilityBoundingSet"].split()]
+    return "-all," + ",".join(f"+{name}" for name in names)
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=[f"{path.parent.name}/{path.name}" for path in UNITS])
 def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> None:
     for path in unit.parent.glob("*.[st]*"):
-        if path.suffix in {".service", ".timer"}:
+        if path.suffix in {".service", ".socket", ".timer"}:
             shutil.copy(path, tmp_path)  # where a directory belongs to somebody else, systemd says that
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / unit.name], capture_output=True, text=True, check=False
@@ -53,12 +69,32 @@ def test_the_follow_unit_is_walled_in() -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def test_the_agents_unit_is_walled_in_as_far_as_an_epilog_can_be() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=42", AGENT]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_rights_that_the_agents_unit_leaves_are_enough() -> None:
+    """It serves, and hands its socket on, with no more rights than the unit says."""
+    unit = read_unit(AGENT)
+    rights = rights_of(unit)
+    assert shlex.split(unit["Service"]["ExecStart"])[0] == "/usr/libexec/gridwarden/agent"
+    command = ["setpriv", "--bounding-set", rights, "--no-new-privs", *shlex.split(unit["Service"]["ExecStart"])]
+    agent = subprocess.Popen(command)
+    try:
+        until("the agent to answer", lambda: agent_client.status("/run/gridwarden/agent"))
+        agent.send_signal(signal.SIGHUP)
+        until("it to answer again", lambda: agent_client.status("/run/gridwarden/agent"))
+    finally:
+        agent.terminate()
+        assert agent.wait(20) == 0
+        for name in ("agent", "agent.lock", "agent.leases"):
+            Path("/run/gridwarden", name).unlink(missing_ok=True)
+
+
 def test_the_rights_that_the_follow_unit_leaves_are_enough(tmp_path: Path) -> None:
     """A source that is somebody else's alone, holder files for another group, and no more writable than the unit says."""
-    unit = configparser.ConfigParser(strict=True, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign] - names of directives keep their capitals
-    unit.read(FOLLOW)
-    rights = [name.removeprefix("CAP_").lower() for name in unit["Service"]["CapabilityBoundingSet"].split()]
+    unit = read_unit(FOLLOW)
     site = make_site(tmp_path / "site")
     held = asked(site, person("Anna"), make_accounts(site, "cms001"))
     configuration = tmp_path / "etc"
@@ -94,7 +130,7 @@ def test_the_rights_that_the_follow_unit_leaves_are_enough(tmp_path: Path) -> No
     command = f"gridwarden --config {configuration / 'site.yaml'} follow --format json"
     done = subprocess.run(
         ["unshare", "-mn", "sh", "-c", CONFINED, "sh", configuration, tmp_path / "site"],
-        env={**os.environ, "RIGHTS": "-all," + ",".join(f"+{name}" for name in rights), "COMMAND": command},
+        env={**os.environ, "RIGHTS": rights_of(unit), "COMMAND": command},
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,158 @@
+"""The agent on the site: holders of leases made elsewhere, jobs that were held, and the ledger's heads in syslog."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden import agent_client, chain, holders
+from gridwarden.accounting import heads
+from tests.gridmap import asked, bodies, lcmaps_links, person
+from tests.site.slurm import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from gridwarden.mapper.site import SiteValues
+
+SOCKET = "/run/gridwarden/agent"
+PROGRAM = "/usr/libexec/gridwarden/agent"
+SETTINGS = Path("/etc/gridwarden/site.d/50-agent.yaml")
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[subprocess.Popen[bytes]]:
+    """An agent that looks every second, for a site without a word of these settings afterwards."""
+    settings = {"poll_seconds": 1, "held_jobs_seconds": 1, "heads_seconds": 1, "readers": "alice"}
+    SETTINGS.parent.mkdir(exist_ok=True)
+    SETTINGS.write_text(json.dumps({"agent": settings}))
+    subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
+    process = subprocess.Popen([PROGRAM, "--foreground"])
+    until("the agent to answer", lambda: agent_client.status(SOCKET))
+    yield process
+    process.terminate()
+    assert process.wait(20) == 0
+    SETTINGS.unlink()
+    subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
+    for name in ("agent", "agent.lock", "agent.leases"):
+        Path("/run/gridwarden", name).unlink(missing_ok=True)
+
+
+def elsewhere(site: SiteValues, name: str) -> holders.Holder:
+    """Somebody's lease as another machine makes it: all but the holder file is shared."""
+    lease = asked(site, person(name), pwd)
+    holder = holders.read(site.holders, lease.account)
+    (site.holders / lease.account).unlink()
+    return holder
+
+
+def published(site: SiteValues, account: str) -> holders.Holder | None:
+    return holders.read(site.holders, account) if (site.holders / account).exists() else None
+
+
+@contextmanager
+def asleep(agent: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The time before the agent has seen what is there."""
+    agent.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        agent.send_signal(signal.SIGCONT)
+
+
+def test_a_lease_made_elsewhere_has_its_holder_here_until_it_ends_there(agent: object, site: SiteValues) -> None:
+    made = elsewhere(site, "Agent Anna")
+    found = until("its holder file", lambda: published(site, made.account))
+    assert found is not None
+    assert (found.lease, found.subject, found.vo, found.fqans, found.uid, found.since) == (
+        made.lease, made.subject, made.vo, made.fqans, made.uid, made.since,
+    )  # fmt: skip
+    assert (site.holders / made.account).stat().st_gid == site.holders_group
+    until("it on record", lambda: [each for each in bodies(site, "observation") if each["lease"] == made.lease])
+    (site.gridmapdir / made.name).unlink()
+    until("its holder file to go", lambda: published(site, made.account) is None)
+
+
+def test_a_lease_of_lcmaps_is_observed_once_and_vouched_for_by_nobody(agent: object, site: SiteValues) -> None:
+    link = lcmaps_links(site, "cms020", person("Agent Lcmaps"))
+
+    def seen() -> list[dict[str, object]]:
+        return [each for each in bodies(site, "observation") if each["name"] == link.name]
+
+    (record,) = until("it on record", seen)
+    assert (record["account"], record["lease"], record["inode"]) == ("cms020", "", link.stat().st_ino)
+    time.sleep(2.5)
+    assert len(seen()) == 1
+    assert published(site, "cms020") is None
+
+
+def test_a_job_that_was_held_runs_once_its_holder_is_known(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    with asleep(agent):
+        held = elsewhere(site, "Agent Late")
+        job = slurm.submit(held.account, "true")
+    assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    (record,) = [each for each in bodies(site, "stamp") if each["job"] == str(job)]
+    assert (record["account"], record["lease"]) == (held.account, held.lease)
+    assert slurm.accounted(job)["comment"]["administrator"] == held.lease
+    (start,) = [each for each in bodies(site, "job_start") if each["job"] == str(job)]
+    assert (start["stamp"], start["subject"]) == (held.lease, held.subject)
+
+
+def test_a_held_job_of_somebody_banned_since_is_cancelled(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    with asleep(agent):
+        held = elsewhere(site, "Agent Banned")
+        ban = ["gridwarden", "ban", "add", held.subject, "--because", "test"]
+        subprocess.run(ban, check=True, capture_output=True)
+        job = slurm.submit(held.account, "true")
+    try:
+        assert slurm.wait(job)["job_state"] == ["CANCELLED"]
+        assert [each["lease"] for each in bodies(site, "cancel") if each["job"] == str(job)] == [held.lease]
+    finally:
+        subprocess.run(["gridwarden", "ban", "remove", held.subject], check=True, capture_output=True)
+
+
+def test_a_job_older_than_its_accounts_lease_stays_held(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    """It may be that of whoever had the account before."""
+    with asleep(agent):
+        held = elsewhere(site, "Agent Young")
+        file, holder = site.gridmapdir / ".gridwarden/leases" / held.name, site.holders / held.account
+        after = int((time.time() + 5) * 1_000_000)
+        file.write_text(file.read_text().replace(str(held.since), str(after)))
+        job = slurm.submit(held.account, "true")
+    try:
+        until("its holder file", holder.exists)
+        time.sleep(3)
+        assert slurm.job(job)["priority"]["number"] == 0
+        assert not [each for each in bodies(site, "stamp") if each["job"] == str(job)]
+    finally:
+        slurm.cancel(job)
+
+
+def test_the_last_line_that_left_in_syslog_is_the_ledgers_last(
+    agent: subprocess.Popen[bytes], site: SiteValues
+) -> None:
+    elsewhere(site, "Agent Head")
+
+    def told() -> tuple[int, str]:
+        lines = Path("/var/log/syslog").read_bytes().splitlines()
+        found = list(heads.parse(lines, "syslog", now=time.time_ns() // 1000, zone=UTC))
+        return (found[-1].seq, found[-1].hash) if found else (0, "")
+
+    until("the head in syslog", lambda: told() == chain.head(site.ledger))
+    assert b" event=head outcome=sent seq=" in Path("/var/log/syslog").read_bytes()

@@ -1,0 +1,92 @@
+"""A hook of the real HTCondor, which runs as the job's user, and the agent: who was behind the job, from start to end."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gridwarden import agent_client, holders, register
+from tests.gridmap import asked, bodies, person
+from tests.site import condor as site_condor
+from tests.site.slurm import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from gridwarden.mapper.site import SiteValues
+
+SOCKET = "/run/gridwarden/agent"
+SETTINGS = Path("/etc/gridwarden/site.d/50-agent.yaml")
+POOL = Path("/etc/condor/config.d/90-agent.config")
+HOOK = Path("/usr/local/bin/prepare-job")
+CONFIGURATION = f"""
+STARTER_DEFAULT_JOB_HOOK_KEYWORD = GRID
+GRID_HOOK_PREPARE_JOB = {HOOK}
+"""
+# As docs/agent.md has it: the job's ad is on standard input.
+PROGRAM = f"""#!{sys.executable} -I
+import sys
+from gridwarden import agent_client
+ad = dict(line.rstrip().split(" = ", 1) for line in sys.stdin if " = " in line)
+job, restart = ad["GlobalJobId"].strip('"'), ad.get("NumJobStarts", "0")
+told = agent_client.tell("{SOCKET}", "job_start", {{"job": job, "restart": restart}}, 20)
+if told.outcome == agent_client.REFUSED:
+    print(f'HookStatusMessage = "{{told.detail}}"')
+    print("HookStatusCode = 190")
+"""
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ModuleType]:
+    """HTCondor with the hook, and an agent."""
+    SETTINGS.parent.mkdir(exist_ok=True)
+    SETTINGS.write_text(json.dumps({"prune": {"batch": ["slurm", "htcondor"]}, "agent": {"poll_seconds": 0}}))
+    subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
+    HOOK.write_text(PROGRAM)
+    HOOK.chmod(0o755)
+    POOL.write_text(CONFIGURATION)
+    agent = subprocess.Popen(["/usr/libexec/gridwarden/agent", "--foreground"])
+    until("the agent to answer", lambda: agent_client.status(SOCKET))
+    site_condor.start()
+    yield site_condor
+    site_condor.stop()
+    agent.terminate()
+    assert agent.wait(20) == 0
+    for path in (SETTINGS, POOL, HOOK, Path(SOCKET), Path(f"{SOCKET}.lock"), Path(f"{SOCKET}.leases")):
+        path.unlink(missing_ok=True)
+    subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
+
+
+def test_a_job_of_htcondor_is_on_record_from_its_hook_to_its_starters_end(pool: ModuleType, site: SiteValues) -> None:
+    held = holders.read(site.holders, asked(site, person("Condor Anna"), pwd).account)
+    cluster = pool.submit(held.account, "exec sleep 3")
+
+    def of_job(kind: str) -> list[dict[str, object]]:
+        return [each for each in bodies(site, kind) if f"#{cluster}.0#" in str(each["job"])]
+
+    (start,) = until("its start on record", lambda: of_job("job_start"), 120)
+    assert (start["batch"], start["account"], start["subject"]) == ("htcondor", held.account, held.subject)
+    assert [entry.job for entry in register.jobs_of(site.register, held.account)] == [start["job"]]
+    (end,) = until("its end on record", lambda: of_job("job_end"), 120)
+    assert (end["job"], end["lease"]) == (start["job"], held.lease)
+    until("it to leave the register", lambda: not register.jobs_of(site.register, held.account))
+
+
+def test_a_banned_persons_job_is_put_on_hold_with_the_reason(pool: ModuleType, site: SiteValues) -> None:
+    held = holders.read(site.holders, asked(site, person("Condor Eve"), pwd).account)
+    held.verdict, held.because = holders.BANNED, "/CN=Condor Eve is banned"
+    holders.publish(site.holders, held, site.holders_group)
+    cluster = pool.submit(held.account, "true")
+    try:
+        reason = until("it to be held", lambda: next(job.get("HoldReason") for job in pool.queue(cluster)), 120)
+        assert "banned: /CN=Condor Eve is banned" in reason
+    finally:
+        subprocess.run(["condor_rm", str(cluster)], check=True, capture_output=True)
+    assert not [each for each in bodies(site, "job_start") if f"#{cluster}.0#" in str(each["job"])]
