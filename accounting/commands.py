@@ -115,11 +115,12 @@ def _refuse_together(given: Mapping[str, object]) -> None:
 
 
 @click.command("whoran", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, metavar="[PID|TIME|FROM..TO]", type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, metavar="[PID|PID@TIME|TIME|FROM..TO]", type=click.UNPROCESSED)
 @click.option("--node", metavar="PATTERN", help="Only this node, or those that match: 'wn0*'.")
 @click.option("--account", metavar="PATTERN", help="Only this account, or those that match: 'cms*'.")
 @click.option("--identity", metavar="TEXT", help="Only identities that contain this, in any case.")
 @click.option("--job", metavar="ID", help="Only this job.")
+@click.option("--children", is_flag=True, help="With a pid: its descendants, too, living or gone.")
 @output.format_option
 @click.option(
     "--config",
@@ -135,18 +136,20 @@ def whoran_command(
     account: str | None,
     identity: str | None,
     job: str | None,
+    children: bool,
     format: str,
     config: Path,
 ) -> None:
     """Say who was behind a process, or who ran at a time: which identity, account and job, and how that is known.
 
-    PID is a process of this machine, living or gone. TIME is 14:02, 'yesterday 14:00', -2h, now, @1795270920 or
+    PID is a process of this machine, living or gone, PID@TIME the one that had it then. TIME is 14:02, 'yesterday 14:00', -2h, now, @1795270920 or
     2026-11-21T14:02+01:00; one that can be read in two ways is refused. Exit code 0: found, 1: nothing is
     known, 2: the question is not clear.
 
     \b
     Examples:
       whoran 12345
+      whoran 12345@14:02 --children
       whoran 14:02
       whoran --node wn042 14:00..15:00
       whoran --identity 'anna example' -2h..now --format json
@@ -160,7 +163,14 @@ def whoran_command(
             raise click.NoSuchOption(word)
     now, zone = _now(), system_zone()
     asked = ask(
-        " ".join(words) if words else None, now=now, zone=zone, node=node, account=account, identity=identity, job=job
+        " ".join(words) if words else None,
+        now=now,
+        zone=zone,
+        node=node,
+        account=account,
+        identity=identity,
+        job=job,
+        children=children,
     )
     settings = load_settings.load(config)
     here = Node(settings.holders_directory, settings.register_directory, settings.slurm.spool, settings.pools)

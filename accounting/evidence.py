@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 KERNEL_MEASURED = "kernel-measured"
-"""The kernel's own process tree leads to a job step whose account's holder file agrees with the register."""
+"""The kernel's own process tree leads to a job step whose account's holder file agrees with the register; or its record
+of a process that has ended names an account whose holder hooks verified, at the start of its jobs there then."""
 BATCH = "batch"
 """The batch system started the job, and a hook verified the holder then, on the node."""
 LEASE_HISTORY = "lease history"

@@ -20,6 +20,14 @@ class LiveProcess(NamedTuple):
     ancestors: tuple[int, ...]
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the pids of the process's children, and of theirs."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def look(pid: int) -> LiveProcess | None:
     """Return the process ``pid``, or None when there is none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from gridwarden import chain, ledger
@@ -27,6 +28,7 @@ _RUN = ", ".join(Run._fields).replace(" end,", ' "end",')
 _JOB = ", ".join(Job._fields).replace(" end,", ' "end",')
 _RUNS = f"SELECT {_RUN} FROM job_runs"  # noqa: S608  our own column names
 _JOBS = f"SELECT {_JOB} FROM batch_jobs"  # noqa: S608  our own column names
+_LEDGERS_OF = "SELECT ledger FROM ledger_nodes WHERE node = :node"
 _SIGHTINGS = f"kind IN ({', '.join(map(repr, KINDS_OF_SIGHTING))})"
 
 
@@ -41,6 +43,7 @@ class Past:
     def __init__(self, store_url: str, ledger_directory: Path) -> None:
         self.unread: list[str] = []
         self._store = self._open(store_url)
+        self._own = ""  # the identifier of this machine's ledger
         self._new: list[Body] = []
         self._runs: dict[tuple[str, int], Run] = {}
         self._starts: dict[tuple[str, int], Body] = {}  # of payloads
@@ -92,6 +95,17 @@ class Past:
         )
         stored = [json.loads(str(body)) for (body,) in self._query(query, {"batch": PAYLOAD, "job": payload})]
         return next((body for body in (*self._starts.values(), *stored) if body.get("payload") == payload), {})
+
+    def rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the store's answer to a query, nothing where it cannot be read; values are bound to ``:name``."""
+        return self._query(query, values)
+
+    def ledgers_of(self, node: str) -> frozenset[str]:
+        """Return the ledgers that speak of a node, whatever batch systems call it."""
+        known = {str(name) for (name,) in self._query(_LEDGERS_OF, {"node": node})}
+        return frozenset(
+            known | ({self._own} if self._own and node == os.uname().nodename.partition(".")[0] else set())
+        )
 
     def kills(self, question: Question) -> list[Body]:
         """Return the kill records of the question's pid, or of processes that lived in its time."""
@@ -146,7 +160,7 @@ class Past:
             return None
 
     def _read_ledger(self, directory: Path) -> None:
-        identifier = ledger.identifier(directory)
+        identifier = self._own = ledger.identifier(directory)
         where = "SELECT position FROM positions WHERE source = :source"
         found = self._query(where, {"source": f"ledger:{identifier}"})
         open_runs = OpenRuns(identifier, self._open_runs(identifier))

@@ -22,6 +22,7 @@ NAME_HINT = (
 
 _PATTERN = set("*?[")
 _NAMED_TIMES = {"now", "today", "yesterday"}
+_PID_AT = re.compile(r"(\d+) ?@ ?(\S.*)", re.ASCII | re.DOTALL)
 _PART_OF_JOB = re.compile(r"\d+[_+]\S*", re.ASCII)
 
 
@@ -29,7 +30,8 @@ class Question(NamedTuple):
     """One question: about ``pid``, or about the time in ``within``, or (both None) about all times.
 
     A filter that is None lets everything pass.  ``node`` and ``account`` may be patterns (``cms*``);
-    ``identity`` is a part of a subject, in any case.
+    ``identity`` is a part of a subject, in any case.  ``children`` asks for the descendants of a process besides.
+    With ``pid`` and ``within`` it is about the process that had the pid then.
     """
 
     pid: int | None
@@ -38,6 +40,7 @@ class Question(NamedTuple):
     account: str | None = None
     identity: str | None = None
     job: str | None = None
+    children: bool = False
 
     def exact(self, name: str) -> str | int | None:
         """Return the one value that pid, node, account or job must have, None where more than one may pass."""
@@ -63,8 +66,31 @@ def ask(
     account: str | None = None,
     identity: str | None = None,
     job: str | None = None,
+    children: bool = False,
 ) -> Question:
     """Read a question as it was typed; raises BadQuestion when it has no single reading."""
+    if text is not None and (found := _PID_AT.fullmatch(text.strip())):
+        of_pid = ask(found[1], now=now, zone=zone, node=node, account=account, identity=identity, job=job)
+        at = ask(found[2], now=now, zone=zone)
+        if at.within is None:
+            raise BadQuestion(f"{found[2]!r} is not a time", f"a pid and when it lived: 4711@{times.GRAMMAR}")
+        return of_pid._replace(within=at.within, children=children)
+    question = _ask(text, now=now, zone=zone, node=node, account=account, identity=identity, job=job)
+    if children and question.pid is None:
+        raise BadQuestion("--children asks for those of a process", "name its pid, or leave --children away")
+    return question._replace(children=children)
+
+
+def _ask(
+    text: str | None,
+    *,
+    now: int,
+    zone: tzinfo,
+    node: str | None,
+    account: str | None,
+    identity: str | None,
+    job: str | None,
+) -> Question:
     filters = {"node": node, "account": account, "identity": identity, "job": job}
     for name, value in filters.items():
         if value == "":
@@ -72,21 +98,22 @@ def ask(
     if job is not None and _PART_OF_JOB.fullmatch(job):
         hint = f"ask for its own number: sacct -X -o JobIDRaw -j {shlex.quote(job)}"
         raise BadQuestion(f"--job {job} is one of several in an array or a heterogeneous job", hint)
+    about = Question(None, None, node, account, identity, job)
     if text is None:
         if not any(filters.values()):
             raise BadQuestion("nothing was asked", HINT)
-        return Question(None, None, **filters)
+        return about
     text = text.strip()
     if text.isascii() and text.isdigit():
         if not 1 <= int(text[:20]) <= LARGEST_PID:
             hint = f"a pid is 1 to {LARGEST_PID}; seconds since the epoch are written @{text[:20]}"
             raise BadQuestion(f"{text[:20]} is not a pid", hint)
-        return Question(int(text), None, **filters)
+        return about._replace(pid=int(text))
     if times.is_range(text):
-        return Question(None, times.parse_range(text, now=now, zone=zone), **filters)
+        return about._replace(within=times.parse_range(text, now=now, zone=zone))
     if (text[:1].isalpha() or text.startswith("/")) and text.split()[0] not in _NAMED_TIMES:
         raise BadQuestion(f"{text!r} is neither a pid nor a time", NAME_HINT)
     instant = times.parse_instant(text, now=now, zone=zone)
     # Logs and Slurm write whole seconds: such a time is all of its second.
     length = 1 if instant % times.MICROSECONDS else times.MICROSECONDS
-    return Question(None, times.Range(instant, instant + length), **filters)
+    return about._replace(within=times.Range(instant, instant + length))

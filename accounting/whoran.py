@@ -6,13 +6,15 @@ An answer never says more than its evidence level; what could not be read is sai
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, payloads, proc, register
-from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process, past_answers
+from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process, past_answers, past_process
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.lease_history import Candidate
+from gridwarden.accounting.process_records import BLUR
 from gridwarden.batch import slurm
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.payloads import BATCH as PAYLOAD
@@ -50,11 +52,11 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
     """Return the answers to a question, the earliest first, and notes on what they leave out."""
     notes: list[str] = []
     if question.pid is not None:
-        found = [*_living(question.pid, node, past, notes), *_killed(question, past)]
+        found = _of_pid(question, question.pid, node, past, notes)
         if len({(answer.node, answer.since) for answer in found}) > 1:
             notes.append(f"more than one process had the pid {question.pid}; SINCE tells them apart")
         if not found and not notes:
-            notes.append(f"no process of this machine has the pid {question.pid}, and no record of a kill names it")
+            notes.append(f"no process of this machine has the pid {question.pid}, and no record names one that had it")
     else:
         found = _during(question, node, past)
     chosen = [
@@ -70,6 +72,26 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
         return chosen, notes  # which does not rest on the past
     # A ledger that was given another name is in the store twice.
     return sorted(set(chosen), key=lambda answer: (answer.since or 0, repr(answer))), [*notes, *past.unread]
+
+
+def _of_pid(question: Question, pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
+    """Answer for the process that has the pid, those that had it, and their descendants where these are asked for."""
+    is_lent = partial(_is_lent, node=node)
+    process = live_process.look(pid)
+    living = process is not None and (question.within is None or process.started < question.within.end)
+    found = _living(pid, node, past, notes) if living else []
+    if process is not None and living and question.children:
+        for child in live_process.descendants(pid):
+            found += _living(child, node, past, notes)
+        found += past_process.children(pid, process.started, past, notes, is_lent)
+    killed = _killed(question, past)  # whose records say more
+    ended = past_process.ended(question, past, notes, is_lent)
+    return [*found, *killed, *(each for each in ended if not any(_is_same(each, kill) for kill in killed))]
+
+
+def _is_same(one: Answer, other: Answer) -> bool:
+    """Say whether both are about one process: the kernel's record of it, and whoever killed it."""
+    return (one.node, one.pid) == (other.node, other.pid) and abs((one.since or 0) - (other.since or 0)) <= BLUR
 
 
 def _living(pid: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:

@@ -73,3 +73,20 @@ def test_a_pattern_filters_without_being_taken_for_a_name():
     assert question.lets_pass(nodes=["n1"], account="cms001", subject="", job="")
     assert not question.lets_pass(nodes=["n1"], account="atlas001", subject="", job="")
     assert (question.exact("account"), question.exact("node"), question.exact("job")) == (None, "n1", None)
+
+
+def test_a_pid_at_a_time_is_the_process_that_had_it_then():
+    assert (asked("4711@@1795263720").pid, asked("4711@@1795263720").within) == (4711, asked("@1795263720").within)
+    assert asked("4711@-2h..now").within == asked("-2h..now").within
+    assert asked("4711@-2h", children=True).children
+
+
+@pytest.mark.parametrize("text", ["4711@12", "0@14:02", "4711@noon", "4711@"])
+def test_a_pid_at_what_is_no_time_is_refused(text):
+    with pytest.raises(BadQuestion):
+        asked(text)
+
+
+def test_children_of_no_process_are_not_asked_for():
+    with pytest.raises(BadQuestion, match="--children"):
+        asked("14:02", children=True)

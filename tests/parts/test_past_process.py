@@ -1,0 +1,151 @@
+"""Who was behind a process that has ended: the kernel's records of it, beside what hooks recorded."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from gridwarden import ledger
+from gridwarden.accounting import collect, evidence, past_process, processes
+from gridwarden.accounting.answers import Answer
+from gridwarden.accounting.past import Past
+from gridwarden.accounting.question import ask
+from gridwarden.accounting.store import open_store
+from gridwarden.accounting.whoran import Node, whoran
+
+ANNA, BELA = "/DC=org/DC=example/CN=Anna Example", "/DC=org/DC=example/CN=Bela Example"
+LEASE, OTHER_LEASE = "a" * 32, "b" * 32
+LENT = "games"  # an account of every Debian system that nobody logs in to
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+
+
+class Machine:
+    """A node, the ledger of which says when jobs began and ended by a clock that the test sets."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("ledger", "holders", "jobs", "spool"):
+            (root / name).mkdir(mode=0o700)
+        self.ledger = root / "ledger"
+        self.url = f"sqlite:///{root}/store.sqlite"
+        self.node = Node(root / "holders", root / "jobs", str(root / "spool"), ("cms",))
+        self.begin = ledger.time.time_ns() // 1000 - 10 * HOUR
+        self._monkeypatch = monkeypatch
+
+    def record(self, at: int, kind: str, **fields) -> None:
+        with self._monkeypatch.context() as patch:
+            patch.setattr(ledger.time, "time_ns", lambda: at * 1000)
+            ledger.append(self.ledger, kind, fields, node="n1", cluster="site")
+
+    def job(self, job: str, start: int, end: int, subject: str = ANNA, lease: str = LEASE) -> None:
+        common = {"batch": "slurm", "job": job, "restart": 0, "account": LENT, "uid": 5, "lease": lease}
+        named = {"scheme": "x509", "subject": subject, "vo": "cms", "stamp": lease}
+        self.record(start, "job_start", **common, **named, evidence="holder", batch_start=None)
+        self.record(end, "job_end", **common, exit_code=None)
+
+    def process(self, pid: int, start: int, end: int, parent: int = 1, **more) -> None:
+        row = {
+            "node": past_process.this_node(), "pid": pid, "start": start, "end": end, "parent": parent,
+            "uid": pwd.getpwnam(LENT).pw_uid, "gid": 60, "command": f"command{pid}", "user_cpu": 1, "system_cpu": 0, "status": 0,
+        } | more  # fmt: skip
+        with open_store(self.url).transaction() as connection:
+            processes.put(connection, list(row), [tuple(row.values())])
+
+    def ask(self, text: str, **options) -> tuple[list[Answer], list[str]]:
+        collect.collect_ledger(open_store(self.url), self.ledger, now=1, progress=lambda *_: None)
+        past = Past(self.url, self.ledger)
+        asked = ask(text, now=ledger.time.time_ns() // 1000, zone=UTC, **options)
+        return whoran(asked, self.node, past)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def gone() -> int:
+    """A pid that no process has now."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_process_that_lived_and_died_leads_to_its_job_and_the_accounts_holder_then(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND)
+    (answer,), _ = machine.ask(str(pid))
+    assert (answer.evidence, answer.identity, answer.account, answer.job) == (evidence.KERNEL_MEASURED, ANNA, LENT, "7")
+    assert (answer.since, answer.until, answer.pid) == (at + 5 * SECOND, at + 9 * SECOND, pid)
+    assert "process accounting" in answer.because
+
+
+def test_two_processes_of_one_pid_are_each_their_own_holders(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.job("8", at + 2 * HOUR, at + 3 * HOUR, BELA, OTHER_LEASE)
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND)
+    machine.process(pid, at + 2 * HOUR + SECOND, at + 2 * HOUR + 2 * SECOND)
+    found, notes = machine.ask(str(pid))
+    assert [(answer.identity, answer.job) for answer in found] == [(ANNA, "7"), (BELA, "8")]
+    assert any("more than one process" in note for note in notes)
+    (then,), _ = machine.ask(f"{pid}@@{(at + 2 * HOUR + SECOND) // SECOND}")
+    assert then.identity == BELA
+    nobody, _ = machine.ask(f"{pid}@@{(at + HOUR) // SECOND}")
+    assert nobody == []
+
+
+def test_a_process_under_two_peoples_jobs_is_given_to_neither(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.job("8", at, at + HOUR, BELA, OTHER_LEASE)
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND)
+    found, _ = machine.ask(str(pid))
+    assert {answer.evidence for answer in found} == {evidence.AMBIGUOUS}
+    exact = {"exact": 1, "cpu": 3, "batch": "slurm", "job": "8", "known_by": "its control group", "account": LENT}
+    machine.process(pid, at + 5 * SECOND + 7, at + 9 * SECOND + 7, **exact)
+    (answer,), _ = machine.ask(str(pid))
+    assert (answer.evidence, answer.identity, answer.job) == (evidence.KERNEL_MEASURED, BELA, "8")
+    assert "its control group" in answer.because
+
+
+def test_what_outlived_its_job_is_not_the_next_ones(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.process(pid, at + HOUR - SECOND, at + 2 * HOUR)
+    (answer,), _ = machine.ask(str(pid))
+    assert (answer.evidence, answer.identity, answer.job) == (evidence.LEASE_HISTORY, ANNA, "")
+
+
+def test_parents_are_told_and_descendants_found(machine):
+    at = machine.begin
+    pid = gone()
+    machine.job("7", at, at + HOUR)
+    machine.process(1_000_001, at + SECOND, at + 60 * SECOND)
+    machine.process(pid, at + 2 * SECOND, at + 50 * SECOND, parent=1_000_001)
+    machine.process(1_000_003, at + 3 * SECOND, at + 4 * SECOND, parent=pid)
+    machine.process(1_000_003, at + 2 * HOUR, at + 3 * HOUR, parent=pid)  # of another that had the pid later
+    found, _ = machine.ask(str(pid), children=True)
+    assert [(answer.pid, answer.identity) for answer in found] == [(pid, ANNA), (1_000_003, ANNA)]
+    assert "child of 1000001 (command1000001)" in found[0].because
+    assert f"child of {pid} (command{pid}), of 1000001 (command1000001)" in found[1].because
+
+
+def test_a_process_of_an_account_that_is_not_lent_is_its_own(machine):
+    pid, at = gone(), machine.begin
+    machine.process(pid, at, at + SECOND, uid=0)
+    (answer,), _ = machine.ask(str(pid))
+    assert (answer.scheme, answer.identity) == ("local", "root")
+
+
+def test_children_of_a_living_process_that_have_ended_are_found(machine):
+    at = machine.begin + 10 * HOUR
+    machine.process(1_000_003, at, at + SECOND, parent=os.getpid())
+    found, _ = machine.ask(str(os.getpid()), children=True)
+    assert 1_000_003 in {answer.pid for answer in found}
