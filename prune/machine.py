@@ -21,13 +21,14 @@ from gridwarden.prune.recording import Owner
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gridwarden.batch.evidence import Answer
     from gridwarden.prune.judge import Verdict
     from gridwarden.prune.snapshot import Snapshot
 
     Site = dict[str, list[str]]
 
-BATCH_SYSTEMS = ("slurm", "htcondor", "pbs", "torque")
 START_UNDER_LOCK = frozenset(["slurm"])  # whose prolog takes the account's lock; others start a job at any moment
 ASK_SECONDS = 10.0  # for one answer of one batch system
 GENTLE_LOOKS = 3  # that may have missed somebody, before all others are halted for one
@@ -94,16 +95,33 @@ class Machine:
 
     def ask(self) -> list[Answer]:
         """What every batch system of this node and the local register say."""
-        from importlib import import_module  # noqa: PLC0415 - an epilog has no use for it
-
-        answers = []
-        for name in self._batch:
-            if name not in BATCH_SYSTEMS:
-                raise ConfigurationError(f"the node file: {name!r} is not a batch system", "gridwarden config install")
-            module = import_module(f"gridwarden.batch.{name}")
-            answers.append(module.jobs_here(self.site, min(ASK_SECONDS, self.left())))
+        answers = [asker(name)(self.site, min(ASK_SECONDS, self.left())) for name in self._batch]
         answers += [ask(self.site, min(ASK_SECONDS, self.left())) for ask in (led.jobs_here, registered.jobs_here)]
         return answers
+
+
+def asker(batch: str) -> Callable[[Site, float], Answer]:
+    """What asks a batch system of ``prune.batch``, loaded only where it is one of them.
+
+    Each has an import of its own: what programs of root's can load is read from those (``hooks.pilot.code_file``).
+    """
+    if batch == "slurm":
+        from gridwarden.batch import slurm  # noqa: PLC0415 - see above
+
+        return slurm.jobs_here
+    if batch == "htcondor":
+        from gridwarden.batch import htcondor  # noqa: PLC0415
+
+        return htcondor.jobs_here
+    if batch == "pbs":
+        from gridwarden.batch import pbs  # noqa: PLC0415
+
+        return pbs.jobs_here
+    if batch == "torque":
+        from gridwarden.batch import torque  # noqa: PLC0415
+
+        return torque.jobs_here
+    raise ConfigurationError(f"the node file: {batch!r} is not a batch system", "gridwarden config install")
 
 
 class Sight:

@@ -23,6 +23,9 @@ INTERPRETER = os.path.realpath(sys.executable)
 LIBRARY = Path(gridwarden.__path__[0]).resolve().parent
 RUN = "    from gridwarden.hooks.pilot.launch import main\n\n    code = main()\n"
 SAY = """\
+    from gridwarden.prune.machine import asker
+    for batch in ("slurm", "htcondor", "pbs", "torque"):
+        asker(batch)
     for name in {names!r}:
         __import__(name)
     from gridwarden.mapper import verify
