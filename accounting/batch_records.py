@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
+
+from gridwarden.accounting import hostlist
+
+ClassOf = Callable[[str], str]
 
 SLURM, PBS, HTCONDOR = "slurm", "pbs", "htcondor"
 
@@ -82,3 +87,14 @@ class Ignored(NamedTuple):
     """A line or entry that is known to say nothing about CPU time, and what it is."""
 
     because: str
+
+
+def no_class(_node: str) -> str:
+    """Say that a node has no class."""
+    return ""
+
+
+def classed(job: Job, class_of: ClassOf) -> Job:
+    """Return a job with the class of the first of its nodes."""
+    node = next(iter(hostlist.expand(job.nodes)), "") if class_of is not no_class else ""
+    return job._replace(node_class=class_of(node)) if node else job

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 
 from gridwarden import chain, ledger
 from gridwarden.accounting import partitions, positions, rows, sacct, sacct_rows, schema
-from gridwarden.accounting.batch_records import SLURM, Job, OddRow, Step
+from gridwarden.accounting.batch_records import SLURM, ClassOf, Job, OddRow, Step, classed, no_class
 from gridwarden.accounting.job_runs import NOTHING_SEEN, OpenRuns, Run, Seen, number, text
 from gridwarden.accounting.ledger_lines import lines_after
 from gridwarden.accounting.positions import Position
@@ -71,7 +71,11 @@ def collect(
         failed.append(error)
     try:
         lines = partial(sacct.run, settings.slurm.programs)
-        collected.append(collect_slurm(store, lines, settings.slurm.cluster, since=since, now=now, progress=progress))
+        class_of = settings.accounting.class_of
+        cluster = settings.slurm.cluster
+        collected.append(
+            collect_slurm(store, lines, cluster, since=since, now=now, progress=progress, class_of=class_of)
+        )
     except GridwardenError as error:
         failed.append(error)
     return collected, failed
@@ -112,6 +116,7 @@ def collect_slurm(
     since: int | None,
     now: int,
     progress: Progress,
+    class_of: ClassOf = no_class,
 ) -> Collected:
     """Collect jobs and steps; ``lines`` yields sacct's output for what existed at or after an instant.
 
@@ -126,7 +131,8 @@ def collect_slurm(
     for values in rows.batches(sacct_rows.parse(lines(begin)), BATCH_ROWS):
         with store.transaction() as connection:
             positions.claim(connection, source)
-            rows.upsert(connection, schema.batch_jobs, [each._asdict() for each in values if isinstance(each, Job)])
+            jobs = [classed(each, class_of)._asdict() for each in values if isinstance(each, Job)]
+            rows.upsert(connection, schema.batch_jobs, jobs)
             rows.upsert(connection, schema.batch_steps, [each._asdict() for each in values if isinstance(each, Step)])
             odd = [(each.line, each.reason) for each in values if isinstance(each, OddRow)]
             fresh += positions.add_faults(connection, source, odd, now)

@@ -74,7 +74,10 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
     chosen, missing = ([path.absolute() for path in files], []) if files else files_of(settings.accounting.files)
     owners = settings.accounting.owner_uids()
     with told.bar(chosen):
-        imported, unread = import_files(store, chosen, owners, now=now, progress=told.read, dry_run=dry_run, node=node)
+        imported, unread = import_files(
+            store, chosen, owners, now=now, progress=told.read, dry_run=dry_run, node=node,
+            class_of=settings.accounting.class_of,
+        )  # fmt: skip
     for each in imported:
         _tell_imported(each, dry_run=dry_run)
     failed += missing + unread

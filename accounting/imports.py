@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, select
 
 from gridwarden.accounting import file_progress, pacct, pacct_import, positions, rows, schema
-from gridwarden.accounting.batch_records import PBS, Ignored, Job, Step
+from gridwarden.accounting.batch_records import PBS, ClassOf, Ignored, Job, Step, classed, no_class
 from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
 from gridwarden.accounting.file_progress import Counts
 from gridwarden.accounting.log_files import WITNESS, Log, open_log
@@ -82,10 +82,11 @@ def import_files(
     progress: Progress,
     dry_run: bool = False,
     node: str | None = None,
+    class_of: ClassOf = no_class,
 ) -> tuple[list[Imported], list[GridwardenError]]:
     """Import files that are new, or have grown; one that fails does not keep the others back.
 
-    Process accounting is of ``node``, of this machine where that is None.
+    Process accounting is of ``node``, of this machine where that is None; ``class_of`` says of what class a node is.
     """
     node = node or os.uname().nodename.partition(".")[0]
     imported: list[Imported] = []
@@ -96,7 +97,9 @@ def import_files(
             with open_log(path, owners) as log:
                 if (log.name, log.size, log.modified) in read:
                     continue
-                found = import_log(store, log, now=now, progress=progress, dry_run=dry_run, node=node)
+                found = import_log(
+                    store, log, now=now, progress=progress, dry_run=dry_run, node=node, class_of=class_of
+                )
         except GridwardenError as error:
             failed.append(error)
         else:
@@ -105,7 +108,14 @@ def import_files(
 
 
 def import_log(
-    store: Store, log: Log, *, now: int, progress: Progress, dry_run: bool = False, node: str
+    store: Store,
+    log: Log,
+    *,
+    now: int,
+    progress: Progress,
+    dry_run: bool = False,
+    node: str,
+    class_of: ClassOf = no_class,
 ) -> Imported | None:
     """Import what the store has not of a file; None where it is empty.
 
@@ -123,7 +133,7 @@ def import_log(
     stem = log.name.rpartition("/")[2].partition(".")[0]
     source = f"file:{sha256(stem.encode() + b'/' + first.text).hexdigest()}"
     stored, offset, tail, before = file_progress.begin(store, source, log)
-    work = _Work(log, format, before.entries)
+    work = _Work(log, format, before.entries, class_of)
     whole = before
     fresh: list[str] = []
     for entries in rows.batches(work.entries(offset), BATCH_ENTRIES):
@@ -151,9 +161,10 @@ def import_log(
 class _Work:
     """One file being read; ``ignored`` and ``unfinished`` as in Imported."""
 
-    def __init__(self, log: Log, format: Format, entries: int) -> None:  # noqa: A002  as above
+    def __init__(self, log: Log, format: Format, entries: int, class_of: ClassOf) -> None:  # noqa: A002  as above
         self.log = log
         self.format = format
+        self.class_of = class_of
         self.unfinished = False
         self.ignored: Counter[str] = Counter()
         self._number = entries
@@ -203,7 +214,7 @@ def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> t
         if index in other:
             faults.append(work.fault(entry, number, "the store has another run of that job under the same run_count"))
         else:
-            kept.append(job._asdict())
+            kept.append(classed(job, work.class_of)._asdict())
     rows.upsert(connection, schema.batch_jobs, kept)
     rows.upsert(connection, schema.batch_steps, [step._asdict() for step in found.steps])
     return Counts(entries, found.records - len(other), len(faults), found.ignored.total()), faults

@@ -1,7 +1,7 @@
 """Slurm's own accounting, out of the lines that sacct prints.  Pure; ``sacct`` runs it.
 
 sacct -P escapes nothing, so the fields are separated by a control character (0x1f) that no user can put
-into an account name or a state.  Format of the fields: sacct(1) of Slurm 24.11, as seen there; Slurm adds a
+into a user's name or a state; the last two columns are others' words, and what they forge is in the last.  Format of the fields: sacct(1) of Slurm 24.11, as seen there; Slurm adds a
 job's CPU time up from its steps, so with --allocations (-X) it would print 0 for every job.
 """
 
@@ -29,6 +29,11 @@ FIELDS = (
     "SystemCPU",
     "TotalCPU",
     "NodeList",
+    "Partition",
+    "AllocCPUS",
+    "ElapsedRaw",
+    "Group",
+    "Account",
     "AdminComment",
 )
 
@@ -118,6 +123,11 @@ def _job(job_id: str, fields: dict[str, str]) -> Job:
         total_cpu=cpu_time(fields["TotalCPU"]),
         nodes=fields["NodeList"],
         stamp=fields["AdminComment"],
+        queue=fields["Partition"],
+        group_name=fields["Group"],
+        project=fields["Account"],
+        cores=_integer(fields["AllocCPUS"]),
+        wall=None if (elapsed := _integer(fields["ElapsedRaw"])) is None else elapsed * MICROSECONDS,
     )
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "exec-check": "gridwarden.hooks.pilot.probe_commands:exec_check_command",
     "exec-dir": "gridwarden.hooks.pilot.exec_dir_commands:exec_dir_command",
     "exec-test": "gridwarden.hooks.pilot.probe_commands:exec_test_command",
+    "export": "gridwarden.accounting.export_commands:export_command",
     "follow": "gridwarden.mapper.follow_commands:follow_command",
     "globus-map": "gridwarden.mapper.globus_commands:globus_map_command",
     "hooks": "gridwarden.hooks.commands:hooks_group",

@@ -1,4 +1,7 @@
-"""sacct's rows, as Slurm 24.11 printed them: tests/data/sacct-24.11.txt was recorded on the test site."""
+"""sacct's rows, as Slurm 24.11 printed them: tests/data/sacct-24.11.txt was recorded on the test site.
+
+Its columns from Partition to Account, which were asked for later, hold what that site's jobs have there.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def test_every_line_of_sacct_becomes_a_row_or_is_reported():
     values = list(parse(RECORDED))
     assert len(values) == len(RECORDED)
     odd = [value for value in values if isinstance(value, OddRow)]
-    assert odd == [OddRow("newline", "1 fields instead of 15")]
+    assert odd == [OddRow("newline", "1 fields instead of 20")]
 
 
 def test_a_job_and_its_steps_keep_every_figure():
@@ -51,6 +54,11 @@ def test_a_job_and_its_steps_keep_every_figure():
         total_cpu=1_312_000,
         nodes="n1",
         stamp="stamp\x1fwith",
+        queue="main",
+        group_name="alice",
+        project="",
+        cores=1,
+        wall=3_000_000,
     )
     assert (batch.step, batch.total_cpu, first.step, first.total_cpu) == ("batch", 1_311_000, "0", 1_000)
     assert batch[:5] == first[:5] == job[:5]
@@ -143,3 +151,9 @@ def test_no_line_stops_the_others(line):
     values = list(parse([line, RECORDED[4]]))
     assert len(values) == 2
     assert isinstance(values[1], Job)
+
+
+def test_an_account_with_a_separator_in_it_forges_no_stamp():
+    forged = one(Account=f"x{SEPARATOR}{'a' * 32}", AdminComment="")
+    assert forged.stamp != "a" * 32
+    assert (forged.project, forged.cores) == ("x", 1)
