@@ -164,6 +164,9 @@ def test_their_job_runs_as_that_account(pool: SimpleNamespace) -> None:
     assert job["Owner"].startswith("cms0")
     assert (Path(job["Iwd"]) / "out").read_text().strip() == job["Owner"]
     assert (Path(job["Iwd"]) / "out").stat().st_uid == pwd.getpwnam(job["Owner"]).pw_uid
+    # What was spooled stays in the queue until somebody fetches its output: other stories wait for that to be empty.
+    subprocess.run(["condor_rm", str(cluster)], check=True, capture_output=True)
+    until("the job to leave the queue", lambda: not site_condor.queue(cluster))
 
 
 def test_a_banned_person_is_refused_at_the_next_connection(pool: SimpleNamespace) -> None:

@@ -188,7 +188,7 @@ def test_each_persons_job_in_a_glidein_runs_as_its_owner_and_its_results_come_ba
     glidein: int, people: SimpleNamespace
 ) -> None:
     jobs = {"alice": (submit("alice", "anna", WORK), "anna"), "bob": (submit("bob", "chen", WORK), "chen")}
-    until("the jobs to leave the queue", lambda: not site_condor.queue(), 180)
+    until("the jobs to leave the queue", lambda: not any(site_condor.queue(job) for job, _ in jobs.values()), 180)
     for user, (_, person) in jobs.items():
         home = Path(pwd.getpwnam(user).pw_dir)
         account = account_of(getattr(people, person))
