@@ -91,7 +91,7 @@ def test_the_pilots_own_work_runs_as_the_pilot_and_is_on_record(work: Path) -> N
     (work / "secret").chmod(0o600)
     done = call("--", "/bin/sh", "-c", "id -un; id -G; cat secret", GLEXEC_CLIENT_CERT=pilot.proxy("bela"))
     assert done.stdout.split() == [pilot.ACCOUNT, str(pwd.getpwnam(pilot.ACCOUNT).pw_gid), "mine"], done
-    (start,) = pilot.records("payload_start", account=pilot.ACCOUNT)
+    *_, start = pilot.records("payload_start", account=pilot.ACCOUNT)
     assert start["subject"].endswith("CN=Bela Example") and start["pilot_subject"] == start["subject"]
     assert len(pilot.records("payload_end", payload=start["payload"])) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -239,9 +240,11 @@ def test_whoran_names_the_owner_of_a_payloads_process_and_not_the_pilot(
     account = account_of(people.anna)
     slurm.until("the payload", lambda: [one for one in processes_of(account) if one.command == "sleep"])
     (process,) = [one for one in processes_of(account) if one.command == "sleep"]
-    done = subprocess.run(["whoran", str(process.pid)], capture_output=True, text=True, check=True)
-    assert people.anna.subject in done.stdout
-    assert people.bela.subject not in done.stdout
+    question = ["whoran", str(process.pid), "--format", "json"]
+    done = subprocess.run(question, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)
+    assert [row["identity"] for row in rows] == [people.anna.subject]
+    assert f"its pilot is {people.bela.subject} (x509, cms)" in rows[0]["because"]
     slurm.cancel(job)
     slurm.wait(job)
 
