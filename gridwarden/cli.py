@@ -25,7 +25,7 @@ COMMANDS = {
     "ban": "gridwarden.mapper.ban_commands:ban_group",
     "collect": "gridwarden.accounting.collect_commands:collect_command",
     "config": "gridwarden.commands:config_group",
-    "doctor": "gridwarden.mapper.doctor_commands:doctor_group",
+    "doctor": "gridwarden.hooks.doctor_commands:doctor_group",
     "exec-check": "gridwarden.hooks.pilot.probe_commands:exec_check_command",
     "exec-dir": "gridwarden.hooks.pilot.exec_dir_commands:exec_dir_command",
     "exec-test": "gridwarden.hooks.pilot.probe_commands:exec_test_command",

@@ -30,10 +30,12 @@ class Risk(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """A mounted file system: its type as the kernel names it, and the mount's and the file system's options."""
+    """A mounted file system: its type as the kernel names it, all options, those of the mount alone, and where it is."""
 
     kind: str
     options: frozenset[str]
+    own: frozenset[str] = frozenset()
+    point: str = "/"
 
 
 class Export(NamedTuple):
@@ -94,7 +96,8 @@ def mount_of(path: Path) -> Mount:
             before, _, after = line.rstrip("\n").partition(" - ")
             fields, system = before.split(" "), after.split(" ")
             if fields[0] == number:
-                return Mount(system[0], frozenset(fields[5].split(",") + system[2].split(",")))
+                own = frozenset(fields[5].split(","))
+                return Mount(system[0], own.union(system[2].split(",")), own, unescaped(fields[4]))
     return Mount("", frozenset())
 
 

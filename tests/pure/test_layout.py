@@ -34,7 +34,7 @@ PROLOG_IMPORTS = {
 }  # fmt: skip
 """All that a prolog may load of the standard library: each module more is paid at every start of a job."""
 
-LATER_IMPORTS = {"_signal", "_socket", "grp", "resource", "select", "signal", "time"}
+LATER_IMPORTS = {"_operator", "_signal", "_socket", "grp", "resource", "select", "signal", "time"}
 """What may come on top when there is something to ask, to kill or to remove."""
 
 LAUNCH_IMPORTS = PROLOG_IMPORTS | LATER_IMPORTS | {

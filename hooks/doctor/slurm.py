@@ -1,0 +1,189 @@
+"""Whether Slurm calls our hooks, and whether what it calls is what gridwarden installs.
+
+What is in force is asked of ``scontrol show config`` (24.11: ``Prolog[0] = PATH``; up to 23.x: ``Prolog = PATH``, which
+may be a pattern as well), not read from slurm.conf: slurmctld may not have read that since.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from gridwarden import trusted
+from gridwarden.batch import question, slurm_spool
+from gridwarden.errors import ConfigurationError, Unavailable
+from gridwarden.hooks.doctor import clock
+from gridwarden.hooks.doctor.finding import CRITICAL, WARNING, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gridwarden.hooks.install import HookFile
+
+ASK_SECONDS = 8.0
+HEAD_BYTES = 4096
+INSTALL = "gridwarden hooks install"
+OURS = b"from gridwarden.hooks.slurm.node import main"
+CONTEXTS = {"Prolog": "prolog", "Epilog": "epilog"}
+NOT_SET = 65534  # PrologEpilogTimeout of who has set none
+_LINE = re.compile(r"(\w+)(?:\[\d+\])?\s*= (.*)")
+
+
+class Config(NamedTuple):
+    """What ``scontrol show config`` said: the controller's time as it told it, and the values of each key."""
+
+    time: str
+    values: dict[str, list[str]]
+
+    def words(self, key: str) -> list[str]:
+        """The words of a list such as PrologFlags."""
+        return [word for value in self.values.get(key, []) for word in value.replace(",", " ").split()]
+
+    @property
+    def path(self) -> str:
+        """The slurm.conf that it was read from."""
+        return next(iter(self.values.get("SLURM_CONF", [])), "/etc/slurm/slurm.conf")
+
+    def load_plugins(self) -> str:
+        """What makes slurmctld load another plug-in: up to 23.02 it only did so as it started."""
+        version = [int(part) for part in "".join(self.words("SLURM_VERSION")[:1]).split(".")[:2] if part.isdigit()]
+        return "scontrol reconfigure" if version >= [23, 11] else "systemctl restart slurmctld"
+
+    def is_controller(self) -> bool:
+        """Whether slurmctld may run on this machine."""
+        here = os.uname().nodename.partition(".")[0]
+        return any(host.partition("(")[0].partition(".")[0] == here for host in self.values.get("SlurmctldHost", []))
+
+
+def examine(programs: str, spool: str, files: Sequence[HookFile], site: dict[str, list[str]]) -> Iterator[Finding]:
+    """Findings about this machine as a node, if slurmd runs here, and as a controller."""
+    before = time.time()
+    try:
+        config = ask(programs)
+    except Unavailable as error:
+        yield Finding("slurm-silent", WARNING, f"whether Slurm calls our hooks is not known: {error}", "scontrol ping")
+        return
+    yield from clock.of_controller(config.time, before, time.time())
+    wanted = {os.path.basename(file.path): file for file in files}
+    if is_node(spool):
+        for key, context in CONTEXTS.items():
+            yield from _hook(config, key, context, wanted[f"slurm-{context}"])
+        yield from _flags(config)
+        yield from _deadline(config, site)
+    if config.is_controller():
+        yield from _plugin(config, wanted["job_submit.lua"])
+
+
+def ask(programs: str) -> Config:
+    """The configuration that is in force; raises Unavailable."""
+    return question.ask_for([f"{programs}/scontrol", "show", "config"], parse, ASK_SECONDS)
+
+
+def parse(text: str) -> Config | None:
+    """``scontrol show config``'s lines; None when they are something else."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith("Configuration data as of "):
+        return None
+    values: dict[str, list[str]] = {}
+    for line in rest.splitlines():
+        if (match := _LINE.fullmatch(line.rstrip())) and match[2] != "(null)":
+            values.setdefault(match[1], []).append(match[2])
+    return Config(first.rpartition(" ")[2], values)
+
+
+def is_node(spool: str) -> bool:
+    """Whether a slurmd keeps its state on this machine."""
+    try:
+        return any(os.path.isdir(path) for path in slurm_spool.directories(spool).values())
+    except OSError:
+        return False
+
+
+def called(config: Config, key: str, context: str) -> list[str]:
+    """The programs of ours that Slurm calls as its ``key``, patterns of files followed."""
+    paths = [path for value in config.values.get(key, []) for path in glob.glob(value) or [value]]
+    return [path for path in paths if _is_ours(path, context)]
+
+
+def _is_ours(path: str, context: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return os.path.basename(path) == f"slurm-{context}"  # named, and not there
+    return OURS in head and f"main({context!r}".encode() in head
+
+
+def _hook(config: Config, key: str, context: str, wanted: HookFile) -> Iterator[Finding]:
+    paths = called(config, key, context)
+    if not paths:
+        remedy = f"echo '{key}={wanted.path}' >> {config.path} && scontrol reconfigure"
+        yield Finding(
+            "hook-not-called", CRITICAL, f"Slurm calls no {context} of gridwarden: no {key} names one", remedy
+        )
+    for path in paths or [str(wanted.path)]:
+        yield from installed(path, wanted)
+
+
+def installed(path: str, wanted: HookFile) -> Iterator[Finding]:
+    """Whether the file at ``path`` is root's alone, can be executed, and is what ``gridwarden hooks install`` writes."""
+    if not os.path.lexists(path):
+        yield Finding("hook-missing", CRITICAL, f"{path} is not there: Slurm drains the node at the next job", INSTALL)
+        return
+    try:
+        descriptor = trusted.open_file(os.path.realpath(path))
+    except ConfigurationError as error:
+        yield Finding("hook-unsafe", CRITICAL, str(error), error.hint or INSTALL)
+        return
+    try:
+        mode = os.fstat(descriptor).st_mode
+        text = trusted.read_all(descriptor, trusted.READ_LIMIT, path)
+    finally:
+        os.close(descriptor)
+    if wanted.mode & 0o111 and mode & 0o111 != 0o111:
+        detail = f"{path} cannot be executed (mode {stat.S_IMODE(mode):04o})"
+        yield Finding("hook-not-executable", CRITICAL, detail, f"chmod 755 {path}")
+    if text != wanted.data:
+        yield Finding("hook-old", WARNING, f"{path} is not what this version of gridwarden installs", INSTALL)
+
+
+def _flags(config: Config) -> Iterator[Finding]:
+    flags = config.words("PrologFlags")
+    if "Alloc" in flags:
+        return
+    line = ",".join([*flags, "Alloc"])
+    edit = (
+        f"sed -i 's/^PrologFlags=.*/PrologFlags={line}/I' {config.path}"
+        if flags
+        else f"echo PrologFlags={line} >> {config.path}"
+    )
+    detail = "PrologFlags has no Alloc: a prolog runs at a job's first step, not as the job is given the node"
+    yield Finding("prolog-flags", CRITICAL, detail, f"{edit} && scontrol reconfigure")
+
+
+def _deadline(config: Config, site: dict[str, list[str]]) -> Iterator[Finding]:
+    """Slurm's own limit must be above that of the hooks, or Slurm kills them in the midst of their work."""
+    limits = [int(value) for value in config.words("PrologEpilogTimeout") if value.isdigit() and int(value) != NOT_SET]
+    own = float(site.get("hook_seconds", ["0"])[0])
+    if limits and limits[0] <= own:
+        detail = f"PrologEpilogTimeout is {limits[0]} s, and hooks take up to {own:g} s (slurm.hook_seconds)"
+        edit = f"sed -i 's/^PrologEpilogTimeout=.*/PrologEpilogTimeout={int(own) + 60}/I' {config.path}"
+        yield Finding("hook-timeout", CRITICAL, detail, f"{edit} && scontrol reconfigure")
+
+
+def _plugin(config: Config, wanted: HookFile) -> Iterator[Finding]:
+    plugins = config.words("JobSubmitPlugins")
+    if "lua" not in plugins:
+        line = ",".join([*plugins, "lua"])
+        edit = (
+            f"sed -i 's/^JobSubmitPlugins=.*/JobSubmitPlugins={line}/I' {config.path}"
+            if plugins
+            else f"echo JobSubmitPlugins={line} >> {config.path}"
+        )
+        detail = "slurmctld loads no lua: jobs carry no stamp, and who is banned can submit"
+        yield Finding("plugin-not-loaded", CRITICAL, detail, f"{edit} && {config.load_plugins()}")
+    yield from installed(os.path.join(os.path.dirname(config.path), "job_submit.lua"), wanted)
