@@ -34,8 +34,13 @@ class Owner:
 
 
 def temporary_path(scratch: list[str], payload: str) -> str:
-    """Where the payload's temporary directory will be: in the first of the site's scratch directories."""
-    return f"{scratch[0] if scratch else '/tmp'}/{TEMPORARY}{payload}"  # noqa: S108  checked when it is made
+    """Where the payload's temporary directory will be: in the first of the site's scratch directories that is root's.
+
+    HTCondor mounts directories of the pilot's own over ``/tmp`` and ``/var/tmp`` (MOUNT_UNDER_SCRATCH).
+    """
+    directories = scratch or ["/tmp"]  # noqa: S108  checked when it is made
+    directory = next(filter(_is_roots, directories), directories[0])
+    return f"{directory}/{TEMPORARY}{payload}"
 
 
 def make_temporary(path: str, owner: Owner) -> None:
@@ -56,6 +61,13 @@ def make_temporary(path: str, owner: Owner) -> None:
         raise Unavailable(f"{path}: the payload's temporary directory cannot be made: {error.strerror}") from error
     finally:
         os.close(parent)
+
+
+def _is_roots(directory: str) -> bool:
+    try:
+        return os.stat(directory).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def hand_over(copies: dict[str, bytes], owner: Owner) -> None:

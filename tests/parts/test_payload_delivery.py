@@ -201,6 +201,15 @@ def test_a_temporary_directory_is_the_accounts_alone(area: Path) -> None:
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (OWNER.uid, OWNER.gid, 0o700)
 
 
+def test_where_the_batch_system_gives_a_pilot_its_own_tmp_another_scratch_directory_is_taken(area: Path) -> None:
+    """As HTCondor does; a payload could not be launched there."""
+    own, roots = area / "own", area / "roots"
+    roots.mkdir()
+    places = [str(area / "missing"), str(own), str(roots)]
+    assert deliver.temporary_path(places, "ab" * 16).startswith(f"{roots}/")
+    assert deliver.temporary_path(places[:2], "ab" * 16).startswith(f"{places[0]}/"), "which is then refused by name"
+
+
 def test_a_directory_that_somebody_has_put_there_before_is_not_taken(area: Path) -> None:
     area.chmod(0o1777)
     path = deliver.temporary_path([str(area)], "ab" * 16)
