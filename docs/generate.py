@@ -90,6 +90,7 @@ WHAT_TO_DO = {
     reasons.PAYLOAD_LIMIT: "Wait for one to end; `pilot.callers` says how many.",
     reasons.PAYLOAD_UNKNOWN: "Give the `--name` or `--target` that it was started with.",
     reasons.ENVIRONMENT_TOO_LARGE: "Preserve less, or pass it in a file.",
+    reasons.QUESTION_REFUSED: "Ask as root, or let `agent.readers` name a group that you are in.",
     reasons.TARGET_UNUSABLE: "Give a path that the payload's account may write, where nothing is; or leave it out.",
     reasons.SWITCHED_OFF: "`gridwarden off` says why; `gridwarden on launcher` ends it.",
 }

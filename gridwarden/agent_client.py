@@ -16,7 +16,7 @@ from gridwarden import tab_file
 from gridwarden.values import NamedTuple
 
 STORED, DECLARED, HELD, REFUSED, ABSENT = "stored", "declared", "held", "refused", "absent"
-LONGEST_ANSWER = 64 * 1024
+LONGEST_ANSWER = 512 * 1024
 PEER_CREDENTIALS_BYTES = 12  # struct ucred: pid, uid, gid
 PAUSE_SECONDS = 0.02
 
@@ -47,6 +47,14 @@ def status(path: str, seconds: float = 1.0) -> dict[str, str] | None:
     """How the agent is; None when none answers.  docs/agent.md lists the keys."""
     answer = ask(path, [("kind", "status")], seconds)
     return answer if answer and answer.get("outcome") == STORED else None
+
+
+def question(path: str, words: list[str], seconds: float = 60.0) -> dict[str, str] | None:
+    """What whoran answers to ``words``: ``code``, ``text`` and ``notes``, or a ``detail`` why not; None: no agent answered.
+
+    Only root and members of the site's group may ask.
+    """
+    return ask(path, [("kind", "question"), *(("word", word) for word in words)], seconds)
 
 
 def ask(path: str, pairs: list[tuple[str, str]], seconds: float) -> dict[str, str] | None:

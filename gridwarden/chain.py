@@ -62,29 +62,6 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
         )
 
 
-def head(directory: str | os.PathLike[str]) -> tuple[int, str]:
-    """The number and hash of the last whole line, (0, 64 zeros) when there is none; raises ConfigurationError, OSError."""
-    root = trusted.open_directory(directory)
-    lock = -1
-    try:
-        lock = os.open("lock", ledger.FILE_FLAGS, 0o600, dir_fd=root)
-        locks.take(lock, f"{directory}/lock", ledger.LOCK_SECONDS, shared=True)  # a write that fails is taken back
-        for name in (ledger.CURRENT, *ledger.closed_files(root)[-1:]):
-            if (descriptor := _open(root, name)) is None:
-                continue
-            try:
-                seq, digest, _ = ledger.last_whole(descriptor, os.fstat(descriptor).st_size)
-            finally:
-                os.close(descriptor)
-            if seq:
-                return seq, digest
-    finally:
-        if lock != -1:
-            os.close(lock)
-        os.close(root)
-    return 0, ledger.FIRST
-
-
 def bodies_with(directory: str | os.PathLike[str], texts: Sequence[bytes]) -> Iterator[dict[str, records.Value]]:
     """The records whose line holds one of ``texts``, in order, each as altered as it may be: for whoever looks one up.
 

@@ -66,6 +66,7 @@ PAYLOAD_LIMIT = "payload-limit"
 PAYLOAD_UNKNOWN = "payload-unknown"
 ENVIRONMENT_TOO_LARGE = "environment-too-large"
 TARGET_UNUSABLE = "target-unusable"
+QUESTION_REFUSED = "question-refused"
 SWITCHED_OFF = "switched-off"
 
 SENTENCES = {
@@ -129,5 +130,6 @@ SENTENCES = {
     PAYLOAD_UNKNOWN: "no payload of this pilot runs under that name or target",
     ENVIRONMENT_TOO_LARGE: "the environment for the payload is too large",
     TARGET_UNUSABLE: "the credential cannot be put where it is asked for",
+    QUESTION_REFUSED: "the node's agent does not answer that question, or not to everybody",
     SWITCHED_OFF: "an administrator has switched the launcher of this machine off",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 from typing import TYPE_CHECKING, NamedTuple
 
 import gridwarden
@@ -41,7 +42,7 @@ import os, sys
 sys.path.append({library!r})
 from gridwarden.hooks.agent.main import main
 
-os._exit(main())
+os._exit(main({whoran!r}))
 """
 # HTCondor's, ARC's: there 1 lets somebody else map who was refused, and Python ends so when it cannot even begin.
 PLUGIN = """\
@@ -127,6 +128,7 @@ def plan(
         for context in ("prolog", "epilog")
     ]
     launcher, modules = directory / "exec", directory / "exec.modules"
+    whoran = os.path.join(sysconfig.get_path("scripts"), "whoran")
     job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua"))
     return [
         *files,
@@ -135,7 +137,7 @@ def plan(
             _program(directory / name, WRAPPER.format(command=command.format(directory=directory)))
             for name, command in WRAPPED.items()
         ),
-        HookFile(directory / "agent", AGENT.format(interpreter=interpreter, library=library).encode(), 0o755),
+        _program(directory / "agent", AGENT.format(interpreter=interpreter, library=library, whoran=whoran)),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
         HookFile(modules, code_file.contents(library), 0o644),  # before the entry, which needs it
         _program(launcher, entry.text(interpreter, packages[0], libraries(), modules)),

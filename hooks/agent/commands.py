@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from gridwarden import __version__, agent_client, node_file
-from gridwarden.errors import Unavailable
+from gridwarden import __version__, agent_client, node_file, reasons
+from gridwarden.errors import Refused, Unavailable
 from gridwarden.options import Group, node_file_option
 from gridwarden.output import format_option, write
 
@@ -38,8 +39,11 @@ def agent_command(context: click.Context, foreground: bool, node_path: Path, con
       gridwarden-agent --foreground
     """
     from gridwarden.hooks.agent.main import run
+    from gridwarden.hooks.agent.serve import Paths
 
-    context.exit(run(str(node_path.absolute()), str(config.absolute()), foreground=foreground))
+    whoran = Path(sys.argv[0]).absolute().with_name("whoran")
+    paths = Paths(str(node_path.absolute()), str(config.absolute()), str(whoran))
+    context.exit(run(paths, foreground=foreground))
 
 
 @click.group(cls=Group)
@@ -49,6 +53,7 @@ def agent_group() -> None:
     \b
     Examples:
       gridwarden agent status
+      gridwarden agent ask 12345
     """
 
 
@@ -77,6 +82,32 @@ def status_command(format: str, node_path: Path) -> None:
     write(rows, COLUMNS, format)
     if ill := [f"{about}: {told[about]}" for about in ("ledger", "gridmapdir") if told[about] != "ok"]:
         raise Unavailable("\n".join(ill), "the agent goes on trying")
+
+
+@agent_group.command("ask", context_settings={"ignore_unknown_options": True})
+@node_file_option("What gridwarden config install wrote of site.yaml; it names the agent's socket.")
+@click.argument("words", nargs=-1, required=True, metavar="QUESTION...", type=click.UNPROCESSED)
+@click.pass_context
+def ask_command(context: click.Context, node_path: Path, words: tuple[str, ...]) -> None:
+    """Ask whoran of this machine without being root: for root and members of the group that agent.readers names.
+
+    QUESTION is what whoran takes, with its options --node, --account, --identity, --job, --children, --report and
+    --format. Each question is recorded with who asked. Exit codes are whoran's; 77 for who may not ask.
+
+    \b
+    Examples:
+      gridwarden agent ask 12345
+      gridwarden agent ask --account cms017 14:02 --format json
+    """
+    path = socket_of(node_path)
+    told = agent_client.question(path, list(words))
+    if told is None:
+        raise Unavailable(f"{path}: no agent answers", "ask root to run whoran, or to start gridwarden-agent")
+    if told.get("outcome") != agent_client.STORED:
+        raise Refused(reasons.QUESTION_REFUSED, told.get("detail", ""), "gridwarden agent ask --help")
+    click.echo(told.get("text", ""), nl=False)
+    click.echo(told.get("notes", ""), nl=False, err=True)
+    context.exit(int(told.get("code", "0")))
 
 
 def socket_of(node_path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gridwarden import chain, ledger, syslog_line
+from gridwarden import ledger, ledger_head, syslog_line
 from gridwarden.errors import GridwardenError
 
 
@@ -27,7 +27,7 @@ class Heads:
     def tell(self) -> bool:
         """Tell now, unless nothing is new; False when the ledger cannot be read."""
         try:
-            head = chain.head(self._directory)
+            head = ledger_head.head(self._directory)
         except (GridwardenError, OSError):
             return False
         if head != self._told and head[0]:

@@ -24,12 +24,14 @@ else:  # signal would load enum
 
 NAME = "gridwarden-agent"
 CONFIG = "/etc/gridwarden/site.yaml"
+PRIORITY = -10  # what users run must not make hooks wait
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 OPTIONS = {"--node-file": node_file.PATH, "--config": CONFIG}
 
 
-def main() -> int:
-    """Run ``gridwarden-agent``; return its exit code."""
+def main(whoran: str = "") -> int:
+    """Run ``gridwarden-agent``; return its exit code.  ``whoran`` is where that is, if not beside this program."""
+    whoran = whoran or os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "whoran")
     options = _options(sys.argv[1:])
     if options is None or "_GRIDWARDEN_AGENT_COMPLETE" in os.environ:
         from gridwarden.hooks.agent.commands import agent_command  # noqa: PLC0415 - what people need would stay in memory
@@ -37,7 +39,8 @@ def main() -> int:
 
         return run_command(agent_command, NAME, sys.argv[1:])
     try:
-        return run(options["--node-file"], options["--config"], foreground=bool(options["--foreground"]))
+        paths = serve.Paths(options["--node-file"], options["--config"], whoran)
+        return run(paths, foreground=bool(options["--foreground"]))
     except (GridwardenError, OSError) as error:
         syslog_line.decision("agent", "unconfigured", detail=str(error))
         from gridwarden.run import failed  # noqa: PLC0415
@@ -45,13 +48,14 @@ def main() -> int:
         return failed(error, NAME)
 
 
-def run(node_path: str, config: str, *, foreground: bool) -> int:
+def run(paths: serve.Paths, *, foreground: bool) -> int:
     """Serve for the given files until SIGTERM; raises ConfigurationError, Unavailable when another agent serves, OSError."""
     if os.geteuid():
         raise ConfigurationError("the agent is root's: it writes the ledger", "start it as root, or by systemd")
     os.umask(0o077)
+    _take_priority()
     wishes = Wishes()
-    site = read(node_path)
+    site = read(paths.node)
     path = site["agent_socket"][0]
     serve.make_directories(site)
     lock = _be_the_only_one(f"{path}.lock")
@@ -61,11 +65,11 @@ def run(node_path: str, config: str, *, foreground: bool) -> int:
     systemd.notify("READY=1")
     syslog_line.decision("agent", "started", pid=os.getpid())
     while True:
-        serve.Agent(site, config, listening, time.time()).run(wishes)
+        serve.Agent(site, paths, listening, time.time()).run(wishes)
         if not wishes.reload:
             break
         try:
-            read(node_path)
+            read(paths.node)
         except ConfigurationError as error:
             syslog_line.decision("agent", "unconfigured", detail=str(error))  # and goes on as it was
             wishes.stop = wishes.reload = False
@@ -112,6 +116,13 @@ def _options(words: list[str]) -> dict[str, str] | None:
         else:
             return None
     return found
+
+
+def _take_priority() -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except PermissionError:
+        pass  # systemd has given it, and may have taken the right to
 
 
 def _be_the_only_one(path: str) -> int:

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gridwarden.hooks.agent.intake import Connection
+    from gridwarden.hooks.agent.questions import Questions
     from gridwarden.hooks.agent.sender import Sender
     from gridwarden.hooks.agent.starters import Starters
     from gridwarden.hooks.agent.writer import Then, Writer
     from gridwarden.records import Value
 
 DECLARED = "declared"
-STATUS, START, END = "status", "job_start", "job_end"
+STATUS, QUESTION, START, END = "status", "question", "job_start", "job_end"
 LONGEST_WHAT = 32
 WHAT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 MEBIBYTE = 1024 * 1024
@@ -34,6 +35,7 @@ class Messages:
         site: dict[str, list[str]],
         writer: Writer,
         starters: Starters,
+        questions: Questions,
         status: Callable[[], list[tuple[str, str]]],
     ) -> None:
         self._daemons = site.get("prune_daemon", [])
@@ -41,6 +43,7 @@ class Messages:
         self._reserve = int(site.get("agent_reserve_megabytes", ["64"])[0]) * MEBIBYTE
         self._writer = writer
         self._starters = starters
+        self._questions = questions
         self._status = status
         self.declared = 0
 
@@ -56,6 +59,8 @@ class Messages:
             intake.refuse(connection, "a kind is a word of at most 32 of a-z 0-9 _ -")
         elif what == STATUS:
             connection.answer([("outcome", STORED), *self._status()])
+        elif what == QUESTION:
+            self._questions.take(connection, values.get("word", []))
         else:
             if connection.who is None:
                 connection.who = sender.look(

@@ -20,9 +20,11 @@ from gridwarden.hooks.agent.leases import Leases
 from gridwarden.hooks.agent.limits import Turns
 from gridwarden.hooks.agent.messages import Messages
 from gridwarden.hooks.agent.parts import Parts
+from gridwarden.hooks.agent.questions import Questions
 from gridwarden.hooks.agent.sender import now as boot_time
 from gridwarden.hooks.agent.starters import Starters
 from gridwarden.hooks.agent.writer import Writer
+from gridwarden.values import NamedTuple
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -42,10 +44,18 @@ DRAIN_SECONDS = 5.0
 FIGURES_SECONDS = 15.0
 
 
-class Agent:
-    """All that runs, for the ``site`` of a node file; ``config`` is the path of site.yaml."""
+class Paths(NamedTuple):
+    """Where the node file, site.yaml and whoran are."""
 
-    def __init__(self, site: Site, config: str, listening: socket, started: float) -> None:
+    node: str
+    config: str
+    whoran: str
+
+
+class Agent:
+    """All that runs, for the ``site`` of a node file."""
+
+    def __init__(self, site: Site, paths: Paths, listening: socket, started: float) -> None:
         runtime = os.path.dirname(site["agent_socket"][0])
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -62,8 +72,9 @@ class Agent:
         self.intake = Intake(listening, self._poll, self._turns, each)
         self.writer = Writer(site, os.uname().nodename)
         self.starters = Starters(site, f"{runtime}/starters", self.send, self.watch)
-        self.messages = Messages(site, self.writer, self.starters, self.status)
-        self.leases = Leases(site, config, f"{runtime}/agent.leases", self.writer, self.send)
+        questions = Questions(site, paths.whoran, self.send)
+        self.messages = Messages(site, self.writer, self.starters, questions, self.status)
+        self.leases = Leases(site, paths.config, f"{runtime}/agent.leases", self.writer, self.send)
         self.held = Held(site, self.send)
         self.heads = Heads(site["ledger"][0], float(site.get("agent_heads_seconds", ["60"])[0]))
         self.parts = Parts(site, self.writer, self.watch)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import agent_client, chain, holders
+from gridwarden import agent_client, holders, ledger_head
 from gridwarden.accounting import heads
 from tests.gridmap import asked, bodies, lcmaps_links, person
-from tests.site.slurm import until
+from tests.site.slurm import run_as, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,5 +154,32 @@ def test_the_last_line_that_left_in_syslog_is_the_ledgers_last(
         found = list(heads.parse(lines, "syslog", now=time.time_ns() // 1000, zone=UTC))
         return (found[-1].seq, found[-1].hash) if found else (0, "")
 
-    until("the head in syslog", lambda: told() == chain.head(site.ledger))
+    until("the head in syslog", lambda: told() == ledger_head.head(site.ledger))
     assert b" event=head outcome=sent seq=" in Path("/var/log/syslog").read_bytes()
+
+
+def ask(user: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return run_as(user, "gridwarden", "agent", "ask", *words)
+
+
+def test_a_reader_may_ask_who_is_behind_a_process_and_nobody_else_may(
+    agent: object, site: SiteValues, slurm: ModuleType
+) -> None:
+    held = holders.read(site.holders, asked(site, person("Agent Reader"), pwd).account)
+    job = slurm.submit(held.account, "exec sleep 60")
+    slurm.wait(job, ["RUNNING"])
+    pid = str(until("its process", lambda: slurm.pids(job))[0])
+    try:
+        answer = ask("alice", pid, "--format", "json")
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert [row["identity"] for row in json.loads(answer.stdout)] == [held.subject]
+        record = bodies(site, "question")[-1]
+        assert (record["who"], record["answered"]) == ("alice", 1)
+        assert pid in str(record["text"])
+        denied = ask("bob", pid)
+        assert (denied.returncode, denied.stdout) == (77, "")
+        assert "question-refused" in denied.stderr
+        assert ask("alice", "--config", "/home/alice/site.yaml", pid).returncode == 77
+    finally:
+        slurm.cancel(job)
+        slurm.wait(job)
