@@ -11,30 +11,47 @@ import signal
 from typing import TYPE_CHECKING, NoReturn
 
 from gridwarden import payloads, syslog_line
-from gridwarden.errors import ConfigurationError
+from gridwarden.errors import BadQuestion, ConfigurationError
 from gridwarden.hooks.pilot import account, launch, program, refusals, signals
 from gridwarden.mapper import bans, lease, mapping
 
 if TYPE_CHECKING:
     import resource
 
+    from gridwarden.hooks.pilot.credentials import People
     from gridwarden.hooks.pilot.launch import Launch
     from gridwarden.hooks.pilot.program import Program
+    from gridwarden.mapper.identity import Identity
+    from gridwarden.mapper.policy import Decision
+
+DONE = 0
 
 
-def run(run: Launch) -> int:
-    """The exit code of the payload, whose end by a signal is ours, too.  Raises as ``launch.launch``."""
+def serve(run: Launch) -> int:
+    """Do what was asked for; the exit code.  Raises as ``launch.launch``."""
     if os.geteuid() == 0:
         raise ConfigurationError("pilot.mode is log-only, which needs no root", "gridwarden hooks install, again")
+    if run.asked.renew:
+        raise BadQuestion("--renew: here payloads read the pilot's own credential files", "replace those")
     shown, entries = launch.present(run)
     directory = program.open_directory()
-    executed = program.open_program(run.asked.arguments[0], directory, [run.pilot])
+    words = run.asked.arguments
+    executed = program.open_program(words[0], directory, [run.pilot]) if words else None
     _, people, own = launch.identify(run, shown, entries)
     lease.refuse_banned(people.pilot, bans.in_force(run.site), run.pilot.account)
     decided = mapping.allowed(people.owner, run.site, mapping.silent)
     owners = {run.pilot.uid}
     program.judge_directory(directory, owners)
-    program.judge_program(executed, owners, run.site.pilot)
+    if executed:
+        program.judge_program(executed, owners, run.site.pilot)
+    if run.asked.check or not executed:
+        os.write(1, f"would run as {run.pilot.account}, who calls\n".encode())
+        return DONE
+    return execute(run, executed, people, own, decided)
+
+
+def execute(run: Launch, executed: Program, people: People, own: Identity | None, decided: Decision) -> int:
+    """Run the payload as who calls, and say so; its exit code, or by the signal that ended it."""
     also = account.other(people, decided.identity)
     payload = payloads.new_id()
     about: dict[str, str | int | None] = {"batch": payloads.BATCH, "job": payload, "account": run.pilot.account}

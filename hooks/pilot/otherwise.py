@@ -13,18 +13,16 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.credentials import People
     from gridwarden.hooks.pilot.launch import Launch
 
-DONE = 0
-
 
 def serve(run: Launch) -> int:
     """Do it; the exit code.  Raises as ``launch.launch``."""
+    if run.site.pilot.mode == "log-only":
+        return log_only.serve(run)
     if run.asked.check:
         os.write(1, f"{decision(run)}\n".encode())
-        return DONE
-    if run.asked.renew:
+    else:
         renewed(run)
-        return DONE
-    return log_only.run(run)
+    return log_only.DONE
 
 
 def decision(run: Launch) -> str:

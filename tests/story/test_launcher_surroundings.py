@@ -181,6 +181,17 @@ def test_log_only_runs_the_payload_as_the_pilot_and_says_whose_it_is(work: Path)
 
 
 @pytest.mark.usefixtures("log_only")
+def test_log_only_says_what_would_be_decided_and_that_nothing_is_renewed() -> None:
+    for words in (("--check",), ("--check", "--", TRUE)):
+        done = call(*words)
+        assert (done.returncode, done.stdout) == (0, f"would run as {pilot.ACCOUNT}, who calls\n"), done
+    done = call("--check", "--", "/nowhere/program")
+    assert (done.returncode, reasons.PROGRAM_MISSING in done.stderr) == (CLIENT, True), done
+    done = call("--renew", "--name", "x")
+    assert (done.returncode, "the pilot's own credential files" in done.stderr) == (CLIENT, True), done
+
+
+@pytest.mark.usefixtures("log_only")
 def test_log_only_refuses_as_ever() -> None:
     done = call("--", TRUE, GLEXEC_CLIENT_CERT=pilot.proxy("anna", "expired"))
     assert (done.returncode, reasons.CREDENTIAL_EXPIRED in done.stderr) == (AUTHORIZATION, True)
