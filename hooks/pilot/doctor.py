@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gridwarden.pilot_settings import Caller, Pilot
 
+HOLDING = "proctrack/cgroup"
 ANY_PROGRAM = "/bin/true"
 INSTALL = "gridwarden hooks install"
 REMOVE = "create it, or take it out of pilot.callers and pilot.accounts"
@@ -38,10 +39,11 @@ class Places(NamedTuple):
     process: str = "/proc/self"
 
 
-def examine(pilot: Pilot, places: Places, *, slurm: bool) -> list[Risk]:
-    """All that is wrong, in the order in which a launch would meet it; ``slurm``: whether its jobs run here.
+def examine(pilot: Pilot, places: Places, *, tracking: str | None) -> list[Risk]:
+    """All that is wrong, in the order in which a launch would meet it.
 
-    Raises Unavailable when sudo does not answer.
+    ``tracking`` is Slurm's ProctrackType, "" where that cannot be told, None where its jobs do not run here.  Raises
+    Unavailable when sudo does not answer.
     """
     if not pilot.callers:
         return [
@@ -54,7 +56,7 @@ def examine(pilot: Pilot, places: Places, *, slurm: bool) -> list[Risk]:
     found += programs((places.launcher, *places.faces))
     found += accounts(pilot, callers)
     found += sudo(places.launcher, callers, groups=pilot.tracking_groups is not None)
-    found += jobs(pilot) if slurm else []
+    found += jobs(pilot, tracking) if tracking is not None else []
     found += pam(places.pam, pilot.pam_service)
     return found + files(pilot, places.payloads)
 
@@ -173,11 +175,16 @@ def groups_of(account: str) -> list[str]:
     return [f"%{grp.getgrgid(gid).gr_name}" for gid in os.getgrouplist(account, pwd.getpwnam(account).pw_gid)]
 
 
-def jobs(pilot: Pilot) -> list[Risk]:
-    """Pilots that may detach themselves from their job, and then start payloads that no job's end reaches."""
+def jobs(pilot: Pilot, tracking: str) -> list[Risk]:
+    """Pilots that may start payloads that no job's end reaches; Slurm's control groups hold those that detach themselves.
+
+    To refuse them is not the default: docs/launcher.md says why.
+    """
     if pilot.outside_jobs == "refuse" or all(caller.service for caller in pilot.callers):
         return []
     why = "pilots may start payloads from outside their batch job; without proctrack/cgroup such a payload has no end"
+    if tracking == HOLDING:
+        why = f"{HOLDING} holds pilots that detach themselves; who comes in otherwise (ssh, cron) starts payloads in no job"
     return [Risk("outside-jobs", why, "pilot.outside_jobs: refuse; who monitors is an entry with service: true")]
 
 

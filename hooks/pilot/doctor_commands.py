@@ -29,10 +29,22 @@ def exec_command(context: click.Context, format: str) -> None:
         raise BadQuestion("only root can read sudo's rules and ask them for others", "sudo gridwarden doctor exec")
     settings = load(context.obj)
     places = doctor.Places(payloads=str(settings.payloads_directory))
-    found = [risk._asdict() for risk in doctor.examine(settings.pilot, places, slurm="slurm" in settings.prune.batch)]
+    tracking = tracks_by(str(settings.slurm.programs)) if "slurm" in settings.prune.batch else None
+    found = [risk._asdict() for risk in doctor.examine(settings.pilot, places, tracking=tracking)]
     if found or format != "table":
         write(found, ["kind", "detail", "remedy"], format)
     if not found:
         click.echo("nothing here keeps payloads from running, as far as this machine can tell", err=True)
         return
     context.exit(1)
+
+
+def tracks_by(programs: str) -> str:
+    """Slurm's ProctrackType, "" where the controller does not say."""
+    from gridwarden.errors import Unavailable
+    from gridwarden.hooks.doctor import slurm
+
+    try:
+        return next(iter(slurm.ask(programs).values.get("ProctrackType", [])), "")
+    except Unavailable:
+        return ""

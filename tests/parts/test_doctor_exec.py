@@ -140,22 +140,26 @@ def test_callers_and_accounts_that_are_not_here_are_found() -> None:
 
 
 def test_a_site_that_lets_nobody_call_is_told_so_and_no_more() -> None:
-    assert [risk.kind for risk in doctor.examine(Pilot(), doctor.Places(), slurm=True)] == ["nobody-may-call"]
+    assert [risk.kind for risk in doctor.examine(Pilot(), doctor.Places(), tracking="")] == ["nobody-may-call"]
 
 
 def test_pilots_that_may_leave_their_job_are_told_of_and_services_are_not() -> None:
     pilots, monitoring = Caller(account="daemon", vo="cms"), Caller(account="daemon", service=True)
-    assert [risk.kind for risk in doctor.jobs(Pilot(callers=(monitoring, pilots)))] == ["outside-jobs"]
-    assert doctor.jobs(Pilot(callers=(pilots,), outside_jobs="refuse")) == []
-    assert doctor.jobs(Pilot(callers=(monitoring,))) == []
+    for tracking in ("", "proctrack/linuxproc", "proctrack/cgroup"):
+        (risk,) = doctor.jobs(Pilot(callers=(monitoring, pilots)), tracking)
+        assert (risk.kind, risk.detail.startswith("proctrack/cgroup holds")) == (
+            "outside-jobs", tracking == "proctrack/cgroup",
+        )  # fmt: skip
+        assert doctor.jobs(Pilot(callers=(pilots,), outside_jobs="refuse"), tracking) == []
+        assert doctor.jobs(Pilot(callers=(monitoring,)), tracking) == []
 
 
 def test_a_site_that_only_logs_needs_neither_sudo_nor_pam(tmp_path: Path) -> None:
     at = places(tmp_path)._replace(launcher="/nowhere/exec", pam="/nowhere", payloads="/nowhere")
     pilot = Pilot(mode="log-only", callers=(Caller(account="daemon", service=True),))
-    assert doctor.examine(pilot, at, slurm=True) == []
+    assert doctor.examine(pilot, at, tracking="") == []
     Path(at.faces[0]).unlink()
-    assert [risk.kind for risk in doctor.examine(pilot, at, slurm=True)] == ["program"]
+    assert [risk.kind for risk in doctor.examine(pilot, at, tracking="")] == ["program"]
 
 
 def test_files_that_a_launch_would_refuse_are_found(tmp_path: Path) -> None:
