@@ -52,7 +52,6 @@ def measure(seconds: float) -> list[dict[str, object]]:
     rows = []
     for what, rate, flooded in (("idle", 0.0, False), ("busy", 10.0, False), ("flood", 1.0, True)):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-            Path(directory).chmod(0o755)
             node = Node(Path(directory))
             node.start()
             rows.append({"what": what, **row(node, seconds, rate, flooded=flooded)})

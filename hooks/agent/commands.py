@@ -39,7 +39,7 @@ def agent_command(context: click.Context, foreground: bool, node_path: Path, con
       gridwarden-agent --foreground
     """
     from gridwarden.hooks.agent.main import run
-    from gridwarden.hooks.agent.serve import Paths
+    from gridwarden.hooks.agent.paths import Paths
 
     whoran = Path(sys.argv[0]).absolute().with_name("whoran")
     paths = Paths(str(node_path.absolute()), str(config.absolute()), str(whoran))

@@ -61,13 +61,16 @@ class Errand:
         if pid:
             self.read()
             self._hand_over(bytes(self._report) if status == 0 else None)
-            os.close(self.reading)
-            os.close(self.ending)
             return True
         if now >= self._deadline and self._done:
             os.kill(self._pid, 9)  # ours and not reaped yet, so the number is still its own
             self._hand_over(None)
         return False
+
+    def close(self) -> None:
+        """Be done with a child that has ended."""
+        os.close(self.reading)
+        os.close(self.ending)
 
     def _hand_over(self, report: bytes | None) -> None:
         done, self._done = self._done, None

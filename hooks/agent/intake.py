@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.agent.sender import Sender
 
 LONGEST_MESSAGE = 8192
+BYTES_A_TURN = 1024  # a longer message counts as several, or a few could fill the disk
 ACCEPTED_AT_ONCE = 32
 BACKLOG = 64  # short: who waits in it waits behind whoever floods it
 MOST_CONNECTIONS = 2048
@@ -28,15 +29,17 @@ ONCE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
 class Connection:
-    """One sender.  ``connected`` is when that was seen; ``heard`` when it last sent something, in boot-time seconds."""
+    """One sender.  ``connected`` is when that was seen; ``heard`` when it last sent something, in boot-time seconds.
 
-    __slots__ = ("closed", "connected", "descriptor", "heard", "pid", "socket", "uid", "who")
+    ``limited`` is the uid whose limits count.
+    """
 
-    def __init__(self, accepted: socket, pid: int, uid: int, now: float) -> None:
+    __slots__ = ("closed", "connected", "descriptor", "heard", "limited", "pid", "socket", "uid", "who")
+
+    def __init__(self, accepted: socket, whose: tuple[int, int, int], now: float) -> None:
         self.socket = accepted
         self.descriptor = accepted.fileno()
-        self.pid = pid
-        self.uid = uid
+        self.pid, self.uid, self.limited = whose
         self.connected = self.heard = now
         self.who: Sender | None = None
         self.closed = False
@@ -74,13 +77,14 @@ class Intake:
             accepted = socket(AF_UNIX, SOCK_SEQPACKET, 0, descriptor)
             accepted.setblocking(False)  # noqa: FBT003 - has no other way
             pid, uid = sender.peer_of(accepted)
-            own = self._turns.of(uid, now)
+            limited = sender.whose_limits(pid, uid)
+            own = self._turns.of(limited, now)
             if own.connections >= self._each or len(self._connections) >= MOST_CONNECTIONS:
                 own.drop(1, now)
                 accepted.close()
                 continue
             own.connections += 1
-            connection = Connection(accepted, pid, uid, now)
+            connection = Connection(accepted, (pid, uid, limited), now)
             self._connections[connection.descriptor] = connection
             self._poll.register(connection.descriptor, ONCE)
         return True
@@ -89,26 +93,28 @@ class Intake:
         """Let a connection on which something has come wait for its turn."""
         connection = self._connections.get(descriptor)
         if connection:
-            self._turns.add(connection.uid, connection, now)
+            self._turns.add(connection.limited, connection, now)
 
     def read(self, connection: Connection, now: float) -> bytes | None:
         """One message of a connection whose turn it is; None where there is none, or none that can be taken."""
+        own = self._turns.of(connection.limited, now)
         try:
             message = connection.socket.recv(LONGEST_MESSAGE + 1)
         except (BlockingIOError, InterruptedError):
-            self._turns.of(connection.uid, now).bucket.give_back()
+            own.bucket.give_back()
             self._poll.modify(connection.descriptor, ONCE)
             return None
         except OSError:
             message = b""
         if not message:  # the end; a packet of nothing is no message either
-            self._turns.of(connection.uid, now).bucket.give_back()
+            own.bucket.give_back()
             self.close(connection, now)
             return None
         connection.heard = now
-        self._turns.add(connection.uid, connection, now)  # there may be more: found out at its next turn
+        own.bucket.take(len(message) // BYTES_A_TURN)
+        self._turns.add(connection.limited, connection, now)  # there may be more: found out at its next turn
         if len(message) > LONGEST_MESSAGE:
-            self._turns.of(connection.uid, now).drop(1, now)
+            own.drop(1, now)
             refuse(connection, f"a message may have {LONGEST_MESSAGE} bytes")
             return None
         return message
@@ -117,8 +123,8 @@ class Intake:
         """Be done with a connection; what it still holds unread is dropped, and counted."""
         if connection.closed:
             return
-        own = self._turns.of(connection.uid, now)
-        self._turns.remove(connection.uid, connection)
+        own = self._turns.of(connection.limited, now)
+        self._turns.remove(connection.limited, connection)
         if left := _unread(connection.socket):
             own.drop(left, now)
         own.connections -= 1

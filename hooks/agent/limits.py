@@ -31,9 +31,9 @@ class Bucket:
         self._fill(now)
         return self._tokens >= 1
 
-    def take(self) -> None:
-        """Take one."""
-        self._tokens -= 1
+    def take(self, count: float = 1) -> None:
+        """Take one, or more than there are: then it is longer until the next."""
+        self._tokens -= count
 
     def give_back(self) -> None:
         """Put one back that was of no use."""

@@ -14,6 +14,7 @@ import time
 from gridwarden import node_file, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
 from gridwarden.hooks.agent import intake, serve, systemd
+from gridwarden.hooks.agent.paths import Paths, make_directories
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def main(whoran: str = "") -> int:
 
         return run_command(agent_command, NAME, sys.argv[1:])
     try:
-        paths = serve.Paths(options["--node-file"], options["--config"], whoran)
+        paths = Paths(options["--node-file"], options["--config"], whoran)
         return run(paths, foreground=bool(options["--foreground"]))
     except (GridwardenError, OSError) as error:
         syslog_line.decision("agent", "unconfigured", detail=str(error))
@@ -48,7 +49,7 @@ def main(whoran: str = "") -> int:
         return failed(error, NAME)
 
 
-def run(paths: serve.Paths, *, foreground: bool) -> int:
+def run(paths: Paths, *, foreground: bool) -> int:
     """Serve for the given files until SIGTERM; raises ConfigurationError, Unavailable when another agent serves, OSError."""
     if os.geteuid():
         raise ConfigurationError("the agent is root's: it writes the ledger", "start it as root, or by systemd")
@@ -57,7 +58,7 @@ def run(paths: serve.Paths, *, foreground: bool) -> int:
     wishes = Wishes()
     site = read(paths.node)
     path = site["agent_socket"][0]
-    serve.make_directories(site)
+    make_directories(site)
     lock = _be_the_only_one(f"{path}.lock")
     listening = systemd.handed_over() or intake.listen(path)
     if not foreground:

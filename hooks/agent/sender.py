@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gridwarden.proc import Process
 
 SO_PEERPIDFD = 77  # <asm-generic/socket.h>; Python has no name for it
+FOREIGN = -1  # in place of the uid of who is in a user namespace: one person has 65536 uids there (subuid(5))
 CONDOR_STARTER = "condor_starter"
 CONDOR_ABOVE = frozenset(["condor_startd", "condor_master"])
 LONGEST_GROUP = 512
@@ -54,6 +55,14 @@ def peer_of(connection: socket) -> tuple[int, int]:
     """The pid (0: in no pid namespace of ours) and the effective uid of who connected; raises OSError."""
     peer = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, PEER_CREDENTIALS_BYTES)
     return int.from_bytes(peer[:4], sys.byteorder), int.from_bytes(peer[4:8], sys.byteorder)
+
+
+def whose_limits(pid: int, uid: int) -> int:
+    """The uid whose limits count for a process that has connected; FOREIGN for who is in a user namespace, or gone."""
+    try:
+        return uid if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino else FOREIGN
+    except OSError:
+        return FOREIGN
 
 
 def look(connection: socket, pid: int, uid: int, connected: float, daemons: list[str]) -> Sender:

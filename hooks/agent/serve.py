@@ -10,8 +10,7 @@ import os
 import select
 
 from gridwarden import syslog_line
-from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.agent import figures, systemd
+from gridwarden.hooks.agent import figures, intake, sender, systemd
 from gridwarden.hooks.agent.errand import Errand
 from gridwarden.hooks.agent.heads import Heads
 from gridwarden.hooks.agent.held import Held
@@ -24,14 +23,16 @@ from gridwarden.hooks.agent.questions import Questions
 from gridwarden.hooks.agent.sender import now as boot_time
 from gridwarden.hooks.agent.starters import Starters
 from gridwarden.hooks.agent.writer import Writer
-from gridwarden.values import NamedTuple
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
+    from gridwarden.hooks.agent.intake import Connection
     from gridwarden.hooks.agent.main import Wishes
+    from gridwarden.hooks.agent.paths import Paths
+    from gridwarden.hooks.agent.writer import Fields
 
     Site = dict[str, list[str]]
 
@@ -39,17 +40,8 @@ AT_ONCE = 128  # messages before they are written, and others are let in
 TICK_SECONDS = 1.0
 FLOOD_QUIET_SECONDS = 10.0  # a uid's flood is over, and told of in one record
 FLOOD_LONGEST_SECONDS = 600.0
-MOST_ERRANDS = 8
 DRAIN_SECONDS = 5.0
 FIGURES_SECONDS = 15.0
-
-
-class Paths(NamedTuple):
-    """Where the node file, site.yaml and whoran are."""
-
-    node: str
-    config: str
-    whoran: str
 
 
 class Agent:
@@ -100,9 +92,7 @@ class Agent:
         self._stop()
 
     def send(self, work: Callable[[int], None], done: Callable[[bytes | None], None], seconds: float) -> Errand | None:
-        """Send a child on an errand; None when too many are under way, or none can be made."""
-        if len(self._errands) >= MOST_ERRANDS:
-            return None
+        """Send a child on an errand; None when none can be made."""
         try:
             errand = Errand(work, done, boot_time() + seconds)
         except OSError:
@@ -175,12 +165,21 @@ class Agent:
             if connection is None:
                 break
             if (data := self.intake.read(connection, now)) is not None:
-                self.messages.take(connection, data)
+                self._take(connection, data)
         self.writer.flush(now)
+
+    def _take(self, connection: Connection, data: bytes) -> None:
+        try:
+            self.messages.take(connection, data)
+        except Exception as error:  # noqa: BLE001 - its sender would send it to the next agent, and end that, too
+            detail = str(error) or type(error).__name__
+            syslog_line.decision("agent", "failed", uid=connection.uid, detail=detail)
+            intake.refuse(connection, f"a fault of the agent's own: {detail}")
 
     def _on_tick(self, now: float) -> None:
         for errand in list(self._errands):
             self._look_after(errand, now)
+        self.starters.on_tick(now)
         self.leases.on_tick(now)
         self.held.on_tick(now)
         self.parts.on_tick(now)
@@ -194,11 +193,11 @@ class Agent:
             figures.write(self._figures, self.values())
 
     def _look_after(self, errand: Errand, now: float | None = None) -> None:
-        reading, ending = errand.reading, errand.ending
         if errand.look(boot_time() if now is None else now):
             self._errands.remove(errand)
-            for descriptor in (reading, ending):
-                self._handlers.pop(descriptor, None)  # closed, so no longer polled
+            self.watch(errand.reading, None)
+            self.watch(errand.ending, None)
+            errand.close()
 
     def _tell_of_floods(self, now: float, quiet: float) -> None:
         """One record a flood: how much of whose messages was dropped."""
@@ -207,9 +206,9 @@ class Agent:
                 dropped, own.dropped = own.dropped, 0
                 self._dropped += dropped
                 reason = f"beyond its limits: {dropped} messages or connections were dropped"
-                self.writer.add(
-                    "gap", {"what": f"messages of uid {own.uid}", "reason": reason, "bytes": None, "sha256": None}
-                )
+                whose = "all user namespaces" if own.uid == sender.FOREIGN else f"uid {own.uid}"
+                fields: Fields = {"what": f"messages of {whose}", "reason": reason, "bytes": None, "sha256": None}
+                self.writer.add("gap", fields)
                 syslog_line.decision("agent", "dropped", uid=own.uid, count=dropped)
 
     def _stop(self) -> None:
@@ -233,17 +232,6 @@ class Agent:
         self.heads.tell()
         if self.writer.held:
             syslog_line.decision("agent", "lost", count=self.writer.held, detail=self.writer.why)
-
-
-def make_directories(site: Site) -> None:
-    """Make the directory of the watched starters; raises OSError, ConfigurationError."""
-    runtime = os.path.dirname(site["agent_socket"][0])
-    try:
-        os.mkdir(f"{runtime}/starters", 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"{runtime}: is not there", "gridwarden config install makes it") from error
 
 
 def _empty(descriptor: int) -> None:

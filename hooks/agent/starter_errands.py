@@ -13,7 +13,7 @@ from gridwarden.hooks.agent.starters import BANNED, DOUBT, OK
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
-    from gridwarden.hooks.agent.starters import Started
+    from gridwarden.hooks.agent.started import Started
     from gridwarden.hooks.job import Site
 
 ASK_SECONDS = 10.0

@@ -11,6 +11,7 @@ import os
 
 from gridwarden import proc, register, tab_file, trusted
 from gridwarden.errors import ConfigurationError
+from gridwarden.hooks.agent.started import TEXTS, Started, everything, remove, write
 from gridwarden.hooks.pilot import job_of
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
@@ -24,51 +25,15 @@ if TYPE_CHECKING:
     Send = Callable[[Callable[[int], None], Callable[[bytes | None], None], float], Errand | None]
     Watch = Callable[[int, Callable[[], None] | None], None]
 
-NUMBERS = ("pid", "start", "uid", "restart")
-TEXTS = ("batch", "job", "account", "lease", "exit_code")
 START_SECONDS = 30.0  # for the batch system to say which job it is, and for the account's lock
 END_SECONDS = 300.0  # for the clean-up of the account's last job, too
 BY_MESSAGE = (
     "condor_starter"  # HTCondor's hooks run as the job's user; those of the others are root's, and hooks enough
 )
+AGAIN_SECONDS = 60.0
+MOST_AT_ONCE = 8
+MOST_TRIES = 5  # with each, the startd is asked
 OK, BANNED, DOUBT = "ok", "banned", "doubt"
-
-
-class Started:
-    """A job of ``uid``, and the starter ``pid`` with its start time in clock ticks since boot.
-
-    The other fields are empty until it is known which job it is.  ``end`` is a pidfd of the starter, or -1.
-    """
-
-    __slots__ = ("account", "batch", "end", "exit_code", "job", "lease", "pid", "restart", "start", "uid")
-
-    def __init__(self, pid: int, start: int, uid: int) -> None:
-        self.pid = pid
-        self.start = start
-        self.uid = uid
-        self.restart = 0
-        self.batch = self.job = self.account = self.lease = self.exit_code = ""
-        self.end = -1
-
-    def of_file(self, values: dict[str, list[str]]) -> None:
-        """Take over what its file says of the job; raises ValueError, KeyError."""
-        self.restart = int(values["restart"][0])
-        self.batch, self.job, self.account, self.lease, self.exit_code = (values[field][0] for field in TEXTS)
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """The lines of its file."""
-        return [(field, str(getattr(self, field))) for field in (*NUMBERS, *TEXTS)]
-
-    def about(self) -> dict[str, Value]:
-        """What records about it say."""
-        return {
-            "batch": self.batch,
-            "job": self.job,
-            "restart": self.restart,
-            "account": self.account,
-            "uid": self.uid,
-            "lease": self.lease,
-        }
 
 
 class Starters:
@@ -83,23 +48,30 @@ class Starters:
         self._send = send
         self._watch = watch
         self._known: dict[int, Started] = {}
+        self._tries: dict[tuple[int, int], int] = {}
+        self._unended: list[Started] = []
+        self._waiting: list[tuple[Callable[[int], None], Callable[[bytes | None], None], float]] = []
+        self._under_way = 0
+        self._again = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
 
+    def on_tick(self, now: float) -> None:
+        """Try again what could not be done, and forget starters that are gone."""
+        self._go_on()
+        if now >= self._again:
+            self._again = now + AGAIN_SECONDS
+            unended, self._unended = self._unended, []
+            for started in unended:
+                self._ended(started)
+            self._tries = {one: tries for one, tries in self._tries.items() if _is_there(*one)}
+
     def remember(self) -> None:
         """Take up what the last agent knew; raises OSError."""
-        for name in os.listdir(self._directory):
-            if name.startswith("."):
-                continue
-            try:
-                values = tab_file.decode(trusted.read_file(f"{self._directory}/{name}"))
-                started = Started(*(int(values[field][0]) for field in NUMBERS[:3]))
-                started.of_file(values)
-            except (ConfigurationError, ValueError, KeyError):
-                continue  # written in the moment of a crash: nothing was answered
-            self._known[started.pid] = started
-            self._await_end(started)
+        for each in everything(self._directory):
+            self._known[each.pid] = each
+            self._await_end(each)
 
     def known(self, who: Sender) -> dict[str, Value] | None:
         """What records say of the job of ``who``; None while that is not known."""
@@ -141,6 +113,11 @@ class Starters:
         if self._of(who) is not None:
             doubted("a job_start of that job has come before")
             return
+        tries = self._tries.get((who.starter.pid, who.starter.start), 0)
+        if tries >= MOST_TRIES:
+            doubted("its job_start was not confirmed before, and more often than a hook would try")
+            return
+        self._tries[who.starter.pid, who.starter.start] = tries + 1
         started = Started(who.starter.pid, who.starter.start, who.uid)
         self._known[started.pid] = started
         site, claimed = self._site, fields.get("job", "")
@@ -157,7 +134,7 @@ class Starters:
             if outcome == OK:
                 started.restart = int(values["restart"])
                 started.batch, started.job, started.account, started.lease = (values[field] for field in TEXTS[:4])
-                self._write(started)
+                write(self._directory, started)
                 self._await_end(started)
                 done(started.job)
                 return
@@ -165,28 +142,20 @@ class Starters:
             detail = values.get("detail", "it could not be found out in time which job it is")
             (refused if outcome == BANNED else doubted)(detail)
 
-        if self._send(work, back, START_SECONDS) is None:
-            del self._known[started.pid]
-            doubted("too many jobs begin at once")
+        self._go(work, back, START_SECONDS)
 
     def note_end(self, who: Sender, exit_code: str) -> None:
         """Remember what the job's hook said of its exit code; whether it has ended, the starter's end tells."""
         started = self._of(who)
         if started:
             started.exit_code = exit_code[:16]
-            self._write(started)
+            write(self._directory, started)
 
     def _of(self, who: Sender) -> Started | None:
         if who.starter is None:
             return None
         started = self._known.get(who.starter.pid)
         return started if started and started.start == who.starter.start else None
-
-    def _write(self, started: Started) -> None:
-        try:
-            trusted.replace_file(f"{self._directory}/{started.pid}", tab_file.encode(started.pairs()), 0o600)
-        except (OSError, ConfigurationError):
-            pass  # the runtime directory is full: a restart of the agent forgets when this job ends
 
     def _await_end(self, started: Started) -> None:
         try:
@@ -213,14 +182,35 @@ class Starters:
             trusted.write_all(writing, starter_errands.end(site, started))
 
         def back(report: bytes | None) -> None:
-            self._known.pop(started.pid, None)
-            if report is not None:
-                try:
-                    os.unlink(f"{self._directory}/{started.pid}")
-                except FileNotFoundError:
-                    pass
+            if report is None:
+                self._unended.append(started)  # the disk may be full: its end must still be recorded
+                return
+            if self._known.get(started.pid) is started:  # else another starter has that pid by now
+                del self._known[started.pid]
+                remove(self._directory, started)
 
-        self._send(work, back, END_SECONDS)
+        self._go(work, back, END_SECONDS)
+
+    def _go(self, work: Callable[[int], None], back: Callable[[bytes | None], None], seconds: float) -> None:
+        """Send a child, or let that wait until fewer are under way: nobody's jobs keep those of others back for long."""
+
+        def done(report: bytes | None) -> None:
+            self._under_way -= 1
+            back(report)
+            self._go_on()
+
+        self._waiting.append((work, done, seconds))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._waiting and self._under_way < MOST_AT_ONCE and self._send(*self._waiting[0]):
+            del self._waiting[0]
+            self._under_way += 1
+
+
+def _is_there(pid: int, start: int) -> bool:
+    process = proc.read(pid)
+    return process is not None and process.start == start
 
 
 def _decoded(report: bytes | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,11 +30,12 @@ LEASE = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path)
-    yield node
-    if node.process:
-        node.end(signal.SIGKILL)
+def node() -> Iterator[Node]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest keeps its own to root
+        node = Node(Path(directory))
+        yield node
+        if node.process:
+            node.end(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -314,3 +316,49 @@ def test_whatever_comes_in_place_of_a_message_is_refused_and_others_are_served(n
         answer = one.recv(9999)
     assert not answer or tab_file.decode(answer)["outcome"] == ["refused"]
     assert said(client(node, UID, "note,n=fine"))[0].startswith("declared")
+
+
+def test_who_has_many_uids_in_user_namespaces_of_their_own_takes_no_more_than_one_user(node):
+    node.configure(agent_connections="3")
+    node.start()
+    program = f"""
+import ctypes, os, socket, sys
+os.setgid(FIRST); os.setuid(FIRST)
+assert ctypes.CDLL(None).unshare(0x10000000) == 0  # CLONE_NEWUSER
+kept = []
+for _ in range(3):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.connect({node.socket!r})
+    kept.append(one)
+print("there", flush=True)
+sys.stdin.read()
+"""
+    with ExitStack() as stack:
+        for uid in (61005, 61006):
+            command = [sys.executable, "-c", program.replace("FIRST", str(uid))]
+            one = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert one.stdout.readline() == b"there\n"
+        until(lambda: agent_client.status(node.socket)["dropped_total"] == "3")
+        assert said(client(node, UID, "note,n=others"))[0].startswith("declared")
+
+
+def test_what_is_asked_of_a_dead_file_server_holds_up_nobody(node):
+    """The gridmapdir's child hangs for ever, as in the kernel; the agent serves on, and ends when it is told to."""
+    node.configure(agent_poll_seconds="1")
+    hangs = """
+import time
+from gridwarden.hooks.agent import lease_errand, leases
+lease_errand.look = lambda *_, **__: time.sleep(600)
+leases.LOOK_SECONDS = 0.5
+"""
+    node.start(hangs)
+    until(lambda: agent_client.status(node.socket)["gridmapdir"] == "it did not answer in time")
+    assert said(client(node, UID, "note,n=a"))[0].startswith("declared")
+    assert agent_client.status(node.socket)["gridmapdir_up"] == "0"
+    assert node.end() == 0
+
+
+def test_a_fault_of_the_agents_own_ends_neither_the_agent_nor_the_next_one(node):
+    node.start("from gridwarden.hooks.agent import sender\nsender.look = lambda *_: 1 / 0\n")
+    assert said(client(node, UID, "note,n=a"))[0].startswith("refused 0 a fault of the agent's own")
+    assert node.answers()
