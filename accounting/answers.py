@@ -29,6 +29,7 @@ class Answer(NamedTuple):
 
     ``since`` and ``until`` are in microseconds since the epoch; ``until`` is None while it lasts.  ``identity``
     is empty where nobody can be named; ``node`` holds several names, as Slurm writes them, for a job of several.
+    ``lease`` is the lease that they held the account under, where that is known.
     """
 
     evidence: str
@@ -44,6 +45,7 @@ class Answer(NamedTuple):
     since: int | None
     until: int | None
     because: str
+    lease: str = ""
 
 
 NOTHING = Answer("", "", "", "", "", "", "", "", "", None, None, None, "")
@@ -71,7 +73,7 @@ def of_payload(process: LiveProcess, state: State) -> list[Answer]:
     answer = NOTHING._replace(
         evidence=evidence.KERNEL_MEASURED, scheme=state.scheme, identity=state.subject, vo=state.vo,
         account=state.account, node=state.node, cluster=state.cluster, batch=BATCH, job=state.payload, pid=process.pid,
-        since=state.start, because=because,
+        since=state.start, because=because, lease=state.lease,
     )  # fmt: skip
     return everybody_of(answer, state.facts(*KINDS["payload_start"]))
 
@@ -162,7 +164,9 @@ def named(answer: Answer, who: Holder | Run | Sighting | Candidate, level: str, 
     """Give the answer the name of who it was, by an evidence level."""
     if who.scheme == LOCAL:
         because += "; a fixed account: whoever is mapped to it may have been behind it"
-    return answer._replace(evidence=level, scheme=who.scheme, identity=who.subject, vo=who.vo, because=because)
+    return answer._replace(
+        evidence=level, scheme=who.scheme, identity=who.subject, vo=who.vo, because=because, lease=who.lease
+    )
 
 
 def any_of(candidates: Sequence[Candidate], answer: Answer, because: str, unknown: str) -> list[Answer]:

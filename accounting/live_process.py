@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import psutil
@@ -51,3 +52,18 @@ def look(pid: int) -> LiveProcess | None:
     except psutil.NoSuchProcess:
         return None
     return found if process.is_running() else None
+
+
+def of_session(number: int) -> list[tuple[int, int]]:
+    """Return pid and start (microseconds since the epoch) of each process of a session, or process group, the oldest first."""
+    found = [
+        (each.started(), each.pid) for each in proc.everyone() if each.session == number or _group(each.pid) == number
+    ]
+    return [(pid, started) for started, pid in sorted(found)]
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None  # it has ended

@@ -32,6 +32,9 @@ _LEDGERS_OF = "SELECT ledger FROM ledger_nodes WHERE node = :node"
 _SIGHTINGS = f"kind IN ({', '.join(map(repr, KINDS_OF_SIGHTING))})"
 
 
+_NOT_ASKED = "not its earlier records, not other nodes, not the batch system's own accounting"
+
+
 class Past:
     """The store, if it can be read, and this machine's own ledger beyond it; ``unread`` says what could not be.
 
@@ -71,6 +74,11 @@ class Past:
         # A job of several nodes is looked at whichever is asked for.
         nodes = "" if question.exact("node") is None else f"{spans.ONE_NODE} IN (:node, '*')"
         return [Job(*row) for row in self._overlapping(_JOB, "batch_jobs", question, ("account", "job"), nodes)]
+
+    def jobs_of_session(self, question: Question, session: int) -> list[Job]:
+        """Return PBS's jobs whose processes were of a session: no other batch system says so."""
+        of_session = f"batch = 'pbs' AND fields LIKE '% session={int(session)} %'"
+        return [Job(*row) for row in self._overlapping(_JOB, "batch_jobs", question, ("account", "job"), of_session)]
 
     def job_of(self, run: Run) -> Job | None:
         """Return the batch system's own record of the job of a run, or None when it was not collected."""
@@ -139,7 +147,7 @@ class Past:
         stored = [json.loads(str(body)) for (body,) in self._query(where, {"lease": lease})]
         found = [
             sighting(body)
-            for body in (*stored, *self._of_kinds("lease", "job_start", "payload_start"))
+            for body in (*stored, *self.of_kinds("lease", "job_start", "payload_start"))
             if body.get("lease") == lease and body.get("subject")
         ]
         return min(found, default=None) or self._started_under(lease, account)
@@ -156,7 +164,10 @@ class Past:
         try:
             return store_reader.open_reader(url)
         except GridwardenError as error:
-            self.unread.append(f"{error}; {error.hint}" if error.hint else str(error))
+            said = f"{error}; {error.hint}" if error.hint else str(error)
+            self.unread.append(
+                f"{said}; so only what this machine's ledger holds beyond the store was asked: {_NOT_ASKED}"
+            )
             return None
 
     def _read_ledger(self, directory: Path) -> None:
@@ -183,7 +194,7 @@ class Past:
         """Return records, stored and new; ``filters`` name columns that must equal what the question says."""
         stored = self._select("SELECT body FROM records", f"body IS NOT NULL AND {condition}", question, filters)
         wanted = {name: value for name in filters if (value := question.exact(name)) is not None}
-        new = (body for body in self._of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))
+        new = (body for body in self.of_kinds(*kinds) if all(body.get(name) == wanted[name] for name in wanted))
         return [*(json.loads(body) for (body,) in stored), *new]
 
     def _overlapping(
@@ -222,7 +233,8 @@ class Past:
             self.unread.append(str(error))
             return []
 
-    def _of_kinds(self, *kinds: str) -> Iterator[Body]:
+    def of_kinds(self, *kinds: str) -> Iterator[Body]:
+        """Yield the records of these kinds that the ledger has and the store has not."""
         return (body for body in self._new if body.get("kind") in kinds)
 
 

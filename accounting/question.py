@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import times
 from gridwarden.errors import BadQuestion
+from gridwarden.payloads import GROUP_PREFIX
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -23,6 +24,12 @@ NAME_HINT = (
 _PATTERN = set("*?[")
 _NAMED_TIMES = {"now", "today", "yesterday"}
 _PID_AT = re.compile(r"(\d+) ?@ ?(\S.*)", re.ASCII | re.DOTALL)
+# What Slurm, PBS and gridwarden call the control groups of a job, its account, and a payload.
+_IN_CGROUP = {
+    "job": re.compile(r"/job_(\d+)(?:/|$)|/pbs_jobs\.(?:service|slice)/jobid/(\d+)[./]|/(\d+)\.[\w.-]+$", re.ASCII),
+    "uid": re.compile(r"/uid_(\d+)(?:/|$)", re.ASCII),
+    "payload": re.compile(rf"/{GROUP_PREFIX}([0-9a-f]{{32}})(?:/|$)", re.ASCII),
+}
 _PART_OF_JOB = re.compile(r"\d+[_+]\S*", re.ASCII)
 
 
@@ -31,7 +38,8 @@ class Question(NamedTuple):
 
     A filter that is None lets everything pass.  ``node`` and ``account`` may be patterns (``cms*``);
     ``identity`` is a part of a subject, in any case.  ``children`` asks for the descendants of a process besides.
-    With ``pid`` and ``within`` it is about the process that had the pid then.
+    With ``pid`` and ``within`` it is about the process that had the pid then; with ``session`` about all processes of a
+    session or process group.
     """
 
     pid: int | None
@@ -41,6 +49,7 @@ class Question(NamedTuple):
     identity: str | None = None
     job: str | None = None
     children: bool = False
+    session: int | None = None
 
     def exact(self, name: str) -> str | int | None:
         """Return the one value that pid, node, account or job must have, None where more than one may pass."""
@@ -57,7 +66,18 @@ class Question(NamedTuple):
         )
 
 
-def ask(
+def of_cgroup(path: str) -> tuple[str | None, int | None]:
+    """Return the job, or payload, and the uid that the path of a control group names; raises BadQuestion where none."""
+    found = {name: match for name, pattern in _IN_CGROUP.items() if (match := pattern.search(path))}
+    job = next((match for name in ("payload", "job") if (match := found.get(name))), None)
+    uid = found.get("uid")
+    if job is None and uid is None:
+        message = f"{path!r} names neither a job nor an account as Slurm, PBS and gridwarden do"
+        raise BadQuestion(message, "ask for a process in it: whoran PID, of those in its file cgroup.procs")
+    return next(filter(None, job.groups())) if job else None, int(uid[1]) if uid else None
+
+
+def ask(  # noqa: PLR0913  one argument an option
     text: str | None,
     *,
     now: int,
@@ -67,8 +87,16 @@ def ask(
     identity: str | None = None,
     job: str | None = None,
     children: bool = False,
+    session: int | None = None,
 ) -> Question:
     """Read a question as it was typed; raises BadQuestion when it has no single reading."""
+    if session is not None:
+        if children or (text and (_PID_AT.fullmatch(text.strip()) or text.strip().isdigit())):
+            raise BadQuestion("--session asks for a whole session", "ask for a pid, or for a session")
+        about = Question(None, None, node, account, identity, job)
+        if text is not None:
+            about = _ask(text, now=now, zone=zone, node=node, account=account, identity=identity, job=job)
+        return about._replace(session=session)
     if text is not None and (found := _PID_AT.fullmatch(text.strip())):
         of_pid = ask(found[1], now=now, zone=zone, node=node, account=account, identity=identity, job=job)
         at = ask(found[2], now=now, zone=zone)

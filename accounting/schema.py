@@ -50,6 +50,7 @@ records = Table(
     _partial("records_by_account", "account", "time", where="account IS NOT NULL"),
     _partial("records_by_lease", "lease", "time", where="kind = 'lease'"),
     _partial("records_by_pid", "pid", where="pid IS NOT NULL"),
+    _partial("records_of_kills", "node", "time", where="kind = 'kill'"),
     comment="the lines of the ledgers",
 )
 

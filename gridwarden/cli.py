@@ -47,7 +47,7 @@ COMMANDS = {
 BELOW = {"doctor": {"exec": "gridwarden.hooks.pilot.doctor_commands:exec_command"}}
 """Commands that one part adds to a group of another's."""
 
-WHORAN = "gridwarden.accounting.commands:whoran_command"
+WHORAN = "gridwarden.accounting.whoran_commands:whoran_command"
 
 
 REMARKS = "gridwarden.mapper.config_remarks:remarks"

@@ -14,10 +14,11 @@ import pytest
 from gridwarden import ledger
 from gridwarden.accounting import collect, evidence, past_process, processes
 from gridwarden.accounting.answers import Answer
+from gridwarden.accounting.living import Node
 from gridwarden.accounting.past import Past
 from gridwarden.accounting.question import ask
 from gridwarden.accounting.store import open_store
-from gridwarden.accounting.whoran import Node, whoran
+from gridwarden.accounting.whoran import whoran
 
 ANNA, BELA = "/DC=org/DC=example/CN=Anna Example", "/DC=org/DC=example/CN=Bela Example"
 LEASE, OTHER_LEASE = "a" * 32, "b" * 32

@@ -18,13 +18,14 @@ from gridwarden import ledger
 from gridwarden.accounting import collect, expire, partitions, prove, pseudonyms, schema
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.heads import Head
+from gridwarden.accounting.living import Node
 from gridwarden.accounting.past import Past
 from gridwarden.accounting.question import ask
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.retention import DAY, Cutoffs
 from gridwarden.accounting.rows import upsert
 from gridwarden.accounting.store import open_store, open_to_read
-from gridwarden.accounting.whoran import Node, whoran
+from gridwarden.accounting.whoran import whoran
 from gridwarden.errors import ConfigurationError
 from gridwarden.retention_settings import KindRetention, Retention
 from gridwarden.times import Range

@@ -16,11 +16,14 @@ from pathlib import Path
 import pytest
 
 from gridwarden import holders, ledger, payloads, proc, register
-from gridwarden.accounting import collect, evidence
+from gridwarden.accounting import collect, evidence, incident, schema
+from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting.living import Node
 from gridwarden.accounting.past import Past
-from gridwarden.accounting.question import ask
+from gridwarden.accounting.question import LARGEST_PID, ask, of_cgroup
 from gridwarden.accounting.store import open_store
-from gridwarden.accounting.whoran import Node, whoran
+from gridwarden.accounting.whoran import whoran
+from gridwarden.errors import BadQuestion
 from gridwarden.holders import Holder
 from gridwarden.register import Entry
 
@@ -97,11 +100,29 @@ class Machine:
     def record(self, kind: str, **fields) -> None:
         ledger.append(self.ledger, kind, fields, node="n1", cluster="site")
 
-    def lend(self, account: str = LENT, subject: str = ANNA, lease: str = LEASE) -> None:
+    def lend(self, account: str = LENT, subject: str = ANNA, lease: str = LEASE, credential: str = "") -> None:
         self.record(
             "lease", account=account, uid=1, lease=lease, name="name", scheme="x509", subject=subject, vo="cms",
-            fqans="", credential="", adopted=0,
+            fqans="", credential=credential, adopted=0,
         )  # fmt: skip
+
+    def stamp_of(self, account: str, subject: str) -> str:
+        """A lease that only a record of another machine's ledger tells of, after the job that carries it as a stamp."""
+        body = {"kind": "lease", "time": now() + 60_000_000, "account": account, "lease": "e" * 32, "name": "name",
+                "scheme": "x509", "subject": subject, "vo": "cms"}  # fmt: skip
+        line = {"ledger": "other", "seq": 1, "hash": "h", "digest": "d", "kind": "lease", "time": body["time"],
+                "account": account, "lease": "e" * 32, "body": json.dumps(body)}  # fmt: skip
+        with open_store(self.url).transaction() as connection:
+            collect.rows.insert_new(connection, schema.records, [line])
+        return "e" * 32
+
+    def sheet(self, answers, notes) -> str:
+        past = Past(self.url, self.ledger)
+        try:
+            found = incident.sheet(answers, notes, self.node, past, now())
+            return "\n".join(incident.lines(found, "whoran", now(), UTC))
+        finally:
+            past.close()
 
     def start(self, job: str, account: str = LENT, subject: str = ANNA, lease: str = LEASE) -> None:
         self.record(
@@ -461,7 +482,8 @@ def row(**changes: str) -> str:
     values = {
         "JobIDRaw": "9", "Cluster": "site", "User": LENT, "UID": "5", "Submit": str(second), "Start": str(second),
         "End": "Unknown", "State": "RUNNING", "ExitCode": "0:0", "Restarts": "0", "UserCPU": "00:00:00",
-        "SystemCPU": "00:00:00", "TotalCPU": "00:00:00", "NodeList": "n[1-2]", "AdminComment": "",
+        "SystemCPU": "00:00:00", "TotalCPU": "00:00:00", "NodeList": "n[1-2]", "Partition": "main", "AllocCPUS": "1",
+        "ElapsedRaw": "1", "Group": LENT, "Account": "", "AdminComment": "",
     }  # fmt: skip
     return "\x1f".join({**values, **changes}.values())
 
@@ -568,7 +590,7 @@ def test_each_question_of_root_is_recorded(command):
 
 AS_NOBODY = """
 import os, sys
-import gridwarden.accounting.commands, gridwarden.accounting.past, gridwarden.accounting.whoran
+import gridwarden.accounting.whoran_commands, gridwarden.accounting.past, gridwarden.accounting.whoran
 from gridwarden.cli import whoran
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
@@ -613,3 +635,90 @@ def test_a_server_that_is_down_is_said_and_the_ledger_still_answers(machine):
     answers, notes = machine.ask(None, job="7")
     assert [(answer.identity, answer.job) for answer in answers] == [(ANNA, "7")]
     assert any("No such file" in note for note in notes)
+
+
+def test_a_session_or_process_group_is_answered_for_as_one(machine):
+    machine.hold()
+    machine.enter("7")
+    pid = machine.step("7")
+    answers, notes = machine.ask(None, session=os.getsid(pid))
+    assert [(answer.identity, answer.job, answer.pid) for answer in answers] == [(ANNA, "7", pid)]
+    assert notes[0].startswith("1 processes of this machine are of session")
+    group, _ = machine.ask(None, session=os.getpgid(pid))
+    assert [answer.pid for answer in group] == [pid]
+    assert machine.ask(None, session=LARGEST_PID)[0] == []
+
+
+def test_pbs_says_of_which_session_a_job_was(machine):
+    fields = "user=x session=4711 end=1"
+    job = Job("pbs", "head", "12", now(), 0, LENT, None, now(), None, "ENDED", "0", 0, 0, 0, "n1", "", fields=fields)
+    with open_store(machine.url).transaction() as connection:
+        collect.rows.upsert(connection, schema.batch_jobs, [job._asdict()])
+    assert [answer.job for answer in machine.ask(None, session=4711)[0]] == ["12"]
+    assert machine.ask(None, session=471)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "pointed"),
+    [
+        ("/sys/fs/cgroup/system.slice/slurmstepd.scope/job_4711/step_0/user/task_0", ("4711", None)),
+        ("/slurm_n1/uid_2101/job_4711/step_batch", ("4711", 2101)),
+        ("/slurm/uid_2101", (None, 2101)),
+        ("/pbs_jobs.service/jobid/12.head.example.org", ("12", None)),
+        (f"/system.slice/slurmstepd.scope/job_4711/gridwarden-payload-{PAYLOAD}", (PAYLOAD, None)),
+    ],
+)
+def test_a_control_group_names_its_job(path, pointed):
+    assert of_cgroup(path) == pointed
+
+
+@pytest.mark.parametrize("path", ["/", "/system.slice/cron.service", "/user.slice/user-1000.slice"])
+def test_a_control_group_of_no_job_is_not_taken_for_one(path):
+    with pytest.raises(BadQuestion):
+        of_cgroup(path)
+
+
+def test_an_incident_sheet_has_people_credentials_evidence_of_all_levels_and_where_else_they_were(machine):
+    machine.lend(credential="1f/DC=org/DC=example/CN=CA")
+    machine.start("5")
+    machine.end("5")
+    machine.hold()
+    machine.enter("7")
+    pid = machine.step("7")
+    machine.record("gap", what="job start of slurm job 8", reason="disk", bytes=None, sha256=None)
+    machine.lend(account=GUEST, subject=BELA, lease=OTHER_LEASE)
+    time.sleep(1.1)  # sacct says whole seconds
+    machine.collect()
+    machine.collect_jobs(row(JobIDRaw="9", User=GUEST), row(JobIDRaw="10", User="cms099", AdminComment=OTHER_LEASE))
+    machine.collect_jobs(row(JobIDRaw="11", User="cms099", AdminComment=machine.stamp_of("cms099", BELA)))
+    living, _ = machine.ask(str(pid))
+    past, notes = machine.ask("-1h..now")
+    sheet = machine.sheet([*living, *past], notes)
+    assert {level for level in evidence.LEVELS if f"evidence {level}: " in sheet} == set(evidence.LEVELS)
+    assert f"1. {ANNA}   (x509)" in sheet
+    assert "issuer      /DC=org/DC=example/CN=CA" in sheet
+    assert "credential  1f/DC=org/DC=example/CN=CA" in sheet
+    of_five, _ = machine.ask(None, job="5")
+    elsewhere = machine.sheet(of_five, [])
+    assert "elsewhere from" in elsewhere
+    (line,) = [line for line in machine.sheet(living, []).splitlines() if "slurm job 5" in line]
+    assert line.strip().startswith(f"account {LENT}, slurm job 5, on n1, from ")
+
+
+def test_a_sheet_says_what_could_not_be_asked_when_the_store_is_down(machine):
+    machine.lend()
+    machine.start("7")
+    machine.url = "sqlite:////nonexistent/store.sqlite"
+    answers, notes = machine.ask("-1h..now")
+    sheet = machine.sheet(answers, notes)
+    assert f"1. {ANNA}   (x509)" in sheet
+    assert "not other nodes, not the batch system's own accounting" in sheet
+
+
+def test_no_name_on_a_sheet_moves_the_terminal(machine):
+    machine.lend(subject="/CN=\x1b[2JEvil\n1. /CN=Somebody Else")
+    machine.start("7", subject="/CN=\x1b[2JEvil\n1. /CN=Somebody Else")
+    answers, notes = machine.ask("-1h..now")
+    sheet = machine.sheet(answers, notes)
+    assert "\x1b" not in sheet
+    assert not [line for line in sheet.splitlines() if line.startswith("1. /CN=Somebody")]

@@ -26,6 +26,7 @@ INDEXES = (
     # Leases are random, and each line with one would change another page.
     "records_by_lease ON records (lease, time) WHERE kind = 'lease'",
     "records_by_pid ON records (pid) WHERE pid IS NOT NULL",
+    "records_of_kills ON records (node, time) WHERE kind = 'kill'",
     f"job_runs_by_node ON job_runs (node, ({CLASS}), start)",
     f"job_runs_by_start ON job_runs (({CLASS}), start)",
     f"batch_jobs_by_node ON batch_jobs (({ONE_NODE}), ({CLASS}), start)",
