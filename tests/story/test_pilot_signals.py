@@ -158,3 +158,31 @@ def test_a_job_that_slurm_suspends_stands_still_with_its_payload(slurm: ModuleTy
     slurm.wait(job)
     until("everybody to be gone", lambda: not one.everybody(), SECONDS)
     assert one.end()["because"]
+
+
+def test_a_pilot_that_has_slurm_stop_its_job_stops_its_payload_and_holds_up_no_other_job(slurm: ModuleType) -> None:
+    """And the launcher, which is root's: SIGSTOP cannot be blocked."""
+    owner, own = pilot.proxy("anna"), pilot.proxy(pilot.OWNER)
+    before = len(pilot.records("payload_start"))
+    job = slurm.submit(
+        pilot.ACCOUNT,
+        f'cd /; export GLEXEC_CLIENT_CERT={owner} X509_USER_PROXY={own}\ngridwarden-exec /bin/sh -c "{PAYLOAD}"',
+    )
+    started = begun(before)
+    one = Running(above(first(started["account"]).pid), started)
+    for number, state in ((signal.SIGSTOP, "T"), (signal.SIGCONT, "S")):
+        done = run_as(pilot.ACCOUNT, "scancel", "--full", f"--signal={number.name}", str(job))
+        assert done.returncode == 0, done.stderr
+        until(f"all to be {state}", lambda state=state: one.states() == {state}, SECONDS)
+        until(
+            f"the launcher to be {state}", lambda state=state: proc.read(one.pids["launcher"]).state == state, SECONDS
+        )
+        if state == "T":
+            other = slurm.submit("alice", "true")
+            slurm.wait(other)
+            assert slurm.state(other) == "COMPLETED"
+            assert one.states() == {"T"}, "somebody let it go on"
+    slurm.cancel(job)
+    slurm.wait(job)
+    until("everybody to be gone", lambda: not one.everybody(), SECONDS)
+    assert one.end()["because"]
