@@ -55,9 +55,6 @@ set_depth = _function("X509_VERIFY_PARAM_set_depth", None, _ADDRESS, _INT)
 set_security_level = _function("X509_VERIFY_PARAM_set_auth_level", None, _ADDRESS, _INT)
 set_purpose = _function("X509_VERIFY_PARAM_set_purpose", _INT, _ADDRESS, _INT)
 VERIFY_CALLBACK = ctypes.CFUNCTYPE(_INT, _INT, _ADDRESS)
-# libffi maps memory for callbacks at the first one.  Who may not write what it executes (PR_SET_MDWE of prctl(2), which
-# a caller can have set) needs a file for that, and a verifier can make none once it is confined.
-_FIRST_CALLBACK = VERIFY_CALLBACK(lambda holds, _: holds)
 set_callback = _function("X509_STORE_CTX_set_verify_cb", None, _ADDRESS, VERIFY_CALLBACK)
 verify_certificate = _function("X509_verify_cert", _INT, _ADDRESS)
 _error_string = _function("X509_verify_cert_error_string", POINTER, _LONG)
@@ -147,3 +144,12 @@ def seconds_since_epoch(time: int) -> int:
     if time_difference(ctypes.byref(days), ctypes.byref(seconds), time_set(None, 0), time) != 1:
         raise ValueError("not a time")
     return days.value * 86400 + seconds.value
+
+
+def any_callback() -> object:
+    """A callback, which keeps libffi's memory for callbacks mapped for as long as it lives.
+
+    Where nothing written may be executed (PR_SET_MDWE of prctl(2), which a caller can have set) that needs a file, of which a
+    confined process can make none; and it is shared with those that are forked afterwards, so each makes one of its own.
+    """
+    return VERIFY_CALLBACK(lambda holds, _: holds)
