@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, func, select
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import partitions, positions, rows, sacct, sacct_rows, schema
+from gridwarden.accounting import exit_records, partitions, positions, rows, sacct, sacct_rows, schema
 from gridwarden.accounting.batch_records import SLURM, ClassOf, Job, OddRow, Step, classed, no_class
 from gridwarden.accounting.job_runs import NOTHING_SEEN, OpenRuns, Run, Seen, number, text
 from gridwarden.accounting.ledger_lines import lines_after
@@ -67,6 +67,13 @@ def collect(
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         failed.append(EvidenceError(f"the ledger {directory} cannot be read: {what}", "run as root"))
+    except GridwardenError as error:
+        failed.append(error)
+    try:
+        if directory.exists() and (found := exit_records.take(store, directory, now=now, progress=progress, dry_run=dry_run)):
+            collected.append(Collected(*found))
+    except OSError as error:
+        failed.append(EvidenceError(f"exit records cannot be read: {(error.strerror or str(error)).lower()}", "run as root"))
     except GridwardenError as error:
         failed.append(error)
     try:

@@ -45,8 +45,8 @@ FREE = frozenset(
 IMPERSONAL = frozenset(
     [
         "account", "action", "adopted", "also_scheme", "also_vo", "answer", "answered", "batch", "batch_start", "boot",
-        "bytes", "cgroup", "clock", "cluster", "command", "cpu", "evidence", "exit_code", "fqans", "group_cpu",
-        "hold", "inode", "job", "kind", "lease", "measured", "memory", "node", "parent", "payload", "pid",
+        "bytes", "cgroup", "clock", "cluster", "command", "cpu", "evidence", "exit_code", "file", "fqans", "group_cpu",
+        "hold", "inode", "job", "kind", "lease", "lines", "measured", "memory", "node", "parent", "payload", "pid",
         "pilot", "pilot_scheme", "pilot_uid", "pilot_vo", "process_start", "restart", "scheme", "sha256", "signal",
         "stamp", "status", "system", "time", "uid", "user", "vo", "why",
     ]

@@ -56,10 +56,10 @@ def storable(table: Table, row: Row) -> Row:
     but an attacker writes is that long, and PostgreSQL would refuse all of the rows with it.
     """
     lengths = _lengths(table)
-    return {name: _fitting(value, lengths[name]) if isinstance(value, str) else value for name, value in row.items()}
+    return {name: fitting(value, lengths[name]) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def _fitting(text: str, length: int | None) -> str:
+def fitting(text: str, length: int | None) -> str:
     if not text.isascii() or "\0" in text:
         text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
     return text[:length]

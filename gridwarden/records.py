@@ -54,6 +54,7 @@ KINDS = {
     "declared": ("uid", "pid", "process_start", "command", "cgroup", "what", "text", "because"),
     "question": ("who", "text", "answered"),
     "switch": ("part", "action", "because", "who", "since", "until"),
+    "exits": ("file", "lines", "bytes", "sha256"),
     "gap": ("what", "reason", "bytes", "sha256"),
 }  # fmt: skip
 
