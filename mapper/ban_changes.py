@@ -34,12 +34,14 @@ class Change(NamedTuple):
     """What a ban or its end did, or would do: whether the file changed, and whom it hit.
 
     ``unreadable`` are accounts whose holder file cannot be trusted; ``unwritten`` says which could not be marked.
+    ``met`` are all holders that the ban is of, marked now or before.
     """
 
     changed: bool
     marked: list[Marked]
     unreadable: list[str]
     unwritten: list[str]
+    met: Sequence[Holder] = ()
 
 
 def add(
@@ -136,8 +138,8 @@ def listing(site: SiteValues) -> list[dict[str, object]]:
 
 def mark(
     known: Sequence[Ban], site: SiteValues, added: Ban | None = None, *, dry_run: bool
-) -> tuple[list[Marked], list[str], list[str]]:
-    """Give every holder the verdict that the bans say: those marked, files nobody can read, those not written.
+) -> tuple[list[Marked], list[str], list[str], list[Holder]]:
+    """Give every holder the verdict that the bans say: those marked, files nobody can read, those not written, those ``added`` is of.
 
     A ban of a credential that is ``added`` also meets the holders of leases that it was mapped to before the last one; they
     stay marked until they are mapped with another, or the ban ends.
@@ -156,6 +158,7 @@ def mark(
         found |= ban_history.accounts_met(new, others, site)
     except (OSError, ConfigurationError) as error:
         unwritten.append(f"{error}: who was mapped with it before their last credential is not known")
+    met = [holder for holder in held if banned_holder(holder, new) or found[holder.account] in new]
     for holder in held:
         meets = found[holder.account]
         verdict = holders.BANNED if meets else holders.OK
@@ -171,7 +174,7 @@ def mark(
                 unwritten.append(f"{site.holders}/{holder.account}: cannot be written: {error.strerror}")
                 continue
         marked.append(Marked(holder, len(register.names_of(site.register, holder.account))))
-    return marked, unreadable, unwritten
+    return marked, unreadable, unwritten, met
 
 
 def record(action: str, ban: Ban, change: Change, site: SiteValues, *, dry_run: bool) -> Change:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gridwarden.mapper.ban_changes import Change
-    from gridwarden.mapper.site import SiteValues
 
 COLUMNS = ["pattern", "because", "author", "from", "until", "state", "accounts", "file", "line"]
 
@@ -63,47 +61,57 @@ def ban_group() -> None:
 @click.option(
     "--until", metavar="TIME", default="", help="When it ends: +90m, +12h, +7d, or UTC such as 2026-12-01T00:00:00Z."
 )
+@click.option("--now", "at_once", is_flag=True, help="Stop their pending and running jobs of Slurm's, too.")
+@click.option("--hold", is_flag=True, help="Keep their leases, and what they left on this machine, as evidence.")
 @dry_run_option
 @click.pass_obj
 def add_command(
-    path: Path, /, pattern: str | None, because: str, start: str, until: str, dry_run: bool, **whom: str | None
+    path: Path,
+    /,
+    pattern: str | None,
+    because: str,
+    start: str,
+    until: str,
+    at_once: bool,
+    hold: bool,
+    dry_run: bool,
+    **whom: str | None,
 ) -> None:
     """Ban who meets every condition given: a DN or any FQAN that matches PATTERN, in which * crosses /, and the options.
 
     A PATTERN alone is written to the first of `bans`, where LCMAPS can read it; all else to the first of `ban_lists`.
+    With --now, all jobs of the accounts they hold are cancelled before the command ends. Their payloads inside pilots end by
+    themselves within seconds of the ban files reaching the node, with or without --now.
 
     \b
     Examples:
       gridwarden ban add '/DC=org/DC=example/CN=Eve Example' --because 'stolen key'
+      gridwarden ban add '/DC=org/DC=example/CN=Eve Example' --because 'stolen key' --now --hold
       gridwarden ban add '/cms/Role=pilot' --because 'incident 17' --until +12h --dry-run
       gridwarden ban add --issuer https://iam.example.org/ --subject 4f2c --because 'ticket 4711'
       gridwarden ban add --jti 9b1d --because 'token found in a public log' --until +7d
       gridwarden ban add --issuer '/DC=org/CN=Example CA' --serial 1A2B --because 'lost laptop'
       gridwarden ban add --account cms017 --because 'strange processes'
     """
+    from gridwarden.errors import BadQuestion
     from gridwarden.mapper import ban_changes
     from gridwarden.mapper.ban import moment
+    from gridwarden.mapper.ban_telling import follow_up, remark, shown, tell
     from gridwarden.mapper.ban_times import when
-    from gridwarden.mapper.map_files import SPECIAL
-    from gridwarden.mapper.spelling import as_openssl_3
 
     site = site_values(path)
     given = {kind: value for kind, value in {"pattern": pattern, **whom}.items() if value is not None}
     begins = when(start)
+    if (at_once or hold) and begins > moment():
+        raise BadQuestion("--now and --hold are for a ban that holds from now on", "leave --from out")
     change = ban_changes.add(given, because, site, start=begins, end=when(until), dry_run=dry_run)
     done = ("would be banned" if dry_run else "banned") if change.changed else "is banned already"
     since = f" from {begins}" if begins > moment() else ""
     tell(f"{shown(given)} {done}{since}", change, "banned")
-    warn_of_issuer(given.get("issuer", ""), site)
-    known_as = as_openssl_3(pattern or "")
-    if known_as != (pattern or "") and SPECIAL.isdisjoint(known_as):
-        click.echo(f"LCMAPS on OpenSSL 3 compares with one spelling alone: for it, ban {escape(known_as)} instead")
-    if not {"jti", "serial"}.isdisjoint(given):
-        click.echo(
-            "a holder is free again once mapped with another credential; a ban of their subject stops all they do"
-        )
-    if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
-        click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
+    try:
+        follow_up(path, change, because, site, at_once=at_once, hold=hold, dry_run=dry_run)
+    finally:
+        remark(given, pattern or "", site)
 
 
 @ban_group.command("remove")
@@ -120,6 +128,7 @@ def remove_command(path: Path, /, pattern: str | None, dry_run: bool, **whom: st
       gridwarden ban remove --issuer https://iam.example.org/ --subject 4f2c
     """
     from gridwarden.mapper import ban_changes
+    from gridwarden.mapper.ban_telling import shown, tell
 
     given = {kind: value for kind, value in {"pattern": pattern, **whom}.items() if value is not None}
     change = ban_changes.remove(given, site_values(path), dry_run=dry_run)
@@ -180,6 +189,7 @@ def check_command(
     """
     from gridwarden.errors import BadQuestion, Refused
     from gridwarden.mapper import ban_check
+    from gridwarden.mapper.ban_telling import warn_of_issuer
 
     if subject and also:
         raise BadQuestion("SUBJECT and --subject are the same: give one of them", "gridwarden ban check --help")
@@ -196,36 +206,3 @@ def check_command(
     click.echo("no ban in force is met", err=True)
     if subject and not any((subject.startswith("/"), "," in subject, asked["issuer"], asked["jti"])):
         click.echo(f"asked of a user or Globus identity {escape(subject)}: a token's owner is ISSUER,SUB", err=True)
-
-
-def warn_of_issuer(issuer: str, site: SiteValues) -> None:
-    """Say that the site believes no tokens of an issuer, and whose name is nearest; a CA's DN says nothing here."""
-    from difflib import get_close_matches
-
-    known = [one.issuer for one in site.tokens.issuers] + [one.trust_domain for one in site.tokens.idtokens]
-    if not issuer or issuer.startswith("/") or issuer in known:
-        return
-    same = [one for one in known if one.rstrip("/").lower() == issuer.rstrip("/").lower()]
-    near = same or get_close_matches(issuer, known, 1)
-    if not near and "://" not in issuer:
-        return  # a Globus provider's domain
-    said = f"the site believes those of {', '.join(known)}" if known else "the site believes none"
-    nearest = f"; the nearest is {near[0]}" if near else ""
-    click.echo(f"{escape(issuer)} is no issuer of tokens here, every / and capital counts: {said}{nearest}", err=True)
-
-
-def shown(given: dict[str, str]) -> str:
-    """The conditions that somebody gave, in words."""
-    from gridwarden.mapper.ban import Ban
-
-    return Ban(tuple(given.items()) or (("", ""),), "", 0).pattern
-
-
-def tell(done: str, change: Change, verdict: str) -> None:
-    """Say what a change of the bans did, and whom it hit."""
-    jobs = sum(marked.jobs for marked in change.marked)
-    click.echo(f"{escape(done)}; holders on this machine: {len(change.marked)}, their jobs running here: {jobs}")
-    for holder, running in change.marked:
-        click.echo(f"  {holder.account}  {escape(holder.subject)}  {verdict}, jobs running here: {running}")
-    for account in change.unreadable:
-        click.echo(f"  {account}  its holder file cannot be trusted, so hooks refuse it", err=True)

@@ -16,6 +16,7 @@ from gridwarden.hooks.pilot.signals import ENDING, Waiting, name_of
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 
     from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.ancestors import Ancestors
@@ -30,6 +31,7 @@ CLOSE_SECONDS = 1.0  # for a guard to close what has not begun
 LATE_SECONDS = 5.0  # more than it needs, after which a guard that should have ended everybody is ended itself
 POLL_SECONDS = 0.5
 MOST_TOLD = 65536
+ENDED_BY_US = "ended by SIGTERM"  # in a guard's words
 
 
 class GuardProcess:
@@ -47,7 +49,7 @@ class GuardProcess:
         self._lines: list[list[str]] = []
         self._part = b""
         self._running, self._begun = True, False
-        self._asked_to_end = False
+        self._asked_to_end, self._because = False, ENDED_BY_US
         self._report, report = os.pipe2(os.O_CLOEXEC)
         gate, self._gate = os.pipe2(os.O_CLOEXEC)
         launcher = os.getpid()
@@ -90,17 +92,31 @@ class GuardProcess:
         except BrokenPipeError:
             pass  # it has been killed meanwhile
 
-    def ended(self) -> list[str] | None:
-        """What the guard tells of the end, once it has closed the session; None where it was killed before."""
+    def ended(self, unwanted: Callable[[], str]) -> list[str] | None:
+        """What the guard tells of the end, once it has closed the session; None where it was killed before.
+
+        ``unwanted`` says why the payload is to end before its time, or nothing.
+        """
         deadline = float("inf")
         told = False
         while self._running and time.monotonic() < deadline:
             self._wait()
+            if not self._asked_to_end and (why := unwanted()):
+                self._end(why)
             if self._lines and not told:
                 told, deadline = True, time.monotonic() + PAM_SECONDS
             elif deadline == float("inf") and (self._asked_to_end or self._ancestors.gone()):
                 deadline = time.monotonic() + self._work.grace_seconds + END_SECONDS + LATE_SECONDS
-        return self._lines[0][1:] if self._lines and self._lines[0][0] == "ended" else None
+        if not self._lines or self._lines[0][0] != "ended":
+            return None
+        *figures, because = self._lines[0][1:]
+        return [*figures, self._because if because == ENDED_BY_US else because]
+
+    def _end(self, why: str) -> None:
+        """Have the payload end, as a signal to us would."""
+        self._asked_to_end, self._because = True, why
+        if self._running:
+            os.kill(self._pid, signal.SIGTERM)  # our child and not reaped yet, so the number is still its own
 
     def clear(self) -> int:
         """Have nobody left of payload and guard; how many are, which hang in the kernel."""

@@ -130,7 +130,7 @@ def launch(run: Launch) -> Ended:
     asked, pilot, site = run.asked, run.pilot, run.site
     shown, entries = present(run)
     # The verifiers are at work: what is loaded now takes no time.
-    from gridwarden.hooks.pilot import account, books, job_of, lent, pam, program, session, signals, terminal  # noqa: PLC0415
+    from gridwarden.hooks.pilot import account, ban_watch, books, job_of, lent, pam, program, session, signals, terminal  # noqa: PLC0415
 
     signals.take()  # who is told to end from here on first undoes what it has done
     terminal.refuse()
@@ -178,11 +178,14 @@ def launch(run: Launch) -> Ended:
         )
         gc.freeze()
         gc.enable()
-        ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits, run.node)
+        banned = ban_watch.BanWatch(people.owner, target.account, site).why
+        ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits, run.node, banned)
         try:
             payload.ended(ended)
         except Exception as error:  # noqa: BLE001 - it has run: whoever takes it for refused would run it again
             note(error, run)  # and the next launch, epilog or run of the pruner sees to its end
+    if ended.because.startswith(ban_watch.BANNED):
+        refusals.tell(Refused(reasons.BANNED, ended.because))
     if site.pilot.epilogue:
         lent.run_epilogue(site.pilot, payload.state)
     return ended

@@ -80,6 +80,7 @@ def run(
     meanwhile: Callable[[], None] = lambda: None,
     kept: Limits | None = None,
     node: Site | None = None,
+    unwanted: Callable[[], str] = lambda: "",
 ) -> Ended:
     """Run a payload to its end; call it in a process that has one thread and nothing else to do.
 
@@ -88,6 +89,7 @@ def run(
     ends the payload (``ancestors.watch``, to be called as early as can be).  ``meanwhile`` is called once while PAM opens
     the session, by another process.  ``kept`` are the payload's resource limits, where they have been lifted before.
     ``node``, the node file's values, says where the payload's books are, for its guard to keep when this process is killed.
+    ``unwanted`` is called twice a second, and says why the payload is to end, or nothing.
     Afterwards the signals that end a process stay blocked, so that the end can be recorded.  Raises Refused
     (account-session-refused, pam-service-missing, terminal) and Unavailable.
     """
@@ -111,7 +113,7 @@ def run(
         group = control_group.entered(group, pid)
         ready(pid, group.path if group else "")
         guard.go()
-        told = guard.ended()
+        told = guard.ended(unwanted)
     finally:
         left = guard.clear()
         counted = control_group.removed(group)

@@ -1,0 +1,85 @@
+"""What ``gridwarden ban`` says of what it has done, and does at once on request."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import click
+
+from gridwarden.errors import Unavailable
+from gridwarden.load_settings import load
+from gridwarden.mapper import ban_changes, ban_now
+from gridwarden.mapper.ban import Ban
+from gridwarden.mapper.map_files import SPECIAL
+from gridwarden.mapper.spelling import as_openssl_3
+from gridwarden.output import escape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gridwarden.mapper.ban_changes import Change
+    from gridwarden.mapper.site import SiteValues
+
+
+def remark(given: dict[str, str], pattern: str, site: SiteValues) -> None:
+    """Say what a ban of this kind does not do, or not as it may seem."""
+    warn_of_issuer(given.get("issuer", ""), site)
+    known_as = as_openssl_3(pattern)
+    if known_as != pattern and SPECIAL.isdisjoint(known_as):
+        click.echo(f"LCMAPS on OpenSSL 3 compares with one spelling alone: for it, ban {escape(known_as)} instead")
+    if not {"jti", "serial"}.isdisjoint(given):
+        click.echo(
+            "a holder is free again once mapped with another credential; a ban of their subject stops all they do"
+        )
+    if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
+        click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
+
+
+def follow_up(
+    path: Path, change: Change, because: str, site: SiteValues, *, at_once: bool, hold: bool, dry_run: bool
+) -> None:
+    """Do at once what was asked for to whom a ban hits, and say so; raises Unavailable when a job is not gone in time."""
+    lent = [holder for holder in change.met if holder.name]  # a fixed account is several people's
+    if hold:
+        would = "would be" if dry_run else "is"
+        for account in ban_now.hold(lent, f"banned: {because}, by {ban_changes.who()}", site, dry_run=dry_run):
+            click.echo(f"  {account}  {would} on hold here: rm {site.holds}/{account} ends that")
+    if not at_once:
+        return
+    programs = str(load(path).slurm.programs)
+    stopped = ban_now.stop_jobs(lent, f"banned: {because}", site, programs, dry_run=dry_run)
+    for account, jobs, _ in stopped:
+        done = "would be cancelled" if dry_run else "cancelled"
+        click.echo(f"  {account}  jobs {done}: {' '.join(jobs) or 'none'}")
+    if late := [job for one in stopped for job in one.left]:
+        raise Unavailable(f"jobs not gone yet: {' '.join(late)}", "squeue shows them; the same command asks again")
+
+
+def warn_of_issuer(issuer: str, site: SiteValues) -> None:
+    """Say that the site believes no tokens of an issuer, and whose name is nearest; a CA's DN says nothing here."""
+    known = [one.issuer for one in site.tokens.issuers] + [one.trust_domain for one in site.tokens.idtokens]
+    if not issuer or issuer.startswith("/") or issuer in known:
+        return
+    same = [one for one in known if one.rstrip("/").lower() == issuer.rstrip("/").lower()]
+    near = same or get_close_matches(issuer, known, 1)
+    if not near and "://" not in issuer:
+        return  # a Globus provider's domain
+    said = f"the site believes those of {', '.join(known)}" if known else "the site believes none"
+    nearest = f"; the nearest is {near[0]}" if near else ""
+    click.echo(f"{escape(issuer)} is no issuer of tokens here, every / and capital counts: {said}{nearest}", err=True)
+
+
+def shown(given: dict[str, str]) -> str:
+    """The conditions that somebody gave, in words."""
+    return Ban(tuple(given.items()) or (("", ""),), "", 0).pattern
+
+
+def tell(done: str, change: Change, verdict: str) -> None:
+    """Say what a change of the bans did, and whom it hit."""
+    jobs = sum(marked.jobs for marked in change.marked)
+    click.echo(f"{escape(done)}; holders on this machine: {len(change.marked)}, their jobs running here: {jobs}")
+    for holder, running in change.marked:
+        click.echo(f"  {holder.account}  {escape(holder.subject)}  {verdict}, jobs running here: {running}")
+    for account in change.unreadable:
+        click.echo(f"  {account}  its holder file cannot be trusted, so hooks refuse it", err=True)
