@@ -46,9 +46,9 @@ IMPERSONAL = frozenset(
     [
         "account", "action", "adopted", "also_scheme", "also_vo", "answer", "answered", "batch", "batch_start", "boot",
         "bytes", "cgroup", "clock", "cluster", "command", "cpu", "evidence", "exit_code", "file", "fqans", "group_cpu",
-        "hold", "inode", "job", "kind", "lease", "lines", "measured", "memory", "node", "parent", "payload", "pid",
+        "hold", "inode", "job", "kind", "lease", "lines", "measured", "memory", "node", "parent", "part", "payload", "pid",
         "pilot", "pilot_scheme", "pilot_uid", "pilot_vo", "process_start", "restart", "scheme", "sha256", "signal",
-        "stamp", "status", "system", "time", "uid", "user", "vo", "why",
+        "since", "stamp", "status", "system", "time", "uid", "until", "user", "vo", "why",
     ]
 )  # fmt: skip
 SILENT_KINDS = frozenset(kind for kind, fields in KINDS.items() if IMPERSONAL.issuperset(fields))
