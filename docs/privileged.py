@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LAUNCHER = "gridwarden.hooks.pilot.launch"
+LAUNCHER = "gridwarden.hooks.pilot.start"
 
 
 def path_of(module: str) -> Path | None:

@@ -54,8 +54,8 @@ set_flags = _function("X509_VERIFY_PARAM_set_flags", _INT, _ADDRESS, ctypes.c_ul
 set_depth = _function("X509_VERIFY_PARAM_set_depth", None, _ADDRESS, _INT)
 set_security_level = _function("X509_VERIFY_PARAM_set_auth_level", None, _ADDRESS, _INT)
 set_purpose = _function("X509_VERIFY_PARAM_set_purpose", _INT, _ADDRESS, _INT)
-VERIFY_CALLBACK = ctypes.CFUNCTYPE(_INT, _INT, _ADDRESS)
-set_callback = _function("X509_STORE_CTX_set_verify_cb", None, _ADDRESS, VERIFY_CALLBACK)
+_CALLBACK = ctypes.CFUNCTYPE(_INT, _INT, _ADDRESS)
+_set_callback = _function("X509_STORE_CTX_set_verify_cb", None, _ADDRESS, _CALLBACK)
 verify_certificate = _function("X509_verify_cert", _INT, _ADDRESS)
 _error_string = _function("X509_verify_cert_error_string", POINTER, _LONG)
 
@@ -98,6 +98,24 @@ digest_sign = _function("EVP_DigestSign", _INT, _ADDRESS, _ADDRESS, _ADDRESS, _T
 digest_verify_initialise = _function("EVP_DigestVerifyInit", _INT, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)
 digest_verify = _function("EVP_DigestVerify", _INT, _ADDRESS, _TEXT, _SIZE, _TEXT, _SIZE)
 key_option = _function("EVP_PKEY_CTX_ctrl_str", _INT, _ADDRESS, _TEXT, _TEXT)
+
+
+_forgiving: list[Callable[[int], bool]] = []
+
+
+def _judge(holds: int, context: int) -> int:
+    return int(bool(holds) or _forgiving[-1](context))
+
+
+# One for all, made before anybody is confined: where what is written may not be executed (PR_SET_MDWE of prctl(2), which a
+# caller can have set) libffi needs a file for callbacks, which a verifier can make no more, and would share with others.
+_JUDGE = _CALLBACK(_judge)
+
+
+def forgive(context: int, forgiven: Callable[[int], bool]) -> None:
+    """Have the verification by ``context`` go on after a fault that is ``forgiven``, which gets a context of that fault."""
+    _forgiving.append(forgiven)
+    _set_callback(context, _JUDGE)
 
 
 def decoded(decoder: Callable[..., int], der: bytes) -> int:
@@ -144,12 +162,3 @@ def seconds_since_epoch(time: int) -> int:
     if time_difference(ctypes.byref(days), ctypes.byref(seconds), time_set(None, 0), time) != 1:
         raise ValueError("not a time")
     return days.value * 86400 + seconds.value
-
-
-def any_callback() -> object:
-    """A callback, which keeps libffi's memory for callbacks mapped for as long as it lives.
-
-    Where nothing written may be executed (PR_SET_MDWE of prctl(2), which a caller can have set) that needs a file, of which a
-    confined process can make none; and it is shared with those that are forked afterwards, so each makes one of its own.
-    """
-    return VERIFY_CALLBACK(lambda holds, _: holds)

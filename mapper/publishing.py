@@ -54,7 +54,9 @@ def record(evidence: Sequence[tuple[Identity, Holder, bool]], site: SiteValues) 
                 "scheme": identity.scheme,
                 "subject": identity.subject,
                 "vo": identity.vo,
-                "fqans": " ".join(identity.fqans or identity.groups),  # a token's groups are to accounting what FQANs are
+                "fqans": " ".join(
+                    identity.fqans or identity.groups
+                ),  # a token's groups are to accounting what FQANs are
                 "credential": identity.credential,
                 "adopted": int(adopted),
             },

@@ -2,12 +2,14 @@
 
 Loading libcrypto and what understands credentials takes far longer than verifying a proxy.  Who has several credentials
 to verify, or other things to do first, has it done once and meanwhile.  The process itself (``readied_process``) never
-sees a credential; it is forked before the first one is read.
+sees a credential; whatever its maker learns after it was made, it has not.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socketpair  # socket loads enum
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
@@ -21,48 +23,54 @@ _KILL = 9
 
 
 class Readied:
-    """A process that gets ready for ``most`` credentials (``with`` statement: it ends with that, and they with it).
+    """A process that gets ready to verify (``with`` statement: it ends with that, and they with it).
 
-    ``modules`` are the verifiers whose code it loads.  Raises OSError.
+    Where none can be made, or it ends before its time, no verifier answers.  Raises OSError.
     """
 
-    __slots__ = ("_answers", "_orders", "_pid", "_sources")
+    __slots__ = ("_orders", "_pid")
 
-    def __init__(self, most: int, modules: Sequence[str]) -> None:
+    def __init__(self) -> None:
+        self._orders, orders = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        maker = os.getpid()
         self._pid = 0
-        if not most:
+        try:
+            self._pid = os.fork()
+        except BlockingIOError:  # every pid is taken
+            orders.close()
             return
-        self._sources = [os.memfd_create("credential") for _ in range(most)]
-        pipes = [os.pipe() for _ in range(most)]
-        self._answers = [reading for reading, _ in pipes]
-        orders, self._orders = os.pipe()
-        self._pid = os.fork()
         if self._pid == 0:
-            os.close(self._orders)
-            pairs = [(source, writing) for source, (_, writing) in zip(self._sources, pipes, strict=True)]
-            from gridwarden.mapper import readied_process  # noqa: PLC0415 - the new process's own
+            try:
+                self._orders.close()
+                from gridwarden.mapper import readied_process  # noqa: PLC0415 - the new process's own
 
-            readied_process.serve(orders, pairs, modules)
-        for descriptor in (orders, *(writing for _, writing in pipes)):
-            os.close(descriptor)
+                readied_process.serve(orders, maker)
+            finally:
+                os._exit(1)  # its maker's code must never run on in it
+        orders.close()
 
     def __enter__(self) -> Readied:  # noqa: PYI034  typing.Self costs a launch time
         return self
 
+    def load(self, modules: Sequence[str]) -> None:
+        """Have it load these verifiers: the first order."""
+        self._send("\0".join(modules))
+
     def start(self, module: str, arguments: Sequence[str], presented: bytes, seconds: float) -> Verifier:
-        """As ``verifying.start``, by a child of the process; raises OSError, and IndexError for one credential too many."""
+        """As ``verifying.start``, by a child of the process; raises OSError."""
         from gridwarden.mapper.verifying import Verifier  # noqa: PLC0415 - loaded while the process gets ready
 
-        source, reading = self._sources.pop(0), self._answers.pop(0)
+        source = os.memfd_create("credential")
+        reading, writing = os.pipe()
         try:
             view = memoryview(presented)
             while view:
                 view = view[os.write(source, view) :]
             os.lseek(source, 0, os.SEEK_SET)
-            order = "\0".join((module, *arguments, str(-int(-seconds // 1))))
-            os.write(self._orders, f"{order}\n".encode("utf-8", "surrogateescape"))
+            self._send("\0".join((module, *arguments, str(-int(-seconds // 1)))), source, writing)
         finally:
             os.close(source)
+            os.close(writing)
         return Verifier(0, reading, [module], seconds)
 
     def end(self) -> None:
@@ -70,10 +78,18 @@ class Readied:
         if self._pid == 0:
             return
         pid, self._pid = self._pid, 0
-        for descriptor in (self._orders, *self._sources, *self._answers):
-            os.close(descriptor)
+        self._orders.close()
         os.kill(pid, _KILL)  # ours and not reaped yet; its children end with it
         os.waitpid(pid, 0)
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def _send(self, order: str, *descriptors: int) -> None:
+        passed = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
+        try:
+            self._orders.sendmsg(
+                [order.encode("utf-8", "surrogateescape")], [(SOL_SOCKET, SCM_RIGHTS, passed)] if passed else []
+            )
+        except ConnectionError:
+            pass  # it has ended: so will the answers, before they begin

@@ -33,7 +33,6 @@ def main() -> None:
     """
     certificates, vomsdir, word, seconds = sys.argv[-4:]
     accepted = accepts.from_word(word)
-    _room = libcrypto.any_callback()
     confine.confine(int(seconds))
     os.write(1, READY)
     try:

@@ -63,6 +63,9 @@ def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
     steps = steps_here(spool)
     if steps is None:
         return None
+    others = all(step.owner not in (None, uid) or (step.node, step.job) in known for step in steps)
+    if others and not any(uid in each[:2] for each in proc.by_owner()):
+        return False  # as at the end of most payloads: nobody's ancestors need be looked for
     processes = {process.pid: process for process in proc.everyone()}
     uids: dict[int, set[int]] = {step.pid: set() for step in steps}
     # Those that the spool does not show: it was moved, or site.yaml names another one.

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gridwarden import trusted
+from gridwarden.errors import ConfigurationError
 from gridwarden.hooks.pilot import own_modules
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 NEEDED = (
-    "gridwarden.hooks.pilot.launch",
+    "gridwarden.hooks.pilot.start",
     "gridwarden.mapper.readied_process",
     "gridwarden.mapper.verifier",
     "gridwarden.mapper.token_verifier",
@@ -46,7 +47,10 @@ def contents(library: str) -> bytes:
         left -= len(code)
     path = _path(library, own_modules.__name__)
     importer = _compiled(trusted.read_file(path), path)
-    return b"".join((stamp(found["gridwarden"][0]), marshal.dumps((importer, index)), *codes.values()))
+    first = stamp(found["gridwarden"][0]) + marshal.dumps((importer, index))
+    if len(first) > own_modules.LONGEST_INDEX:
+        raise ConfigurationError(f"{library}: gridwarden has more modules than its launcher can load")
+    return b"".join((first, *codes.values()))
 
 
 def stamp(package: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gridwarden import __version__
+from gridwarden.hooks.pilot import own_modules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,16 +41,15 @@ try:
             path = os.path.dirname(path)
     held = os.open(MODULES, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     look(MODULES, os.fstat(held))
-    whole = memoryview(os.read(held, os.fstat(held).st_size))
-    os.close(held)
+    first = os.read(held, {first})
     stamp = repr((MAGIC_NUMBER, int(os.stat(PACKAGE).st_mtime))).encode()
-    if whole[:len(stamp)] != stamp:
+    if not first.startswith(stamp):
         raise RuntimeError("gridwarden or Python was updated; `gridwarden hooks install` comes next")
-    importer, index = marshal.loads(whole[len(stamp):])
+    importer, index = marshal.loads(first[len(stamp):])
     exec(importer, own_modules := {{"__name__": "own_modules"}})
-    own_modules["load_from"](whole, index)
+    own_modules["load_from"](held, index)
     sys.path += LIBRARIES
-    from gridwarden.hooks.pilot.launch import main
+    from gridwarden.hooks.pilot.start import main
 
     code = main()
 except BaseException as error:
@@ -113,7 +113,11 @@ LOG_ONLY = """\
 def text(interpreter: str, package: str, libraries: Sequence[str], modules: Path) -> str:
     """The entry, which loads the gridwarden of the directory ``package`` from the file ``modules``."""
     return ENTRY.format(
-        interpreter=interpreter, package=f"{package}/__init__.py", libraries=list(libraries), modules=str(modules)
+        interpreter=interpreter,
+        package=f"{package}/__init__.py",
+        libraries=list(libraries),
+        modules=str(modules),
+        first=own_modules.LONGEST_INDEX,
     )
 
 

@@ -1,7 +1,7 @@
 """Run a payload as its owner: what a pilot starts by sudo, from its words to the payload's end.
 
-``gridwarden hooks install`` writes the program that calls ``main`` (``hooks.pilot.entry``), and the faces that pilots
-call.  The steps are those of ``launch``, in their order; whatever one of them raises ends the launch before the payload's
+``gridwarden hooks install`` writes the program that calls ``hooks.pilot.start``, which calls ``main`` (``hooks.pilot.entry``),
+and the faces that pilots call.  The steps are those of ``launch``, in their order; whatever one of them raises ends the launch before the payload's
 first instruction, with a reason of ``gridwarden.reasons`` and one of gLExec's exit codes.
 """
 
@@ -12,7 +12,7 @@ import os
 
 from gridwarden import node_file, off, reasons, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Refused
-from gridwarden.hooks.pilot import ancestors, callers, inherited, refusals, request
+from gridwarden.hooks.pilot import callers, refusals, request
 from gridwarden.mapper import readied
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms, before its verifiers can begin to load
@@ -63,21 +63,20 @@ class Launch:
         self.owner: Identity | None = None
 
 
-def main(path: str = SITE) -> int:
-    """Launch what was asked for; the exit code.  Ends by the signal that ended the payload, if one did."""
-    gc.disable()  # nothing is garbage yet, and looking for it would have each child copy our memory
-    above = ancestors.watch()
-    kept = inherited.put_right()
-    os.umask(0o022)
+def main(verifiers: Readied, above: Ancestors, kept: Limits | None, path: str = SITE) -> int:
+    """Launch what was asked for; the exit code.  Ends by the signal that ended the payload, if one did.
+
+    ``verifiers`` get ready already, ``above`` has been watched since the beginning, ``kept`` are the caller's own limits.
+    """
     run: Launch | None = None
     try:
         pilot = callers.pilot()
         asked = request.read(words(), pilot.variables)
-        with get_ready(asked) as verifiers:
-            site = read_site(path)
-            run = Launch(asked, pilot, verifiers, site, node_file.read(), above, kept)
-            refuse_switched_off()
-            return serve(run)
+        verifiers.load(needed(asked))
+        site = read_site(path)
+        run = Launch(asked, pilot, verifiers, site, node_file.read(), above, kept)
+        refuse_switched_off()
+        return serve(run)
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be a payload's
         note(error, run)
         refusals.tell(error)
@@ -97,12 +96,10 @@ def read_site(path: str) -> SiteValues:
     return site_cache.load(path)
 
 
-def get_ready(asked: Request) -> Readied:
-    """Begin to load what will verify the credentials that the pilot names; raises OSError."""
-    proxies = [path for path in (asked.proxy, asked.source_proxy, asked.pilot_proxy) if path]
-    tokens = [path for path in (asked.token, asked.pilot_token) if path]
-    modules = [*([readied.PROXIES] if proxies else []), *([readied.TOKENS] if tokens else [])]
-    return readied.Readied(len(proxies) + len(tokens), modules)
+def needed(asked: Request) -> list[str]:
+    """The verifiers of the credentials that the pilot names."""
+    proxies, tokens = asked.proxy or asked.source_proxy or asked.pilot_proxy, asked.token or asked.pilot_token
+    return [*([readied.PROXIES] if proxies else []), *([readied.TOKENS] if tokens else [])]
 
 
 def words() -> list[bytes]:

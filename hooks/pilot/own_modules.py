@@ -8,6 +8,7 @@ this module and an index, and then each module's code.  Whoever reads it has see
 from __future__ import annotations
 
 import marshal
+import os
 import sys
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
@@ -21,17 +22,19 @@ else:
     from _frozen_importlib import ModuleSpec
 
 OURS = "gridwarden"
+LONGEST_INDEX = 65536  # bytes of all that comes before the first module's code
 
 
 class OwnModules:
-    """An importer (``sys.meta_path``) of the modules in ``whole``, and of no others of gridwarden.
+    """An importer (``sys.meta_path``) of the modules in the file ``held``, a descriptor, and of no others of gridwarden.
 
     ``index`` says of each module the file that it was made of, whether it is a package, and where its code begins and
     ends, counted from the end of the file.
     """
 
-    def __init__(self, whole: memoryview, index: Index) -> None:
-        self._whole = whole
+    def __init__(self, held: int, index: Index) -> None:
+        self._held = held
+        self._status = os.fstat(held)
         self._index = index
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
@@ -53,13 +56,16 @@ class OwnModules:
         exec(self.code(module.__name__), module.__dict__)  # noqa: S102 - it is what loading a module is
 
     def code(self, name: str) -> CodeType:
-        """The code of a module; its lines and its file are those of the module itself."""
+        """The code of a module; its lines and its file are those of the module itself.  Raises ImportError."""
         _, _, begin, end = self._index[name]
-        size = len(self._whole)
-        code: CodeType = marshal.loads(self._whole[size - begin : size - end])  # noqa: S302 - root's alone
+        data = os.pread(self._held, begin - end, self._status.st_size - begin)
+        # A process that has closed what it does not need may have another file under the same number by now.
+        if not os.path.samestat(os.fstat(self._held), self._status):
+            raise ImportError(f"{name}: the launcher's modules are closed", name=name)
+        code: CodeType = marshal.loads(data)  # noqa: S302 - root's alone
         return code
 
 
-def load_from(whole: memoryview, index: Index) -> None:
-    """Have this interpreter load gridwarden from ``whole``; called by the entry."""
-    sys.meta_path.insert(0, OwnModules(whole, index))
+def load_from(held: int, index: Index) -> None:
+    """Have this interpreter load gridwarden from the open file ``held``; called by the entry."""
+    sys.meta_path.insert(0, OwnModules(held, index))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
 INTERPRETER = os.path.realpath(sys.executable)
 LIBRARY = Path(gridwarden.__path__[0]).resolve().parent
-RUN = "    from gridwarden.hooks.pilot.launch import main\n\n    code = main()\n"
+RUN = "    from gridwarden.hooks.pilot.start import main\n\n    code = main()\n"
 SAY = """\
     from gridwarden.prune.machine import asker
     for batch in ("slurm", "htcondor", "pbs", "torque"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -71,14 +72,16 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_people_s_tokens_are_verified_beside_each_other(site) -> None:
-    with readied.Readied(2, [readied.TOKENS]) as verifiers:
+    with readied.Readied() as verifiers:
+        verifiers.load([readied.TOKENS])
         asked = [token.start(ES.sign(claims(sub=sub)), site, by=verifiers.start) for sub in (SUB, "other")]
         people = [token.identity_of(one, site, "the token") for one in asked]
     assert [person.subject for person in people] == [f"{CMS},{SUB}", f"{CMS},other"]
 
 
 def test_a_forged_token_is_refused_as_by_any_verifier(site) -> None:
-    with readied.Readied(1, [readied.TOKENS]) as verifiers:
+    with readied.Readied() as verifiers:
+        verifiers.load([readied.TOKENS])
         asked = token.start(Key.new().sign(claims()), site, by=verifiers.start)
         with pytest.raises(Refused):
             token.identity_of(asked, site, "the token")
@@ -87,7 +90,8 @@ def test_a_forged_token_is_refused_as_by_any_verifier(site) -> None:
 @pytest.mark.usefixtures("tools")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 def test_each_verifier_has_its_own_credential_alone_and_no_rights() -> None:
-    with readied.Readied(3, []) as verifiers:
+    with readied.Readied() as verifiers:
+        verifiers.load([])
         asked = [verifiers.start("tool.Echo", ["a b", "c"], text, 1.5) for text in (b"first", b"second")]
         answers = [verifying.answer(one, "it") for one in asked]
     assert answers[0].startswith(b"first 0,1,2,") and answers[1].startswith(b"second 0,1,2,")
@@ -100,7 +104,8 @@ def test_each_verifier_has_its_own_credential_alone_and_no_rights() -> None:
 @pytest.mark.usefixtures("tools")
 def test_one_that_takes_too_long_is_given_up_and_ended() -> None:
     before = children()
-    with readied.Readied(1, []) as verifiers:
+    with readied.Readied() as verifiers:
+        verifiers.load([])
         (process,) = children() - before
         asked = verifiers.start("tool.Sleep", [], b"x", 0.2)
         with pytest.raises(Refused, match=reasons.CREDENTIAL_TIMEOUT):
@@ -119,7 +124,8 @@ def test_none_outlives_a_launcher_that_was_killed() -> None:
     launcher = os.fork()
     if launcher == 0:
         try:
-            verifiers = readied.Readied(1, [])
+            verifiers = readied.Readied()
+            verifiers.load([])
             os.read(verifiers.start("tool.Sleep", [], b"x", 60).reading, len(READY))
             (process,) = children()
             below = Path(f"/proc/{process}/task/{process}/children").read_text()
@@ -140,16 +146,32 @@ def test_none_outlives_a_launcher_that_was_killed() -> None:
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize("module", ["tool.Fault", "tool.nowhere"])
 def test_one_that_cannot_start_is_no_verdict(module: str) -> None:
-    with readied.Readied(1, []) as verifiers, pytest.raises(Unavailable):
+    with readied.Readied() as verifiers, pytest.raises(Unavailable):
+        verifiers.load([])
         verifying.answer(verifiers.start(module, [], b"x", 5), "it")
 
 
 def test_code_that_cannot_be_loaded_is_no_verdict() -> None:
-    with readied.Readied(1, ["tool.nowhere"]) as verifiers, pytest.raises(Unavailable):
+    with readied.Readied() as verifiers, pytest.raises(Unavailable):
+        verifiers.load(["tool.nowhere"])
         verifying.answer(verifiers.start(readied.TOKENS, [], b"x", 5), "it")
 
 
-def test_nothing_is_started_for_nobody() -> None:
+def test_nothing_of_the_caller_is_known_when_verifiers_are_made() -> None:
+    code = "import sys; from gridwarden.hooks.pilot import start; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "gridwarden.mapper.readied" in loaded
+    assert not {"gridwarden.hooks.pilot.callers", "gridwarden.hooks.pilot.request"} & set(loaded)
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_who_waits_for_credentials_with_the_code_has_no_rights_either() -> None:
     before = children()
-    with readied.Readied(0, []):
-        assert children() == before
+    with readied.Readied() as verifiers:
+        verifiers.load([])
+        verifying.answer(verifiers.start("tool.Echo", [], b"x", 5), "it")
+        (process,) = children() - before
+        status = Path(f"/proc/{process}/status").read_text()
+    assert "Uid:\t65534\t65534\t65534\t65534\n" in status
+    assert "NoNewPrivs:\t1\n" in status

@@ -206,7 +206,7 @@ def test_the_entry_can_be_read_at_one_sitting() -> None:
 
 def test_the_entry_looks_before_it_loads_anything_but_what_the_interpreter_itself_begins_with() -> None:
     """Encodings are read from the library at every start of Python; all else that is there by then is frozen or built in."""
-    text = entry.ENTRY.format(interpreter=sys.executable, package="/nowhere", libraries=[], modules="/nowhere/modules")
+    text = entry.text(sys.executable, "/nowhere/package", [], Path("/nowhere/exec.modules"))
     look, _, _ = text.partition("    for path in")
     assert look != text
     show = "    for name, module in sorted(sys.modules.items()):\n        os.write(1, f'{name} {module.__spec__ and module.__spec__.origin}\\n'.encode())\nfinally:\n    pass\n"

@@ -46,6 +46,7 @@ LAUNCH = (
     *(
         f"gridwarden.hooks.pilot.{name}"
         for name in (
+            "start",
             "launch",
             "credentials",
             "account",
