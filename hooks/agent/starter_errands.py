@@ -10,6 +10,8 @@ from gridwarden.batch import htcondor
 from gridwarden.errors import GridwardenError, Refused, Unavailable
 from gridwarden.hooks import job as batch_job
 from gridwarden.hooks.agent.starters import BANNED, DOUBT, OK
+from gridwarden.hooks.pilot import begin_end
+from gridwarden.prune.payload_recovery import recover_all
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def end(site: Site, started: Started) -> bytes:
         uid=uid,
         exit_code=started.exit_code,
     )
+    for payload, why in recover_all(site, begin_end.finish) if "payloads" in site else ():
+        job.log("job-end", "left", detail=f"{payload}: {why}")  # HTCondor kills a pilot's launchers with all its job
     try:
         batch_job.end(job, site, lambda known: _runs_elsewhere(site, job, known))
     except (GridwardenError, OSError) as error:
