@@ -40,6 +40,12 @@ class Agent(Section):
     heads_seconds: Seconds = Field(
         60, gt=0, le=60, description="How often at most the ledger's last line is told to syslog, if there is a new one."
     )
+    process_accounting: AbsolutePath | None = Field(
+        None,
+        description="File to which this machine's kernel writes process accounting: looked at every half minute, with a gap record "
+        "when the kernel has stopped, as it does on a full disk.",
+        examples=["/var/log/account/pacct"],
+    )
     prometheus: AbsolutePath | None = Field(
         None,
         description="File for the textfile collector of Prometheus's node exporter, written every 15 seconds.",
@@ -63,6 +69,7 @@ class Agent(Section):
             ("agent_poll_seconds", f"{self.poll_seconds:g}"),
             ("agent_held_jobs_seconds", f"{self.held_jobs_seconds:g}"),
             ("agent_heads_seconds", f"{self.heads_seconds:g}"),
+            *([("agent_process_accounting", str(self.process_accounting))] if self.process_accounting else []),
             *([("agent_prometheus", str(self.prometheus))] if self.prometheus else []),
             *([("agent_readers", self.readers)] if self.readers else []),
         ]

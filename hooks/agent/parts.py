@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gridwarden import syslog_line
-from gridwarden.hooks.agent import exit_part
+from gridwarden.hooks.agent import exit_part, pacct_watch
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Start = Callable[[dict[str, list[str]], Callable[[str, dict[str, Value]], None]], Part | None]
 
-STARTS: dict[str, Start] = {"exits": exit_part.start}
+STARTS: dict[str, Start] = {"exits": exit_part.start, "pacct": pacct_watch.start}
 """Of each part what starts it, given the node file's values and what queues a record; None: not on this machine."""
 
 
