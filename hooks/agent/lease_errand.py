@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from gridwarden import holders, pools, tab_file
 from gridwarden.errors import GridwardenError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     Pairs = list[tuple[str, str]]
 
+MOST_AT_ONCE = 1000  # leases in one look: what is told of them is the daemon's memory
+PUBLISH_SECONDS = 10.0  # of leases.LOOK_SECONDS
+
 
 def look(path: str, of_pools: tuple[str, ...], known: Known, config: str, *, bans: bool) -> bytes:
     """Compare with what is ``known``; a tab file: ``seen`` and ``gone`` leases, what was ``said``, or a ``fault``."""
@@ -30,7 +34,12 @@ def look(path: str, of_pools: tuple[str, ...], known: Known, config: str, *, ban
     except OSError as error:
         return tab_file.encode([("fault", (error.strerror or str(error)).lower())])
     fresh = {name: link for name, link in links.items() if known.get(name, ("", 0, ""))[:2] != link}
-    awaited = [name for name, (_, _, lease) in known.items() if name in links and not lease and name not in fresh]
+    adopted = lease_files(path)
+    awaited = [
+        name
+        for name, (_, _, lease) in known.items()
+        if not lease and name in adopted and name in links and name not in fresh
+    ]
     gone = [name for name in known if name not in links]
     if not (fresh or gone or awaited or bans):
         return tab_file.encode([])
@@ -59,6 +68,14 @@ def leases_in(path: str, of_pools: tuple[str, ...]) -> dict[str, tuple[str, int]
     return {name: (by_inode[inode], inode) for name, inode in entries if name[0] == "%" and inode in by_inode}
 
 
+def lease_files(path: str) -> set[str]:
+    """The names of leases that have a lease file of ours."""
+    try:
+        return set(os.listdir(f"{path}/.gridwarden/leases"))
+    except OSError:
+        return set()
+
+
 def _inode(name: str, directory: int) -> int:
     try:
         status = os.lstat(name, dir_fd=directory)
@@ -74,9 +91,12 @@ def _publish(
     from gridwarden.mapper.gridmapdir import Gridmapdir  # noqa: PLC0415
 
     said: Pairs = []
+    deadline = time.monotonic() + PUBLISH_SECONDS
     site = site_cache.load(config)
     with Gridmapdir(site.gridmapdir) as directory:
-        for name in fresh:
+        for name in fresh[:MOST_AT_ONCE]:
+            if time.monotonic() > deadline:
+                break  # the next look goes on where this one ends
             account, inode = links[name]
             try:
                 lease = _holder(directory, name, account, inode, site, said)

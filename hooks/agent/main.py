@@ -27,6 +27,7 @@ NAME = "gridwarden-agent"
 CONFIG = "/etc/gridwarden/site.yaml"
 PRIORITY = -10  # what users run must not make hooks wait
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+FOREGROUND = "--foreground"
 OPTIONS = {"--node-file": node_file.PATH, "--config": CONFIG}
 
 
@@ -41,7 +42,7 @@ def main(whoran: str = "") -> int:
         return run_command(agent_command, NAME, sys.argv[1:])
     try:
         paths = Paths(options["--node-file"], options["--config"], whoran)
-        return run(paths, foreground=bool(options["--foreground"]))
+        return run(paths, foreground=bool(options[FOREGROUND]))
     except (GridwardenError, OSError) as error:
         syslog_line.decision("agent", "unconfigured", detail=str(error))
         from gridwarden.run import failed  # noqa: PLC0415
@@ -55,6 +56,7 @@ def run(paths: Paths, *, foreground: bool) -> int:
         raise ConfigurationError("the agent is root's: it writes the ledger", "start it as root, or by systemd")
     os.umask(0o077)
     _take_priority()
+    _open_standard_streams()
     wishes = Wishes()
     site = read(paths.node)
     path = site["agent_socket"][0]
@@ -88,12 +90,13 @@ class Wishes:
         self.stop = self.reload = False
         self.descriptor, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by our caller, children's ends would be lost
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._take)
 
     def _take(self, number: int, _: object) -> None:
+        self.reload = number == signal.SIGHUP and (self.reload or not self.stop)
         self.stop = True
-        self.reload = number == signal.SIGHUP and not self.reload
 
 
 def read(path: str) -> dict[str, list[str]]:
@@ -106,11 +109,11 @@ def read(path: str) -> dict[str, list[str]]:
 
 def _options(words: list[str]) -> dict[str, str] | None:
     """What was asked for; None for what click must judge, or answer."""
-    found = {**OPTIONS, "--foreground": ""}
+    found = {**OPTIONS, FOREGROUND: ""}
     words = list(words)
     while words:
         word = words.pop(0)
-        if word == "--foreground":
+        if word == FOREGROUND:
             found[word] = "yes"
         elif word in OPTIONS and words:
             found[word] = os.path.abspath(words.pop(0))
@@ -137,12 +140,18 @@ def _be_the_only_one(path: str) -> int:
     return descriptor
 
 
+def _open_standard_streams() -> None:
+    """Open /dev/null for each of the standard three that is closed: a socket of ours would come in its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - has no other way
+    os.close(descriptor)
+
+
 def _detach() -> None:
     """Go on in the background; whoever connects meanwhile waits."""
     if os.fork():
         os._exit(0)
     os.setsid()
-    os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)
@@ -152,5 +161,7 @@ def _begin_anew(listening: socket) -> None:
     """Execute this program again, the same process with the same socket: so that all is read, code and configuration."""
     systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
     os.dup2(listening.fileno(), systemd.FIRST)
+    os.set_inheritable(systemd.FIRST, True)  # noqa: FBT003 - it may have been that one before
     handed = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, **handed})  # noqa: S606 - no shell is the point
+    words = [word for word in sys.orig_argv if word != FOREGROUND]
+    os.execve(sys.executable, [*words, FOREGROUND], {**os.environ, **handed})  # noqa: S606 - no shell is the point

@@ -78,7 +78,7 @@ class Agent:
         self.parts.start()
         watchdog = systemd.watchdog_seconds()
         tick = watched = 0.0
-        while not wishes.stop:
+        while not wishes.stop or (wishes.reload and self.writer.held):  # what waits for room on the disk must not go
             now = boot_time()
             self._wait(max(0.0, tick - now), now)
             now = boot_time()

@@ -1,0 +1,116 @@
+"""What the agent's child finds in a gridmapdir and publishes, without the site."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from gridwarden import holders, tab_file
+from gridwarden.hooks.agent import lease_errand
+from gridwarden.mapper import site_cache
+from tests.gridmap import asked, lcmaps_links, person
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives holder files to a group: needs root")
+POOLS = ("cms", "atlas")
+
+
+@pytest.fixture(autouse=True)
+def _of_this_site(site, users, monkeypatch):
+    import pwd  # noqa: PLC0415 - its functions are replaced
+
+    monkeypatch.setattr(site_cache, "load", lambda _: site)
+    monkeypatch.setattr(pwd, "getpwnam", users.getpwnam)
+    monkeypatch.setattr(pwd, "getpwuid", users.getpwuid)
+
+
+def look(site, known, *, bans=False):
+    return tab_file.decode(lease_errand.look(str(site.gridmapdir), POOLS, known, "site.yaml", bans=bans))
+
+
+def learn(known, found):
+    for line in found.get("seen", []):
+        account, inode, lease, name = line.split(" ", 3)
+        known[name] = (account, int(inode), "" if lease == "-" else lease)
+    return known
+
+
+def test_a_lease_of_another_machine_is_published_as_that_machine_would(site, users):
+    asked(site, person(fqans=("/cms", "/cms/Role=pilot")), users)
+    account = next(site.holders.iterdir()).name
+    mapped = holders.read(site.holders, account)
+    (site.holders / account).unlink()
+    known = learn({}, look(site, {}))
+    found = holders.read(site.holders, account)
+    told = {name: getattr(found, name) for name in ("lease", "name", "subject", "vo", "fqans", "uid", "gid", "inode")}
+    assert told == {name: getattr(mapped, name) for name in told}
+    assert look(site, known) == {}
+
+
+def test_a_holder_file_that_says_more_stays_as_it_is(site, users):
+    lease = asked(site, person(), users)
+    before = (site.holders / lease.account).read_bytes()
+    look(site, {})
+    assert (site.holders / lease.account).read_bytes() == before
+    assert b"credential\t01/test\n" in before
+
+
+def test_a_lease_of_lcmaps_is_published_once_a_mapping_has_adopted_it(site, users):
+    lcmaps_links(site, "cms002", person())
+    known = learn({}, look(site, {}))
+    assert [lease for _, _, lease in known.values()] == [""]
+    assert list(site.holders.iterdir()) == []
+    adopted = asked(site, person(), users)
+    (site.holders / "cms002").unlink()
+    assert [lease for _, _, lease in learn(known, look(site, known)).values()] == [adopted.lease_id]
+    assert holders.read(site.holders, "cms002").lease == adopted.lease_id
+
+
+def test_a_ban_that_is_in_force_is_published_with_the_holder(site, users):
+    lease = asked(site, person("Eve"), users)
+    (site.holders / lease.account).unlink()
+    site.bans[0].write_text('"/DC=org/DC=example/CN=Eve"\n')
+    look(site, {})
+    assert holders.read(site.holders, lease.account).verdict == holders.BANNED
+
+
+def test_a_holder_is_taken_away_with_its_link_and_another_ones_is_not(site, users):
+    lease = asked(site, person("Anna"), users)
+    known = learn({}, look(site, {}))
+    (site.gridmapdir / lease.name).unlink()
+    other = asked(site, person("Bela"), users)
+    if other.account == lease.account:  # lent again meanwhile: its holder file is Bela's now
+        look(site, known)
+        assert holders.read(site.holders, other.account).subject.endswith("Bela")
+    else:
+        assert look(site, known)["gone"] == [lease.name]
+        assert not (site.holders / lease.account).exists()
+
+
+def test_of_many_leases_each_look_tells_some_and_all_are_told_in_the_end(site, users, monkeypatch):
+    monkeypatch.setattr(lease_errand, "MOST_AT_ONCE", 1)
+    for name, account in (("Anna", "cms001"), ("Bela", "cms002"), ("Chen", "cms003")):
+        lcmaps_links(site, account, person(name))
+    known = {}
+    for count in (1, 2, 3):
+        assert len(learn(known, look(site, known))) == count
+
+
+def test_a_gridmapdir_that_cannot_be_read_takes_no_holder_away(site, users):
+    lease = asked(site, person(), users)
+    known = learn({}, look(site, {}))
+    site.gridmapdir.rename(site.gridmapdir.with_name("away"))
+    assert look(site, known) == {"fault": ["no such file or directory"]}
+    assert holders.read(site.holders, lease.account).account == lease.account
+
+
+def test_leases_that_are_known_are_not_looked_at_one_by_one(site, users, monkeypatch):
+    (site.gridmapdir / "cms001").unlink()
+    for number in range(2000):
+        (site.gridmapdir / f"cms{number:05}").touch()
+        os.link(site.gridmapdir / f"cms{number:05}", site.gridmapdir / f"%2fcn%3d{number}")
+    links = lease_errand.leases_in(str(site.gridmapdir), POOLS)
+    assert len(links) == 2000
+    known = {name: (account, inode, "") for name, (account, inode) in links.items()}
+    monkeypatch.setattr(site_cache, "load", None)  # nothing of the mapper is asked
+    assert look(site, known) == {}
