@@ -174,6 +174,17 @@ def test_the_pilot_is_whom_the_hook_verified_and_else_whom_the_launcher_did():
     assert (shares(unnamed), unnamed.unattributed) == ({ANNA: 10}, 80 * SECOND)
 
 
+def test_the_scheme_of_a_pilot_is_what_its_record_says_and_of_older_ones_what_its_name_looks_like():
+    for changes, scheme in (
+        ({"pilot_scheme": "idtoken", "pilot_subject": "pool,bela"}, "idtoken"),
+        ({"pilot_scheme": "", "pilot_subject": ""}, ""),
+        ({"pilot_subject": "https://issuer,bela"}, "token"),
+        ({}, "x509"),
+    ):
+        (payload,) = read_payloads([start(**changes)], [])
+        assert payload.pilot_scheme == scheme, changes
+
+
 def test_a_payload_of_no_known_job_is_in_no_job_and_the_reason_is_said():
     cases = [
         (start(job=""), [job()], NO_JOB),

@@ -39,6 +39,18 @@ def test_nothing_of_a_person_stays_in_a_record_but_what_accounts_for_their_jobs(
     assert found["name"]  # by which a lease is told from a fixed account
 
 
+def test_pilot_and_second_identity_have_the_pseudonyms_that_they_have_as_owners():
+    body = {"scheme": "x509", "subject": "/CN=Anna", "also_scheme": "token", "also_subject": "i,anna"}
+    body |= {"pilot_scheme": "idtoken", "pilot_subject": "pool,bela"}
+    found = pseudonyms.of_record(KEY, body)
+    for prefix in ("", "also_", "pilot_"):
+        whole = pseudonyms.pseudonym(KEY, body[f"{prefix}scheme"], body[f"{prefix}subject"])
+        assert found[f"{prefix}subject"] == whole
+    del body["pilot_scheme"]  # a record of before
+    older = pseudonyms.of_record(KEY, body)["pilot_subject"]
+    assert older == pseudonyms.pseudonym(KEY, "x509", "pool,bela")
+
+
 def test_the_key_is_made_once_and_only_root_may_know_it(tmp_path):
     tmp_path.chmod(0o700)
     path = tmp_path / "pseudonym-key"
