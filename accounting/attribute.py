@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Clocks of a controller and its nodes may differ by this much before records of one job are told apart.
 CLOCK_SKEW = 300 * MICROSECONDS
 NO_LEASE = "a payload's start was not recorded, and its lease is not known here"
+MORE_BY_KERNEL = "the kernel counted more of its processes than the batch system did"
 NOT_ALL_MEASURED = "not all of its payloads' CPU time is known, and what is left may be theirs"
 
 
@@ -80,11 +81,14 @@ def attribute(
     leases: Mapping[str, Sighting],
     payloads: Sequence[Payload] = (),
     sightings: Sequence[Sighting] = (),
+    exact: int = 0,
 ) -> Attribution:
     """Divide a job.
 
     ``runs`` are those of any job with this one's number, ``leases`` the lendings by lease id, ``payloads`` those that
-    ran in this job, ``sightings`` what records say of who was lent its account and when.
+    ran in this job, ``sightings`` what records say of who was lent its account and when.  ``exact`` is what exit statistics
+    say that those processes of its account used that are known to be its own: never too much, but not of all, so a
+    batch system that counted more is believed.  With payloads it says nothing of whose it was, and does not count.
     """
     counted = sum(step.total_cpu for step in steps) if steps else job.total_cpu
     parts, nobodys = _of_payloads(sorted(payloads, key=lambda each: (each.start, each.ledger, each.seq)), leases)
@@ -98,9 +102,12 @@ def attribute(
         reasons.append(NOT_ALL_MEASURED)
     his = rest if not reasons or reasons == [NO_LEASE] else 0
     if holder is not None:
+        if not payloads and exact > his:
+            his = exact
+            holder = holder._replace(because=f"{holder.because}; {MORE_BY_KERNEL}")
         parts.append(holder._replace(cpu=his, batch=counted))
     given = sum(part.cpu for part in parts)
-    unattributed = nobodys + rest - his
+    unattributed = nobodys + max(rest - his, 0)
     return Attribution(
         parts=tuple(parts),
         unattributed=unattributed,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, func, or_, select
 
 from gridwarden.accounting import schema
 from gridwarden.accounting.attribute import CLOCK_SKEW, Attribution, attribute, is_of
@@ -15,6 +15,7 @@ from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.histories import Histories, leases_of
 from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
+from gridwarden.accounting.process_records import BLUR
 from gridwarden.accounting.rows import IN_ONE_QUERY, batches
 from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import Range
@@ -74,6 +75,7 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
     histories = Histories(connection)
     for chunk in batches(jobs, IN_ONE_QUERY):
         steps, runs = _steps(connection, chunk), _runs(connection, chunk)
+        exact = _exact(connection, chunk)
         payloads = {job[:5]: placed.of_job.get(job[:5], []) for job in chunk}
         unnamed = [each.lease for of_job in payloads.values() for each in of_job if not each.subject]
         lent = [lease for of_job in runs.values() for run in of_job for lease in (run.lease, run.held)]
@@ -82,7 +84,26 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
         for job in chunk:
             key = job[:5]
             facts = (steps.get(key, []), runs.get(job.job, []), leases, payloads[key], histories.of(job.account))
-            yield Attributed(job, facts[0], payloads[key], attribute(job, *facts))
+            attribution = attribute(job, *facts, exact=exact.get(key, 0))
+            yield Attributed(job, facts[0], payloads[key], attribution)
+
+
+def _exact(connection: Connection, jobs: Sequence[Job]) -> dict[JobKey, int]:
+    """Return what the processes of each job used by exit statistics, those of its own account that lived while it did.
+
+    Not those that clocks which differ would let in: they may be of the run before or after this one.
+    """
+    jobs_table, each = schema.batch_jobs.c, schema.processes.c
+    query = (
+        select(*list(schema.batch_jobs.primary_key), func.sum(each.cpu))
+        .where(*_of(jobs, schema.batch_jobs))
+        .where(each.job == jobs_table.job, each.batch == jobs_table.batch, each.cluster == jobs_table.cluster)
+        .where(each.job != "", each.exact == 1, each.account == jobs_table.account)
+        .where(each.start >= func.coalesce(jobs_table.start, jobs_table.submit) - BLUR)
+        .where(or_(jobs_table.end.is_(None), each.end <= jobs_table.end + BLUR))
+        .group_by(*list(schema.batch_jobs.primary_key))
+    )
+    return {tuple(row[:5]): int(row[5] or 0) for row in connection.execute(query)}
 
 
 def _placed(connection: Connection, jobs: list[Job], within: Range | None) -> Placed:

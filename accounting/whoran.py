@@ -35,6 +35,8 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
             notes.append(f"more than one process had the pid {question.pid}; SINCE tells them apart")
         if not found and not notes:
             notes.append(f"no process of this machine has the pid {question.pid}, and no record names one that had it")
+        if not found and question.within is not None:
+            found = [past_answers.of_gap(gap) for gap in past.gaps(question)]
     else:
         found = _during(question, node, past)
     chosen = [
@@ -46,8 +48,8 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
     ]
     if question.pid is not None and len(chosen) < len(found):
         notes.append("the options leave out a process that had the pid; whoran finds a living one only on its own node")
-    if chosen and all(answer.evidence == evidence.KERNEL_MEASURED for answer in chosen):
-        return chosen, notes  # which does not rest on the past
+    if chosen and all(answer.evidence == evidence.KERNEL_MEASURED and answer.until is None for answer in chosen):
+        return chosen, notes  # of the living, which does not rest on the past
     # A ledger that was given another name is in the store twice.
     return sorted(set(chosen), key=lambda answer: (answer.since or 0, repr(answer))), [*notes, *past.unread]
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from gridwarden import ledger
-from gridwarden.accounting import collect, evidence, expire, schema
+from gridwarden.accounting import collect, evidence, expire, processes, schema
 from gridwarden.accounting.attributed import of_number
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.payload_runs import ANOTHERS, NO_JOB
@@ -284,3 +284,30 @@ def test_the_same_rows_come_out_whatever_order_the_records_were_collected_in(nod
     assert fill(node, [0, 1, 2, 3]) == fill(
         Node(tmp_path / "other", f"sqlite:///{tmp_path}/other.sqlite"), [3, 1, 0, 2]
     )
+
+
+def test_what_the_kernel_counted_of_a_plain_jobs_processes_is_its_holders_and_never_another_runs(node):
+    lease = "a" * 32
+    lend(node, 30, ANNA, lease)
+    start_of(node, "9", 20, ANNA, lease)
+    node.job("9", 20, 19, SECOND, account="cms001", batch="slurm")
+    store = node.collect()
+    begin = NOW - 20 * HOUR
+
+    def process(pid: int, start: int, **changes: object) -> None:
+        row = {
+            "node": "n1", "pid": pid, "start": start, "end": start + SECOND, "parent": 1, "uid": 5, "gid": 5, "command": "c",
+            "user_cpu": 0, "system_cpu": 0, "status": 0, "exact": 1, "cpu": 2 * SECOND, "threads": 1, "boot": "b",
+            "account": "cms001", "batch": "slurm", "cluster": "site", "job": "9", "known_by": "",
+        } | changes  # fmt: skip
+        with open_store(node.url).transaction() as connection:
+            processes.put(connection, list(row), [tuple(row.values())])
+
+    process(1, begin + SECOND)
+    process(2, begin + 2 * SECOND)
+    process(3, begin - HOUR)  # of the run before
+    process(4, begin + SECOND, account="cms002")
+    process(5, begin + SECOND, cluster="other")
+    process(6, begin + SECOND, exact=0, cpu=None)
+    (found,) = [row for row in report(store, EVER, BY).rows if row.row == "part"]
+    assert (found.identity, found.cpu, found.batch) == (ANNA, 4 * SECOND, SECOND)

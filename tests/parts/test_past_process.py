@@ -116,6 +116,27 @@ def test_a_process_under_two_peoples_jobs_is_given_to_neither(machine):
     assert "its control group" in answer.because
 
 
+def test_a_ledger_that_cannot_be_read_is_said_beside_an_answer_from_the_past(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND)
+    machine.ask(str(pid))
+    with (machine.ledger / "current.jsonl").open("ab") as file:
+        file.write(b"odd\n")
+    _, notes = machine.ask(str(pid))
+    assert any("current.jsonl" in note for note in notes)
+
+
+def test_where_nothing_is_known_of_a_pid_at_a_time_a_gap_then_is_shown(machine):
+    at = machine.begin
+    machine.record(
+        at + SECOND // 2, "gap", what="exit statistics", reason="400 threads ended unseen", bytes=None, sha256=None
+    )
+    (answer,), _ = machine.ask(f"{gone()}@@{at // SECOND}..@{at // SECOND + 2}")
+    assert "400 threads ended unseen" in answer.because
+    assert machine.ask(f"{gone()}@@{at // SECOND + 9}")[0] == []
+
+
 def test_what_outlived_its_job_is_not_the_next_ones(machine):
     pid, at = gone(), machine.begin
     machine.job("7", at, at + HOUR)

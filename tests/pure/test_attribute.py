@@ -96,20 +96,30 @@ def test_steps_above_the_jobs_total_show_as_a_negative_discrepancy():
     assert attribute(job(total_cpu=0), [step(SECOND)], [run()], {}).batch_discrepancy == -SECOND
 
 
+def test_what_the_kernel_counted_beyond_the_batch_system_is_the_holders():
+    found = attribute(job(), [step(SECOND)], [run()], {}, exact=3 * SECOND)
+    (part,) = found.parts
+    assert (part.cpu, part.batch, found.batch_discrepancy) == (3 * SECOND, SECOND, 87 * SECOND)
+    assert "the kernel counted more" in part.because
+    (part,) = attribute(job(), [step(SECOND)], [run()], {}, exact=SECOND // 2).parts
+    assert part.cpu == SECOND
+
+
 CPU = st.integers(0, 10**15)
 
 
 @given(
+    exact=CPU,
     total=CPU,
     steps=st.lists(CPU, max_size=5),
     subjects=st.lists(st.sampled_from([ANNA, BELA, ""]), max_size=3),
     stamp=st.sampled_from(["", "a" * 32, "b" * 32]),
     known=st.booleans(),
 )
-def test_the_parts_always_add_up_to_what_the_batch_system_says(total, steps, subjects, stamp, known):
+def test_the_parts_always_add_up_to_what_the_batch_system_says(exact, total, steps, subjects, stamp, known):
     runs = [run(seq=number, subject=subject, node=f"n{number}") for number, subject in enumerate(subjects)]
     rows = [step(cpu, str(number)) for number, cpu in enumerate(steps)]
-    found = attribute(job(total_cpu=total, stamp=stamp), rows, runs, {LEASE.lease: LEASE} if known else {})
+    found = attribute(job(total_cpu=total, stamp=stamp), rows, runs, {LEASE.lease: LEASE} if known else {}, exact=exact)
     assert found.total == total
     assert sum(part.cpu for part in found.parts) + found.unattributed + found.batch_discrepancy == total
     assert all(part.cpu >= 0 for part in found.parts)
