@@ -14,8 +14,9 @@ from gridwarden.hooks.slurm.submit import OPTIONS, check_options, command_line, 
 from gridwarden.options import Group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from gridwarden.hooks.install import HookFile
     from gridwarden.mapper.mapping import Presented
     from gridwarden.mapper.site import SiteValues
     from gridwarden.settings import Settings
@@ -127,35 +128,31 @@ def hooks_group() -> None:
     """
 
 
+def places(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say where hooks are."""
+    absolute = click.Path(path_type=Path, resolve_path=False)
+    for option in reversed(
+        (
+            click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing."),
+            click.option("--directory", type=absolute, default=Path("/usr/libexec/gridwarden"), show_default=True,
+                         help="Where the prolog, the epilog, the mapping plugins and the launcher go."),
+            click.option("--slurm-directory", type=absolute, default=Path("/etc/slurm"), show_default=True,
+                         help="Where slurm.conf is, and job_submit.lua goes; only the controller reads it."),
+            click.option("--drop-in", type=absolute, metavar="DIRECTORY",
+                         help="Where the site has prolog.d and epilog.d, such as /etc/slurm: a program of ours in each."),
+            click.option("--program-directory", type=absolute, default=Path("/usr/bin"), show_default=True,
+                         help="Where pilots find gridwarden-exec."),
+            click.option("--glexec", type=absolute, multiple=True,
+                         help="Path at which pilots find glexec, such as /usr/sbin/glexec; what is there is replaced. "
+                              "May be repeated."),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 @hooks_group.command("install")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path),
-    default=Path("/usr/libexec/gridwarden"),
-    show_default=True,
-    help="Where the prolog, the epilog, the mapping plugins and the launcher go.",
-)
-@click.option(
-    "--slurm-directory",
-    type=click.Path(path_type=Path),
-    default=Path("/etc/slurm"),
-    show_default=True,
-    help="Where slurm.conf is, and job_submit.lua goes; only the controller reads it.",
-)
-@click.option(
-    "--program-directory",
-    type=click.Path(path_type=Path),
-    default=Path("/usr/bin"),
-    show_default=True,
-    help="Where pilots find gridwarden-exec.",
-)
-@click.option(
-    "--glexec",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Path at which pilots find glexec, such as /usr/sbin/glexec; what is there is replaced. May be repeated.",
-)
+@places
 @click.pass_obj
 def install_command(
     config: Path,
@@ -163,13 +160,16 @@ def install_command(
     dry_run: bool,
     directory: Path,
     slurm_directory: Path,
+    drop_in: Path | None,
     program_directory: Path,
     glexec: tuple[Path, ...],
 ) -> None:
     """Write Slurm's prolog, epilog and job_submit.lua, the mapping plugins and the payload launcher.
 
-    Prints what slurm.conf needs. docs/credentials.md says how HTCondor-CE calls condor-token-map, and ARC arc-token-map;
-    docs/launcher.md, how pilots call gridwarden-exec and glexec, and which sudo rule the launcher needs.
+    Files that are in place already are left alone, and those of others refused, but for --glexec. slurm.conf is not touched: the
+    lines that it needs are printed, and `gridwarden doctor` says whether they are in effect. docs/credentials.md says how
+    HTCondor-CE calls condor-token-map, and ARC arc-token-map; docs/launcher.md, how pilots call gridwarden-exec and glexec, and
+    which sudo rule the launcher needs.
 
     Run it on every node and controller after each upgrade of gridwarden.
 
@@ -177,16 +177,64 @@ def install_command(
     Examples:
       gridwarden hooks install --dry-run
       gridwarden hooks install
+      gridwarden hooks install --drop-in /etc/slurm
       gridwarden hooks install --glexec /usr/sbin/glexec
     """
-    from gridwarden.hooks.install import plan, slurm_conf, write
+    from gridwarden.hooks import installing
+    from gridwarden.output import escape
+
+    faces = [path.absolute() for path in glexec]
+    files, _ = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
+    for text in installing.install(files, faces, dry_run=dry_run):
+        click.echo("\n".join(map(escape, text.split("\n"))))
+    click.echo(f"slurm.conf needs:\n{installing.fragment(directory.absolute(), drop_in)}", nl=False)
+
+
+@hooks_group.command("uninstall")
+@places
+@click.option("--force", is_flag=True, help="Also while Slurm still names them, which drains nodes.")
+@click.pass_obj
+def uninstall_command(
+    config: Path,
+    /,
+    dry_run: bool,
+    directory: Path,
+    slurm_directory: Path,
+    drop_in: Path | None,
+    program_directory: Path,
+    glexec: tuple[Path, ...],
+    force: bool,
+) -> None:
+    """Remove what `hooks install` wrote, and nothing else; not while Slurm still calls it.
+
+    Take the lines out of slurm.conf first. Leases, ledger and configuration stay.
+
+    \b
+    Examples:
+      gridwarden hooks uninstall --dry-run
+      gridwarden hooks uninstall --glexec /usr/sbin/glexec
+    """
+    from gridwarden.hooks import installing
+
+    faces = [path.absolute() for path in glexec]
+    files, programs = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
+    if not force:
+        installing.refuse_in_use(files, programs)
+    for text in installing.uninstall(files, directory.absolute(), dry_run=dry_run):
+        click.echo(text)
+
+
+def planned(
+    config: Path, directory: Path, slurm_directory: Path, drop_in: Path | None, programs: Path, faces: Sequence[Path]
+) -> tuple[list[HookFile], str]:
+    """The files of this machine, and where Slurm's programs are; a machine without site.yaml gets them too."""
+    from gridwarden.hooks.install import plan
+    from gridwarden.hooks.installing import drop_ins
     from gridwarden.load_settings import load
 
-    mode = load(config).pilot.mode if config.exists() else "switch"
-    faces = [path.absolute() for path in glexec]
-    files = plan(directory.absolute(), slurm_directory.absolute(), program_directory.absolute(), faces, mode)
-    if not dry_run:
-        write(files)
-    for file in files:
-        click.echo(f"{'would write' if dry_run else 'wrote'} {file.path} (mode {file.mode:04o})")
-    click.echo(f"slurm.conf needs:\n{slurm_conf(directory.absolute())}", nl=False)
+    settings = load(config) if config.exists() else None
+    mode = settings.pilot.mode if settings else "switch"
+    files = plan(directory.absolute(), slurm_directory.absolute(), programs.absolute(), faces, mode)
+    if drop_in:
+        files += drop_ins(files, drop_in.absolute())
+    return files, str(settings.slurm.programs if settings else "/usr/bin")
