@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from gridwarden import agent_client, chain, node_file
 
@@ -70,12 +71,17 @@ class Node:
         daemons = [("prune_daemon", f"{self.base}/programs/{name}") for name in ("condor_startd", "condor_starter")]
         node_file.write(self.base / "node", [*values.items(), *daemons])
 
-    def start(self, before: str = "") -> None:
+    def command(self, before: str = "") -> list[str]:
         program = START.format(root=str(ROOT), before=before)
         words = ("--foreground", "--node-file", str(self.base / "node"), "--config", str(self.base / "site.yaml"))
-        command = [sys.executable, "-ISB", "-c", program, *words]
-        self.process = subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE)
+        return [sys.executable, "-ISB", "-c", program, *words]
+
+    def start(self, before: str = "") -> None:
+        self.run(self.command(before))
         until(self.answers)
+
+    def run(self, command: list[str], **options: Any) -> None:
+        self.process = subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, **options)
 
     def answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.process.stderr.read().decode()

@@ -15,6 +15,7 @@ from gridwarden import node_file, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
 from gridwarden.hooks.agent import intake, serve, systemd
 from gridwarden.hooks.agent.paths import Paths, make_directories
+from gridwarden.tab_file import escape
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ else:  # signal would load enum
 
 NAME = "gridwarden-agent"
 CONFIG = "/etc/gridwarden/site.yaml"
+OPERATING_SYSTEM = 71  # EX_OSERR, as in gridwarden.run
 PRIORITY = -10  # what users run must not make hooks wait
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 FOREGROUND = "--foreground"
@@ -44,10 +46,7 @@ def main(whoran: str = "") -> int:
         paths = Paths(options["--node-file"], options["--config"], whoran)
         return run(paths, foreground=bool(options[FOREGROUND]))
     except (GridwardenError, OSError) as error:
-        syslog_line.decision("agent", "unconfigured", detail=str(error))
-        from gridwarden.run import failed  # noqa: PLC0415
-
-        return failed(error, NAME)
+        return _failed(error)
 
 
 def run(paths: Paths, *, foreground: bool) -> int:
@@ -105,6 +104,15 @@ def read(path: str) -> dict[str, list[str]]:
     if "agent_socket" not in site:
         raise ConfigurationError(f"{path}: has no agent_socket", "gridwarden config install writes it")
     return site
+
+
+def _failed(error: GridwardenError | OSError) -> int:
+    """Say why there is no agent, as every command does, but without what only commands load; the exit code."""
+    hint = error.hint if isinstance(error, GridwardenError) else ""
+    said = [f"{NAME}: {error}", f"hint: {hint}"] if hint else [f"{NAME}: {error}"]
+    os.write(2, "".join(f"{escape(line)}\n" for line in said).encode())
+    syslog_line.decision("agent", "unconfigured", detail=str(error))
+    return error.exit_code if isinstance(error, GridwardenError) else OPERATING_SYSTEM
 
 
 def _options(words: list[str]) -> dict[str, str] | None:

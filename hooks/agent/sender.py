@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SO_PEERPIDFD = 77  # <asm-generic/socket.h>; Python has no name for it
 FOREIGN = -1  # in place of the uid of who is in a user namespace: one person has 65536 uids there (subuid(5))
+OUR_USERS = os.stat("/proc/self/ns/user").st_ino
 CONDOR_STARTER = "condor_starter"
 CONDOR_ABOVE = frozenset(["condor_startd", "condor_master"])
 LONGEST_GROUP = 512
@@ -60,7 +61,7 @@ def peer_of(connection: socket) -> tuple[int, int]:
 def whose_limits(pid: int, uid: int) -> int:
     """The uid whose limits count for a process that has connected; FOREIGN for who is in a user namespace, or gone."""
     try:
-        return uid if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino else FOREIGN
+        return uid if os.stat(f"/proc/{pid}/ns/user").st_ino == OUR_USERS else FOREIGN
     except OSError:
         return FOREIGN
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from socket import AF_UNIX, SOCK_SEQPACKET, socket
+from socket import AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -364,3 +364,65 @@ def test_a_fault_of_the_agents_own_ends_neither_the_agent_nor_the_next_one(node)
     node.start("from gridwarden.hooks.agent import sender\nsender.look = lambda *_: 1 / 0\n")
     assert said(client(node, UID, "note,n=a"))[0].startswith("refused 0 a fault of the agent's own")
     assert node.answers()
+
+
+def test_systemd_hands_its_socket_over_and_hears_when_the_agent_serves_lives_and_ends(node):
+    """As sd_listen_fds(3) and sd_notify(3) have it; who connects before there is an agent waits for it."""
+    with (
+        socket(AF_UNIX, SOCK_SEQPACKET) as listening,
+        socket(AF_UNIX, SOCK_DGRAM) as heard,
+        socket(AF_UNIX, SOCK_SEQPACKET) as early,
+    ):
+        listening.bind(node.socket)
+        Path(node.socket).chmod(0o666)  # SocketMode of the unit
+        listening.listen()
+        heard.bind(f"{node.base}/notify")
+        heard.settimeout(10)
+        early.connect(node.socket)
+        early.send(tab_file.encode([("kind", "note"), ("n", "early")]))
+        number = listening.fileno()
+        shell = f'LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$@" 3<&{number}'
+        environment = {"NOTIFY_SOCKET": f"{node.base}/notify", "WATCHDOG_USEC": "400000"}
+        node.run(["bash", "-c", shell, "bash", *node.command()], env=environment, pass_fds=[number])
+        assert heard.recv(99) == b"READY=1"
+        assert tab_file.decode(early.recv(9999))["outcome"] == ["declared"]
+        assert {heard.recv(99) for _ in range(3)} == {b"WATCHDOG=1"}
+        node.process.send_signal(signal.SIGHUP)
+        until(lambda: heard.recv(99).startswith(b"RELOADING=1\nMONOTONIC_USEC="))
+        until(lambda: heard.recv(99) == b"READY=1")
+        assert said(client(node, UID, "note,n=late"))[0].startswith("declared")
+        node.process.send_signal(signal.SIGTERM)
+        until(lambda: heard.recv(99) == b"STOPPING=1")
+        assert node.process.wait(10) == 0
+
+
+def test_an_agent_that_is_started_by_hand_is_there_once_the_command_is_done_and_stays(node):
+    command = [word for word in node.command() if word != "--foreground"]
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+    subprocess.run(closed, cwd="/", check=True)
+    told = agent_client.status(node.socket, 10)
+    pid = int(told["pid"])
+    try:
+        os.kill(pid, signal.SIGHUP)
+        assert said(client(node, UID, "note,n=a"))[0].startswith("declared")
+        assert agent_client.status(node.socket, 10)["pid"] == told["pid"]
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+
+
+def test_a_node_file_that_others_could_have_written_starts_no_agent(node):
+    (node.base / "node").chmod(0o666)
+    node.run(node.command())
+    assert node.process.wait(10) == 78
+    assert b"can be written by others" in node.process.stderr.read()
+
+
+def test_a_message_of_who_does_not_wait_for_the_answer_is_kept(node):
+    """A hook in a shell: printf ... | socat."""
+    node.start()
+    for number in range(3):
+        with socket(AF_UNIX, SOCK_SEQPACKET) as one:
+            one.connect(node.socket)
+            one.send(tab_file.encode([("kind", "note"), ("n", str(number))]))
+    until(lambda: sorted(node.texts()) == ["0", "1", "2"])
