@@ -95,3 +95,47 @@ def test_the_pilots_pam_file_leaves_nothing_to_the_service_other() -> None:
     lines = [line.split() for line in (PILOT / "pam").read_text().splitlines() if line and line[0] != "#"]
     assert {line[0] for line in lines} == set(PAM_KINDS)
     assert {line[1] for line in lines} == {"required"}, "an optional module that is not there would be passed over"
+
+
+SLURM_SITES = [path for path in EXAMPLES if path.name.startswith("slurm-")]
+OWN = {"README.md", "site.yaml"}
+
+
+def files_of(example: Path) -> list[Path]:
+    return [path for path in sorted(example.rglob("*")) if path.is_file()]
+
+
+def test_what_several_sites_take_is_one_file_so_that_no_copy_falls_behind() -> None:
+    first: dict[str, Path] = {}
+    for path in (path for example in reversed(EXAMPLES) for path in files_of(example) if path.name not in OWN):
+        if path.name == "sudoers" and not path.is_symlink():
+            continue  # for other callers each
+        assert first.setdefault(path.name, path).resolve() == path.resolve(), path
+    assert first["job_submit.lua"].resolve() == EXAMPLES[0].parents[1] / "hooks" / "slurm" / "job_submit.lua"
+
+
+def test_the_sudo_rule_of_pilots_with_a_pool_is_the_pilots_but_for_whom_it_is_of() -> None:
+    site = EXAMPLES[0].parent / "slurm-ce-and-node-pools"
+    lines = [(PILOT / "sudoers").read_text().splitlines(), (site / "sudoers").read_text().splitlines()]
+    other = [(old, new) for old, new in zip(*lines, strict=True) if old != new]
+    ((_, alias),) = other
+    callers = load_settings.load(site / "site.yaml").pilot.callers
+    assert {word.strip() for word in alias.partition("=")[2].split(",")} == {f"%{caller.pool}" for caller in callers}
+
+
+@pytest.mark.parametrize("example", SLURM_SITES, ids=[path.name for path in SLURM_SITES])
+def test_the_page_of_a_site_is_short_and_says_where_each_file_goes(example: Path) -> None:
+    text = (example / "README.md").read_text()
+    assert len(text.splitlines()) <= 25
+    for path in files_of(example):
+        unit = path.name.startswith("gridwarden-")
+        name = f"-{path.stem.removeprefix('gridwarden-')}.*" if unit else str(path.relative_to(example))
+        assert name == "README.md" or name in text, name
+
+
+@pytest.mark.parametrize("example", SLURM_SITES, ids=[path.name for path in SLURM_SITES])
+def test_sites_with_pilots_have_all_that_a_launch_needs(example: Path) -> None:
+    callers = [*example.rglob("*.yaml")]
+    wanted = {"sudoers", "pam", "payload-environment"}
+    present = {path.name for path in files_of(example)}
+    assert wanted <= present if any("callers:" in path.read_text() for path in callers) else wanted.isdisjoint(present)

@@ -21,7 +21,7 @@ from tests.gridmap import asked, make_accounts, make_site, person
 from tests.site.slurm import until
 
 EXAMPLES = Path(__file__).parents[2] / "site-configs"
-UNITS = sorted(path for kind in ("service", "socket", "timer") for path in EXAMPLES.glob(f"*/*.{kind}"))
+UNITS = sorted({path.resolve() for kind in ("service", "socket", "timer") for path in EXAMPLES.glob(f"*/*.{kind}")})
 AGENT = EXAMPLES / "one-machine" / "gridwarden-agent.service"
 FOLLOW = EXAMPLES / "one-machine" / "gridwarden-follow.service"
 ANNA = "/DC=org/DC=example/CN=Anna"

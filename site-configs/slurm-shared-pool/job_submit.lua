@@ -1,0 +1,1 @@
+../../hooks/slurm/job_submit.lua
