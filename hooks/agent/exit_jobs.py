@@ -31,23 +31,32 @@ class Jobs:
     def __init__(self, register_directory: str) -> None:
         self._directory = register_directory
         self._of_parent: dict[int, Job | None] = {}
+        self._of_text: dict[bytes, Job | None] = {}  # many processes, and few control groups
         self._of_user: dict[int, list[register.Entry]] | None = None
 
     def forget(self) -> None:
         """Look anew from here on."""
         self._of_parent.clear()
+        self._of_text.clear()
         self._of_user = None
 
     def of(self, pid: int, parent: int, uid: int, start: int) -> Known:
         """Batch system, job and how that is known, all empty where it is not; ``start`` in microseconds since the epoch."""
-        if job := of_groups(_groups(pid)):
+        if job := self._of_process(pid):
             return (*job, GROUP)
         if parent not in self._of_parent:
-            self._of_parent[parent] = of_groups(_groups(parent)) if parent > 1 else None
+            self._of_parent[parent] = self._of_process(parent) if parent > 1 else None
         if found := self._of_parent[parent]:
             return (*found, PARENTS_GROUP)
         entries = [entry for entry in self._registered().get(uid, ()) if entry.start <= start + BLUR]
         return (entries[0].batch, entries[0].job, REGISTER) if len(entries) == 1 else NOT_KNOWN
+
+    def _of_process(self, pid: int) -> Job | None:
+        if not (text := _groups(pid)):
+            return None
+        if text not in self._of_text:
+            self._of_text[text] = of_groups(text)
+        return self._of_text[text]
 
     def _registered(self) -> dict[int, list[register.Entry]]:
         if self._of_user is None:

@@ -44,7 +44,8 @@ def start(site: dict[str, list[str]], record: Record) -> Exits | None:
         syslog_line.decision("agent", "off", part="exits", detail=str(error))
         return None
     heading = exit_lines.heading(os.uname().nodename.partition(".")[0], site["cluster"][0], ledger.boot_id())
-    return Exits(listener, Spool(directory, heading, record), Jobs(site["register"][0]), directory, record)
+    reserve = int(site.get("agent_reserve_megabytes", ["64"])[0]) << 20
+    return Exits(listener, Spool(directory, heading, record, reserve), Jobs(site["register"][0]), directory, record)
 
 
 class Exits:
@@ -143,6 +144,10 @@ class Exits:
             return
         if boot == ledger.boot_id():
             self._gap(f"nobody listened for the {seconds:.1f} seconds before this")
+        else:
+            self._gap(
+                "this machine was started again: what ended shortly before it stopped, or when it did, may be missing"
+            )
 
     def _touch(self) -> None:
         said = f"{ledger.boot_id()}\t{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}"

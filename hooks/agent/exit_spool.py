@@ -30,15 +30,19 @@ PIECE = 1 << 20
 
 
 class Spool:
-    """The files below ``directory``; ``lost`` counts lines that could not be kept, and ``why`` says why."""
+    """The files below ``directory``; ``lost`` counts lines that could not be kept, and ``why`` says why.
 
-    def __init__(self, directory: str, heading: bytes, record: Record) -> None:
+    ``reserve`` bytes of the file system are left to the ledger, which is there, too.
+    """
+
+    def __init__(self, directory: str, heading: bytes, record: Record, reserve: int) -> None:
         try:
             os.mkdir(directory, 0o700)
         except FileExistsError:
             pass
         self._directory = trusted.open_directory(directory)
         self._heading = heading
+        self._reserve = reserve
         self._record = record
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -69,6 +73,9 @@ class Spool:
         try:
             if self._file == -1:
                 self._begin()
+            room = os.fstatvfs(self._file)
+            if room.f_bavail * room.f_frsize < self._reserve:
+                raise OSError(0, f"less than {self._reserve >> 20} MiB are left, which are the ledger's")
             if len(data) > self._room:
                 raise OSError(0, f"{MOST_BYTES >> 20} MiB wait to be collected")
             self._write(data)
@@ -84,7 +91,10 @@ class Spool:
         """Write what waits, and complete a file that is large or old."""
         self.flush()
         if self._file != -1 and (self._size >= COMPLETE_BYTES or now - self._begun >= COMPLETE_SECONDS):
-            self.complete()
+            try:
+                self.complete()
+            except OSError as error:
+                self.why = error.strerror or str(error)  # the next tick tries again
 
     def complete(self) -> None:
         """Close the file, if there is one, and record it; raises OSError."""
@@ -92,9 +102,9 @@ class Spool:
         if self._file == -1:
             return
         os.fdatasync(self._file)
+        self._finish(self._lines, self._size, self._digest.hexdigest())
         os.close(self._file)
         self._file = -1
-        self._finish(self._lines, self._size, self._digest.hexdigest())
 
     def close(self) -> None:
         """Complete what there is."""

@@ -245,8 +245,38 @@ def test_on_a_full_disk_what_is_lost_is_counted_and_files_stay_whole(node, tmp_p
     assert pid in node.rows()
 
 
-def _no_room(*_: object) -> None:
+def _no_room(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_the_last_room_on_the_disk_is_left_to_the_ledger(node, monkeypatch):
+    monkeypatch.setattr(exit_part, "Spool", lambda *given: exit_spool.Spool(*given[:3], 1 << 60))
+    node.start()
+    node.work(short=1)
+    node.stop()
+    assert any("which are the ledger's" in gap for gap in node.gaps())
+
+
+def test_what_ended_with_the_machine_is_said_to_be_missing(node):
+    node.start()
+    node.stop()
+    (node.base / "exits" / "watched").write_text("another-boot\t1.0")
+    node.start()
+    assert any("started again" in gap for gap in node.gaps())
+
+
+def test_a_file_that_cannot_be_completed_now_is_completed_later(node, monkeypatch):
+    node.start()
+    node.work(short=1)
+    monkeypatch.setattr(exit_spool, "COMPLETE_SECONDS", 0.0)
+    monkeypatch.setattr(exit_spool.os, "rename", _no_room)
+    node.read()
+    monkeypatch.undo()
+    assert exit_lines.CURRENT in node.files()
+    node.work(short=1)
+    node.stop()
+    assert node.collect().fresh_faults == []
+    assert len(node.rows()) == 4
 
 
 def test_files_that_nobody_collects_do_not_fill_the_disk(node, monkeypatch):
