@@ -29,6 +29,7 @@ CONFIG = "/etc/gridwarden/site.yaml"
 OPERATING_SYSTEM = 71  # EX_OSERR, as in gridwarden.run
 PRIORITY = -10  # what users run must not make hooks wait
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FOREGROUND = "--foreground"
 OPTIONS = {"--node-file": node_file.PATH, "--config": CONFIG}
 
@@ -90,8 +91,9 @@ class Wishes:
         self.descriptor, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by our caller, children's ends would be lost
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in TAKEN:
             signal.signal(number, self._take)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
 
     def _take(self, number: int, _: object) -> None:
         self.reload = number == signal.SIGHUP and (self.reload or not self.stop)
@@ -171,5 +173,6 @@ def _begin_anew(listening: socket) -> None:
     os.dup2(listening.fileno(), systemd.FIRST)
     os.set_inheritable(systemd.FIRST, True)  # noqa: FBT003 - it may have been that one before
     handed = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)  # until who comes next has handlers: the default would end it
     words = [word for word in sys.orig_argv if word != FOREGROUND]
     os.execve(sys.executable, [*words, FOREGROUND], {**os.environ, **handed})  # noqa: S606 - no shell is the point

@@ -271,7 +271,7 @@ def test_a_reload_reads_the_files_anew_and_loses_nobody(node):
     until(node.texts)
     for _ in range(4):  # the second comes to who has its socket from the first
         node.process.send_signal(signal.SIGHUP)
-        time.sleep(0.2)
+        time.sleep(0.05)
     assert all(line.startswith("declared") for line in said(slow))
     assert set(node.texts()) == {str(number) for number in range(20)}
     assert agent_client.status(node.socket)["pid"] == str(before)
