@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from gridwarden import chain, ledger
+from gridwarden import chain, exit_lines, ledger
 from gridwarden.accounting import spans, store_reader
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.batch_records import Job
@@ -46,6 +46,7 @@ class Past:
     def __init__(self, store_url: str, ledger_directory: Path) -> None:
         self.unread: list[str] = []
         self._store = self._open(store_url)
+        self.exits = ledger_directory.parent / exit_lines.DIRECTORY
         self._own = ""  # the identifier of this machine's ledger
         self._new: list[Body] = []
         self._runs: dict[tuple[str, int], Run] = {}

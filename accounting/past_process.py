@@ -7,7 +7,7 @@ import pwd
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from gridwarden.accounting import lease_history, process_records
+from gridwarden.accounting import fresh_exits, lease_history, process_records
 from gridwarden.accounting.process_records import BLUR, Process
 from gridwarden.accounting.question import Question
 from gridwarden.times import Range
@@ -86,7 +86,8 @@ def _nodes(question: Question, past: Past) -> list[str]:
 
 def _of_pid(past: Past, node: str, pid: int) -> list[Process]:
     found = past.rows(f"{_SELECT} AND pid = :pid", {"node": node, "pid": pid})
-    return process_records.merged(Process(*row) for row in found)
+    fresh = fresh_exits.of_pid(past.exits, pid) if node == this_node() else []
+    return process_records.merged([*(Process(*row) for row in found), *fresh])
 
 
 def _descendants(past: Past, process: Process, notes: list[str]) -> list[Process]:
@@ -99,7 +100,13 @@ def _descendants(past: Past, process: Process, notes: list[str]) -> list[Process
             f"{_SELECT} AND parent = :pid AND start >= :start AND start <= :end ORDER BY start LIMIT {MOST_CHILDREN}",
             {"node": parent.node, "pid": parent.pid, "start": parent.start - BLUR, "end": parent.end + BLUR},
         )
-        own = [child for child in process_records.merged(Process(*row) for row in rows) if child.pid != parent.pid]
+        fresh = fresh_exits.of_parent(past.exits, parent.pid) if parent.node == this_node() else []
+        known = process_records.merged([*(Process(*row) for row in rows), *fresh])
+        own = [
+            child
+            for child in known
+            if child.pid != parent.pid and parent.start - BLUR <= child.start <= parent.end + BLUR
+        ]
         found += own
         waiting += own
     if len(found) >= MOST_CHILDREN:

@@ -47,7 +47,9 @@ class Process(NamedTuple):
 def merged(processes: Iterable[Process]) -> list[Process]:
     """Return each process once, by its exact record where there is one; the earliest first."""
     found: list[Process] = []
-    for process in sorted(processes, key=lambda each: (each.node, each.pid, -each.exact, each.start)):
+    # One that was just collected may have been read twice, without its account's name the second time.
+    once = {(each.node, each.pid, each.start, each.end, each.exact): each for each in sorted(processes)}
+    for process in sorted(once.values(), key=lambda each: (each.node, each.pid, -each.exact, each.start)):
         if not any(_same(process, other) for other in reversed(found)):
             found.append(process)
     return sorted(found, key=lambda each: (each.start, each.node, each.pid))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gridwarden import ledger
+from gridwarden import exit_lines, ledger
 from gridwarden.accounting import collect, evidence, past_process, processes
 from gridwarden.accounting.answers import Answer
 from gridwarden.accounting.living import Node
@@ -157,6 +157,29 @@ def test_parents_are_told_and_descendants_found(machine):
     assert [(answer.pid, answer.identity) for answer in found] == [(pid, ANNA), (1_000_003, ANNA)]
     assert "child of 1000001 (command1000001)" in found[0].because
     assert f"child of {pid} (command{pid}), of 1000001 (command1000001)" in found[1].because
+
+
+def test_what_the_agent_wrote_a_second_ago_is_found_before_it_is_collected(machine):
+    at, pid = machine.begin, gone()
+    machine.job("7", at, at + HOUR)
+    spool = machine.ledger.parent / exit_lines.DIRECTORY
+    spool.mkdir(mode=0o700)
+    uid = pwd.getpwnam(LENT).pw_uid
+    numbers = (at + 9 * SECOND, at + 5 * SECOND, pid, 1_000_001, uid, 60, 5000, 4000, 0, 0, 1)
+    lines = [
+        exit_lines.heading(past_process.this_node(), "site", "boot"),
+        exit_lines.line((1, *numbers), "slurm", "7", exit_lines.GROUP, b"ana\tlysis"),
+        exit_lines.line((2, numbers[0], numbers[1] + SECOND, 1_000_003, pid, *numbers[4:]), "", "", "", b"child"),
+        b"3\t1795348518",  # being written
+    ]
+    (spool / exit_lines.CURRENT).write_bytes(b"".join(lines))
+    found, _ = machine.ask(str(pid), children=True)
+    assert [(answer.pid, answer.identity, answer.evidence) for answer in found] == [
+        (pid, ANNA, evidence.KERNEL_MEASURED), (1_000_003, ANNA, evidence.KERNEL_MEASURED),
+    ]  # fmt: skip
+    assert "ana\tlysis" in found[0].because
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND, exact=1, cpu=5000, account=LENT, parent=1_000_001)
+    assert len(machine.ask(str(pid))[0]) == 1
 
 
 def test_a_process_of_an_account_that_is_not_lent_is_its_own(machine):
