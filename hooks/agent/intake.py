@@ -7,7 +7,9 @@ once that is full.  A connection beyond its uid's number is closed at once, and 
 from __future__ import annotations
 
 import os
+import resource
 import select
+import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET, socket
 
 from gridwarden import tab_file
@@ -23,6 +25,8 @@ BYTES_A_TURN = 1024  # a longer message counts as several, or a few could fill t
 ACCEPTED_AT_ONCE = 32
 BACKLOG = 64  # short: who waits in it waits behind whoever floods it
 MOST_CONNECTIONS = 2048
+OTHER_FILES = 128  # that the agent may have open beside them
+PAUSE_SECONDS = 0.01
 IDLE_SECONDS = 60.0
 MOST_LEFT_UNREAD = 1024
 ONCE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
@@ -62,6 +66,7 @@ class Intake:
         self._turns = turns
         self._each = each
         self._connections: dict[int, Connection] = {}
+        self._most = min(MOST_CONNECTIONS, _raise_files(MOST_CONNECTIONS + OTHER_FILES) - OTHER_FILES)
         poll.register(listening.fileno(), select.EPOLLIN)
 
     def __len__(self) -> int:
@@ -72,14 +77,17 @@ class Intake:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 descriptor, _ = self.listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - what socket.accept calls
-            except OSError:  # nobody waits, or no descriptor or memory is left, and those who wait go on waiting
+            except BlockingIOError:
+                return False
+            except OSError:  # no descriptor or memory is left on this machine: those who wait go on waiting
+                time.sleep(PAUSE_SECONDS)
                 return False
             accepted = socket(AF_UNIX, SOCK_SEQPACKET, 0, descriptor)
             accepted.setblocking(False)  # noqa: FBT003 - has no other way
             pid, uid = sender.peer_of(accepted)
             limited = sender.whose_limits(pid, uid)
             own = self._turns.of(limited, now)
-            if own.connections >= self._each or len(self._connections) >= MOST_CONNECTIONS:
+            if own.connections >= self._each or len(self._connections) >= self._most:
                 own.drop(1, now)
                 accepted.close()
                 continue
@@ -170,6 +178,16 @@ def listen(path: str) -> socket:
         os.unlink(temporary)
         raise
     return listening
+
+
+def _raise_files(wanted: int) -> int:
+    """Raise the limit of open files (getrlimit(2)) as far as it may be, and ``wanted``; what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    return raised
 
 
 def _unread(connection: socket) -> int:
