@@ -6,11 +6,15 @@ The formats are those of proc_locks(5), proc_pid_fd(5), proc_pid_cgroup(5) and t
 from __future__ import annotations
 
 import os
-from _signal import pidfd_send_signal
 
 from gridwarden import proc
 
-SIGCONT = 18
+TYPE_CHECKING = False  # typing's own costs a hook 6 ms
+if TYPE_CHECKING:
+    from signal import SIGCONT, pidfd_send_signal
+else:  # signal would load enum
+    from _signal import SIGCONT, pidfd_send_signal
+
 STOPPED = "T"
 FREEZER = "/sys/fs/cgroup/freezer"
 UNIFIED = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")  # where systemd mounts version 2 beside version 1, and alone
@@ -21,7 +25,7 @@ class Holders:
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fstat(descriptor)
-        self._moved: dict[str, list[int]] = {}
+        self._moved: list[tuple[proc.Process, str]] = []
 
     def named(self) -> str:
         """``, by process 4711 (exec), which is stopped``; "" where nobody is to be seen, as over NFS."""
@@ -35,23 +39,24 @@ class Holders:
             if _is_stopped(holder):
                 _continue(holder)
             for group, outside in _frozen_groups(holder):
-                if _move(holder.pid, outside):
-                    self._moved.setdefault(group, []).append(holder.pid)
+                if _move(holder, outside):
+                    self._moved.append((holder, group))
 
     def put_back(self) -> None:
         """Put those that were taken out of a control group into it again."""
-        for group, pids in self._moved.items():
-            for pid in pids:
-                _move(pid, group)
-        self._moved.clear()
+        while self._moved:
+            _move(*self._moved.pop())
 
     def _look(self) -> list[proc.Process]:
         return [process for process in map(proc.read, self._pids()) if process and self._has_open(process.pid)]
 
     def _pids(self) -> list[int]:
         """Who has a lock on a file of that inode number: devices may be others than those that fstat(2) shows (overlayfs)."""
-        with open("/proc/locks", "rb", buffering=0) as file:
-            rows = [line.split() for line in b"".join(iter(lambda: file.read(65536), b"")).splitlines()]
+        try:
+            with open("/proc/locks", "rb", buffering=0) as file:
+                rows = [line.split() for line in b"".join(iter(lambda: file.read(65536), b"")).splitlines()]
+        except OSError:
+            return []  # hidden, as in some containers
         inode = str(self._file.st_ino).encode()
         held = [row for row in rows if len(row) > 5 and row[1] == b"FLOCK" and row[5].rpartition(b":")[2] == inode]
         return sorted({int(row[4]) for row in held if int(row[4]) > 0})  # that of another pid namespace is 0
@@ -116,10 +121,13 @@ def _says(path: str, what: str) -> bool:
         return False
 
 
-def _move(pid: int, group: str) -> bool:
+def _move(process: proc.Process, group: str) -> bool:
+    now = proc.read(process.pid)
+    if now is None or now.start != process.start:
+        return False
     try:
         with open(f"{group}/cgroup.procs", "wb", buffering=0) as file:
-            file.write(str(pid).encode("ascii"))
+            file.write(str(process.pid).encode("ascii"))
     except OSError:
         return False  # gone, or a container that may not
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import pwd
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gridwarden import chain, holders, node_file, proc, reasons, register, trusted
+from gridwarden import chain, holders, ledger, node_file, proc, reasons, register, trusted
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused
 from gridwarden.hooks import clean_up, install, job, job_holder
 from gridwarden.hooks.slurm import controller, node
@@ -365,6 +366,21 @@ def test_a_full_disk_loses_no_job_silently(machine: Machine, monkeypatch: pytest
         assert said[1][1]["reason"] == EvidenceError.__name__
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+    assert machine.registered() == ["2"]
+
+
+@pytest.mark.parametrize(("choice", "code"), [("record-gap", 0), ("drain", 1)])
+def test_a_hook_whose_ledger_somebody_keeps_locked_does_what_the_site_chose_and_names_them(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, choice: str, code: int
+) -> None:
+    said = []
+    monkeypatch.setattr(job.syslog_line, "decision", lambda *words, **fields: said.append((words, fields)))
+    monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.2)
+    machine.configure(prolog_on_failure=choice)
+    with (machine.base / "ledger/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert machine.run("prolog") == code
+    assert any(f"held for 0.2 s, by process {os.getpid()} " in str(fields) for _, fields in said)
     assert machine.registered() == ["2"]
 
 

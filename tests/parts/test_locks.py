@@ -27,6 +27,8 @@ lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 fcntl.flock(lock, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))
+os.close(lock)
+time.sleep(float(sys.argv[3]))
 """
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
@@ -38,9 +40,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def holder(path: Path, seconds: float = 0.2) -> Iterator[subprocess.Popen[str]]:
-    """Somebody who holds a lock for a while, and then ends."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, path, str(seconds)], stdout=subprocess.PIPE, text=True)
+def holder(path: Path, seconds: float = 0.2, stays: float = 0) -> Iterator[subprocess.Popen[str]]:
+    """Somebody who holds a lock for a while, stays for a while, and then ends."""
+    command = [sys.executable, "-c", HOLD, path, str(seconds), str(stays)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "held\n"
     yield process
@@ -145,7 +148,7 @@ def test_a_holder_that_slurm_has_frozen_with_its_job_is_let_go_on_and_frozen_aga
     except OSError:
         pytest.skip(f"no control group of version {version} can be made here")
     freezer, frozen, thawed = ("cgroup.freeze", "1", "0") if version == 2 else ("freezer.state", "FROZEN", "THAWED")
-    with holder(directory / "lock", 1) as held:
+    with holder(directory / "lock", 1, stays=600) as held:
         bystander = subprocess.Popen(["sleep", "600"])
         for pid in (held.pid, bystander.pid):
             (path / "cgroup.procs").write_text(str(pid))
@@ -154,13 +157,11 @@ def test_a_holder_that_slurm_has_frozen_with_its_job_is_let_go_on_and_frozen_aga
             before = time.monotonic()
             assert append(directory)[0] == 1
             assert time.monotonic() - before < ledger.LOCK_SECONDS
-            assert (path / "cgroup.procs").read_text().split()[-1:] == [str(bystander.pid)], (
-                "the rest is still in there"
-            )
+            assert set((path / "cgroup.procs").read_text().split()) == {str(held.pid), str(bystander.pid)}
             assert frozen in (path / freezer).read_text()
         finally:
             (path / freezer).write_text(thawed)
-            bystander.kill()
-            bystander.wait()
-            held.wait()
+            for process in (bystander, held):
+                process.kill()
+                process.wait()
     path.rmdir()
