@@ -23,8 +23,8 @@ class Agent(Section):
         64,
         strict=True,
         ge=0,
-        description="Room on the ledger's file system that is left to evidence: with less, nothing is taken of senders of "
-        "whom nobody can tell which job they are in.",
+        description="Room on the ledger's file system that is left to evidence: with less, nothing is taken of senders but "
+        "starts and ends of jobs.",
         json_schema_extra={"unit": "MiB"},
     )
     poll_seconds: Seconds = Field(

@@ -92,13 +92,13 @@ class Messages:
                 return
             if what == END:
                 self._starters.note_end(who, fields.get("exit_code", ""))
+            elif not self._has_room(connection):
+                return
             self._add(connection, "noted", {**about, **_seen(who), "what": what, "text": text}, STORED)
 
     def _declare(self, connection: Connection, who: Sender, said: tuple[str, str], because: str) -> None:
         """Record what somebody says of whom nobody knows which job they are in: nothing is ever attributed by that."""
-        room = os.statvfs(self._ledger)
-        if room.f_bavail * room.f_frsize < self._reserve:
-            intake.refuse(connection, "there is hardly room left on the disk, and that is for evidence")
+        if not self._has_room(connection):
             return
         self.declared += 1
         fields: dict[str, Value] = {
@@ -110,6 +110,14 @@ class Messages:
             "because": because,
         }
         self._add(connection, "declared", fields, DECLARED, because)
+
+    def _has_room(self, connection: Connection) -> bool:
+        """Whether a record may be taken that a job's start or end can do without; its sender is told if not."""
+        room = os.statvfs(self._ledger)
+        if room.f_bavail * room.f_frsize >= self._reserve:
+            return True
+        intake.refuse(connection, "there is hardly room left on the disk, and that is for evidence")
+        return False
 
     def _add(self, connection: Connection, kind: str, fields: dict[str, Value], outcome: str, detail: str = "") -> None:
         def told(became: str, seq: int) -> None:

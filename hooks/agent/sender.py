@@ -9,6 +9,7 @@ condor_master; who runs a pool of their own, a glidein, has starters of their ow
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -102,8 +103,10 @@ def _hold(connection: socket, pid: int) -> int:
     """A pidfd of who connected; raises OSError."""
     try:
         return connection.getsockopt(SOL_SOCKET, SO_PEERPIDFD)
-    except OSError:
-        return os.pidfd_open(pid)  # a kernel before 6.5, or a process that was reaped
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise  # it is gone, and its number may be another's by now
+        return os.pidfd_open(pid)
 
 
 def _has_ended(held: int) -> bool:
