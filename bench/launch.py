@@ -31,6 +31,8 @@ KEYS = Path("/etc/gridwarden/bench.jwks")
 RULE = Path("/etc/sudoers.d/bench")
 PILOT = pwd.getpwnam("pilotcms")
 HOME = Path(PILOT.pw_dir)
+FLOOR_HERE, FLOOR = Path(__file__).with_name("launch_floor.py"), Path("/etc/gridwarden/launch_floor.py")
+DISK = "/var/lib/gridwarden"
 FACE = "/usr/bin/gridwarden-exec"
 BUDGETS = {"proxy": 3, "token": 10}
 GROUP = "/cms"
@@ -45,6 +47,7 @@ def prepare() -> None:
     SITE.parent.mkdir(exist_ok=True)
     SITE.write_text(json.dumps({"tokens": {"issuers": [issuer]}, "policy": policy}))
     RULE.write_text(f"{PILOT.pw_name} ALL = (root) NOPASSWD: {interpreter()}\n")
+    FLOOR.write_bytes(FLOOR_HERE.read_bytes())
     give("pilot", Path("/srv/credentials/bela/proxy.pem").read_bytes())
     give("proxy", Path("/srv/credentials/anna/proxy.pem").read_bytes())
     give("token", key.sign(claims(wlcg__groups=[GROUP])))
@@ -70,8 +73,14 @@ def interpreter() -> str:
 def measure(rounds: int) -> dict[str, list[float]]:
     """The times of each, taken in turn by a process that is the pilot."""
     own = ["--pilot-proxy", str(HOME / "pilot")]
+    bare = [interpreter(), "-I", "-S"]
+    owner = pwd.getpwnam("cms001")
     runs = {
-        "floor": ["/usr/bin/sudo", "-n", interpreter(), "-I", "-S", "-c", "pass"],
+        "floor": ["/usr/bin/sudo", "-n", *bare, "-c", "pass"],
+        "parts": [
+            *("/usr/bin/sudo", "-n", *bare, str(FLOOR), str(HOME / "pilot"), str(HOME / "proxy")),
+            *("gridwarden-exec", owner.pw_name, str(owner.pw_uid), str(owner.pw_gid), DISK),
+        ],
         "proxy": [FACE, *own, "--proxy", str(HOME / "proxy"), "--", "/bin/true"],
         "token": [FACE, *own, "--token", str(HOME / "token"), "--", "/bin/true"],
     }

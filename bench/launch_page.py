@@ -8,6 +8,7 @@ import pages
 
 WORDS = {
     "floor": "`sudo -n python3 -I -S -c pass`",
+    "parts": "the same sudo, interpreter, libcrypto, PAM and payload, in a program that does nothing else",
     "proxy": "`gridwarden-exec`, an owner's proxy",
     "token": "`gridwarden-exec`, an owner's token (ES256)",
 }

@@ -8,8 +8,8 @@ sees a credential; whatever its maker learns after it was made, it has not.
 from __future__ import annotations
 
 import os
-import sys
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socketpair  # socket loads enum
+
+from gridwarden import passing
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROXIES = "gridwarden.mapper.verifier"
 TOKENS = "gridwarden.mapper.token_verifier"
+LOAD = "load"
 _KILL = 9
 
 
@@ -31,7 +32,7 @@ class Readied:
     __slots__ = ("_orders", "_pid")
 
     def __init__(self) -> None:
-        self._orders, orders = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        self._orders, orders = passing.pair()
         maker = os.getpid()
         self._pid = 0
         try:
@@ -54,7 +55,7 @@ class Readied:
 
     def load(self, modules: Sequence[str]) -> None:
         """Have it load these verifiers: the first order."""
-        self._send("\0".join(modules))
+        self._send("\0".join((LOAD, *modules)))
 
     def start(self, module: str, arguments: Sequence[str], presented: bytes, seconds: float) -> Verifier:
         """As ``verifying.start``, by a child of the process; raises OSError."""
@@ -86,10 +87,7 @@ class Readied:
         self.end()
 
     def _send(self, order: str, *descriptors: int) -> None:
-        passed = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
         try:
-            self._orders.sendmsg(
-                [order.encode("utf-8", "surrogateescape")], [(SOL_SOCKET, SCM_RIGHTS, passed)] if passed else []
-            )
+            passing.send(self._orders, order.encode("utf-8", "surrogateescape"), *descriptors)
         except ConnectionError:
             pass  # it has ended: so will the answers, before they begin

@@ -47,7 +47,7 @@ sys.path.append({str(CHECKOUT)!r})
 from gridwarden.hooks.pilot import ancestors
 watched = ancestors.watch()
 from gridwarden.errors import GridwardenError
-from gridwarden.hooks.pilot import session
+from gridwarden.hooks.pilot import session, work_order
 asked = json.loads(sys.argv[1])
 def tell(name, what):
     with open(asked["directory"] + "/." + name, "w") as file:
@@ -66,8 +66,8 @@ def ready(pid, group):
     guard = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
     tell("begun", [pid, guard, os.getpid(), os.getppid(), group])
 words = [word.encode() for word in asked["words"]] + [b"x" * asked["size"]] * asked["times"]
-work = session.Work(
-    account=asked["account"], uid={UID}, gid={GID}, groups={GROUPS}, service=asked["service"], caller="pilot",
+work = work_order.Work(
+    account=asked["account"], uid={UID}, gid={GID}, groups={GROUPS}, service=asked["service"],
     program=os.open(words[0], os.O_PATH | os.O_CLOEXEC), path=words[0], arguments=tuple(words),
     directory=os.open(asked["where"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), environment={{b"OWN": b"1"}},
     no_new_privileges=asked["no_new_privileges"], capabilities=asked["capabilities"],
@@ -81,7 +81,15 @@ if asked["books"]:
     node = node_file.read(asked["books"])
     books = its.begin(node, state, 0, work.directory)
 try:
-    ended = session.run(work, ready, watched, node=node)
+    guard = session.prepare(asked["service"], "pilot", watched, node=node)
+    if asked["prepares"]:
+        import time
+        tell("prepared", [guard._pid, os.getpid()])
+        time.sleep(asked["prepares"])
+    if asked["abandoned"]:
+        guard.abandon()
+        raise GridwardenError("refused")
+    ended = session.run(guard, work, ready)
 except GridwardenError as error:
     tell("ended", {{"error": type(error).__name__, "reason": getattr(error, "reason", ""), "text": str(error)}})
     sys.exit(77)
@@ -185,7 +193,8 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
         "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 0.3, "script": False,
-        "refused": False, "books": "", "state": {}, "slow": 0, "times": 0, "size": 0, "payload": os.urandom(16).hex(),
+        "refused": False, "books": "", "state": {}, "slow": 0, "prepares": 0, "abandoned": False,
+        "times": 0, "size": 0, "payload": os.urandom(16).hex(),
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]
     pilot = [PYTHON, "-ISBc", PILOT, asked.pop("before", ""), str(sudo), "-c", '"$@" & wait $!', "sudo", *launcher]

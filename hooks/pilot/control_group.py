@@ -17,14 +17,13 @@ MICROSECONDS = b"usage_usec "
 
 
 class Group:
-    """A control group of ours.  ``path`` is where it is in the file system."""
+    """A control group of ours.  ``path`` is where it is in the file system, ``directory`` a descriptor of that."""
 
-    __slots__ = ("_directory", "path")
+    __slots__ = ("directory", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, directory: int) -> None:
         self.path = path
-        os.mkdir(path, 0o755)
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.directory = directory
 
     def enter(self, pid: int) -> None:
         """Move a process in; raises OSError."""
@@ -40,7 +39,7 @@ class Group:
     def cpu(self) -> int | None:
         """The processor time used in it, in microseconds (cpu.stat), or None when it is not to be had."""
         try:
-            descriptor = os.open("cpu.stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+            descriptor = os.open("cpu.stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
             try:
                 data = os.read(descriptor, 4096)
             finally:
@@ -65,7 +64,7 @@ class Group:
                 return True
 
     def _write(self, name: str, value: str) -> None:
-        descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.directory)
         try:
             os.write(descriptor, value.encode("ascii"))
         finally:
@@ -79,7 +78,9 @@ def make(payload: str) -> Group | None:
     if root is None or own is None or ".." in own.split("/"):  # a path that leads out of our cgroup namespace
         return None
     try:
-        return Group(f"{root}{own.rstrip('/')}/{GROUP_PREFIX}{payload}")
+        path = f"{root}{own.rstrip('/')}/{GROUP_PREFIX}{payload}"
+        os.mkdir(path, 0o755)
+        return Group(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
     except OSError:
         return None  # read-only, as in most containers, or with controllers enabled for its children
 

@@ -12,7 +12,7 @@ import time
 
 from gridwarden import tab_file
 from gridwarden.errors import GridwardenError, Refused, Unavailable
-from gridwarden.hooks.pilot import descendants, limits, payload, privileges, signals
+from gridwarden.hooks.pilot import descendants, limits, payload, privileges, signals, work_order
 from gridwarden.hooks.pilot.ancestors import LAUNCHER
 from gridwarden.hooks.pilot.control_group import own_path
 from gridwarden.hooks.pilot.pam import Session
@@ -24,6 +24,7 @@ from gridwarden.variables import is_obeyed
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
     import signal
+    from _socket import socket
     from typing import NoReturn
 
     from gridwarden.hooks.job import Site
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.control_group import Group
     from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.payload import Payload
-    from gridwarden.hooks.pilot.session import Ended, Work
+    from gridwarden.hooks.pilot.session import Ended
+    from gridwarden.hooks.pilot.work_order import Work
 else:  # signal would load enum
     import _signal as signal
 
@@ -41,26 +43,30 @@ END_SECONDS = 10.0  # for what was killed to be gone, unless it hangs in the ker
 
 
 class Watch(NamedTuple):
-    """What a guard has of its launcher: pipes, whom to watch, where the payload goes, its limits, and the node."""
+    """What a guard has of its launcher: where work comes from, pipes, whom to watch, the payload's limits, and the node.
 
+    ``group`` is where the payload goes, which comes with the work.
+    """
+
+    orders: socket
     report: int
     gate: int
     ancestors: Ancestors
-    group: Group | None
     limits: Limits
     node: Site | None
+    group: Group | None = None
 
 
-def guard(work: Work, watch: Watch, launcher: int) -> NoReturn:
+def guard(service: str, caller: str, watch: Watch, launcher: int) -> NoReturn:
     """Be the guard of a payload, in a child of the launcher that has the pid ``launcher``, and end.
 
-    The launcher is told, a line each: ``held PID``, then ``ended STATUS USER SYSTEM MEMORY LEFT BECAUSE``; or instead
+    PAM's modules are loaded at once, and the session is opened when the work is known.  The launcher is told, a line each: ``held PID``, then ``ended STATUS USER SYSTEM MEMORY LEFT BECAUSE``; or instead
     ``refused REASON DETAIL`` or ``unavailable DETAIL``.
     """
     try:
         privileges.end_with_parent(signal.SIGKILL)
         if os.getppid() == launcher:
-            _guard(work, watch)
+            _guard(service, caller, watch)
         os._exit(0)
     except Refused as refusal:
         _tell(watch, "refused", refusal.reason, refusal.detail, refusal.hint)
@@ -72,14 +78,18 @@ def guard(work: Work, watch: Watch, launcher: int) -> NoReturn:
         os._exit(1)
 
 
-def _guard(work: Work, watch: Watch) -> None:
+def _guard(service: str, caller: str, watch: Watch) -> None:
     privileges.adopt_orphans()
     privileges.clear_inheritable()
     limits.restore(watch.limits, limits.CORE)  # all others would be the caller's hold on PAM's modules
     signals.let_children_be_waited_for()  # modules execute programs
-    session = Session(work.service, work.account, work.caller)
+    session = Session(service, caller)
+    ordered = work_order.receive(watch.orders)
+    if ordered is None:
+        return  # the launch was refused
+    work, watch = ordered[0], watch._replace(group=ordered[1])
     before = own_path()
-    session.open(work.groups)
+    session.open(work.account, work.groups)
     try:
         if own_path() != before:
             raise Unavailable(

@@ -6,9 +6,9 @@ import os
 import select
 import time
 
-from gridwarden import tab_file
+from gridwarden import passing, tab_file
 from gridwarden.errors import Refused, Unavailable
-from gridwarden.hooks.pilot import descendants, guard
+from gridwarden.hooks.pilot import descendants, guard, work_order
 from gridwarden.hooks.pilot.guard import END_SECONDS, Watch
 from gridwarden.hooks.pilot.payload import GO
 from gridwarden.hooks.pilot.signals import ENDING, Waiting, name_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.control_group import Group
     from gridwarden.hooks.pilot.limits import Limits
-    from gridwarden.hooks.pilot.session import Work
+    from gridwarden.hooks.pilot.work_order import Work
 else:  # signal would load enum
     import _signal as signal
 
@@ -35,31 +35,54 @@ ENDED_BY_US = "ended by SIGTERM"  # in a guard's words
 
 
 class GuardProcess:
-    """The guard of a payload.  ``status`` is the payload's wait status, where its death came to us."""
+    """The guard of a payload to come, which loads PAM's modules for ``service`` meanwhile; raises OSError.
 
-    def __init__(
-        self, work: Work, ancestors: Ancestors, group: Group | None, kept: Limits, node: Site | None = None
-    ) -> None:
+    ``status`` is the payload's wait status, where its death came to us.  Either ``begin`` and, at last, ``clear``
+    follow, or ``abandon``.
+    """
+
+    def __init__(self, service: str, caller: str, ancestors: Ancestors, kept: Limits, node: Site | None = None) -> None:
         self.status: int | None = None
-        self._work = work
+        self._service = service
         self._ancestors = ancestors
-        self._group = group
+        self._group: Group | None = None
+        self._grace = 0.0
         self._payload = 0
         self._waiting = Waiting()
         self._lines: list[list[str]] = []
         self._part = b""
-        self._running, self._begun = True, False
+        self._running, self._begun, self._given = True, False, False
         self._asked_to_end, self._because = False, ENDED_BY_US
         self._report, report = os.pipe2(os.O_CLOEXEC)
         gate, self._gate = os.pipe2(os.O_CLOEXEC)
+        self._orders, orders = passing.pair()
         launcher = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._gate)
-            guard.guard(work, Watch(report, gate, ancestors, group, kept, node), launcher)
+            self._orders.close()
+            guard.guard(service, caller, Watch(orders, report, gate, ancestors, kept, node), launcher)
+        orders.close()
         os.close(report)
         os.close(gate)
         os.set_blocking(self._report, False)
+
+    def begin(self, work: Work, group: Group | None) -> None:
+        """Give it its work, whose payload goes into ``group``; raises OSError."""
+        self._grace, self._group, self._given = work.grace_seconds, group, True
+        try:
+            work_order.send(self._orders, work, group)
+        except ConnectionError:
+            pass  # it has ended, and told why
+        self._orders.close()
+
+    def abandon(self) -> None:
+        """End it where no work will come: it has opened nothing.  Where there was some, ``clear`` has done that."""
+        if self._given:
+            return
+        self._orders.close()
+        os.kill(self._pid, signal.SIGKILL)  # our child and not reaped yet, so the number is still its own
+        os.waitpid(self._pid, 0)
 
     def held(self) -> int:
         """The payload's pid, once its session is open and it waits for ``go``; raises Refused, Unavailable."""
@@ -72,7 +95,7 @@ class GuardProcess:
             more = not heard.poll(POLL_SECONDS * 1000) or self._hear()
         if not self._lines:
             raise Unavailable(
-                f"PAM service {self._work.service}: no session was opened within {PAM_SECONDS:g} s, or its process was killed",
+                f"PAM service {self._service}: no session was opened within {PAM_SECONDS:g} s, or its process was killed",
                 "see the log of authpriv",
             )
         kind, *words = self._lines.pop(0)
@@ -106,7 +129,7 @@ class GuardProcess:
             if self._lines and not told:
                 told, deadline = True, time.monotonic() + PAM_SECONDS
             elif deadline == float("inf") and (self._asked_to_end or self._ancestors.gone()):
-                deadline = time.monotonic() + self._work.grace_seconds + END_SECONDS + LATE_SECONDS
+                deadline = time.monotonic() + self._grace + END_SECONDS + LATE_SECONDS
         if not self._lines or self._lines[0][0] != "ended":
             return None
         *figures, because = self._lines[0][1:]

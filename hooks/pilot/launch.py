@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.callers import Pilot
     from gridwarden.hooks.pilot.credentials import People, Shown
+    from gridwarden.hooks.pilot.guard_process import GuardProcess
     from gridwarden.hooks.pilot.limits import Limits
     from gridwarden.hooks.pilot.request import Request
     from gridwarden.hooks.pilot.session import Ended
@@ -38,10 +39,11 @@ LONGEST_COMMAND_LINE = 8 * 1024 * 1024  # more than execve(2) takes
 class Launch:
     """A launch under way; ``owner`` is for whom, once that is known, ``verifiers`` get ready for the credentials.
 
+    ``guard`` gets PAM ready for the payload.
     ``limits`` are the caller's own, which the payload gets.
     """
 
-    __slots__ = ("above", "asked", "limits", "node", "owner", "pilot", "site", "verifiers")
+    __slots__ = ("above", "asked", "guard", "limits", "node", "owner", "pilot", "site", "verifiers")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Launch:
         self.above = above
         self.limits = limits
         self.owner: Identity | None = None
+        self.guard: GuardProcess | None = None
 
 
 def main(verifiers: Readied, above: Ancestors, kept: Limits | None, path: str = SITE) -> int:
@@ -118,7 +121,11 @@ def serve(run: Launch) -> int:
         return otherwise.serve(run)
     if os.geteuid() != 0:
         raise ConfigurationError("the launcher is not root, and pilot.mode is switch", "pilots call gridwarden-exec")
-    ended = launch(run)
+    try:
+        ended = launch(run)
+    finally:
+        if run.guard:
+            run.guard.abandon()
     return refusals.end_as(ended.status, ended.because)
 
 
@@ -127,11 +134,13 @@ def launch(run: Launch) -> Ended:
     asked, pilot, site = run.asked, run.pilot, run.site
     shown, entries = present(run)
     # The verifiers are at work: what is loaded now takes no time.
-    from gridwarden.hooks.pilot import account, ban_watch, books, job_of, lent, pam, program, session, signals, terminal  # noqa: PLC0415
+    from gridwarden.hooks.pilot import account, ban_watch, books, job_of, lent, program, session  # noqa: PLC0415
+    from gridwarden.hooks.pilot.work_order import Work  # noqa: PLC0415
 
-    signals.take()  # who is told to end from here on first undoes what it has done
-    terminal.refuse()
-    pam.require_service(site.pilot.pam_service)
+    gc.freeze()
+    gc.enable()
+    # Who is told to end from here on first undoes what it has done.
+    run.guard = session.prepare(site.pilot.pam_service, pilot.account, run.above, run.limits, run.node)
     directory = program.open_directory()
 
     caller, people, own = identify(run, shown, entries)
@@ -153,13 +162,12 @@ def launch(run: Launch) -> Ended:
         lent.hand_over(given, target)
         if lends:
             scratch.hand_over(payload.state, directory)
-        work = session.Work(
+        work = Work(
             account=target.account,
             uid=target.uid,
             gid=target.gid,
             groups=target.groups,
             service=site.pilot.pam_service,
-            caller=pilot.account,
             program=executed.descriptor,
             path=executed.path,
             arguments=asked.arguments,
@@ -173,10 +181,8 @@ def launch(run: Launch) -> Ended:
             payload=state.payload,
             script=executed.script,
         )
-        gc.freeze()
-        gc.enable()
         banned = ban_watch.BanWatch(people.owner, target.account, site).why
-        ended = session.run(work, payload.started, run.above, payload.load_ending, run.limits, run.node, banned)
+        ended = session.run(run.guard, work, payload.started, payload.load_ending, banned)
         try:
             payload.ended(ended)
         except Exception as error:  # noqa: BLE001 - it has run: whoever takes it for refused would run it again

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")  # PAM looks a service up in lower case
 LIBRARY = "libpam.so.0"
-ITEM_TTY, ITEM_RUSER = 3, 8
+ITEM_USER, ITEM_TTY, ITEM_RUSER = 2, 3, 8
 ESTABLISH, DELETE = 0x2, 0x4
 PROMPTS, CONVERSATION_ERROR = (1, 2), 19
 FAULTS = frozenset(
@@ -67,10 +67,10 @@ def require_service(service: str) -> None:
 class Session:
     """The session of an account, asked for on behalf of ``caller``; whatever is refused raises.
 
-    Refused (account-session-refused) is a verdict of PAM's; Unavailable a fault of PAM's or of a module.
+    PAM loads the service's modules when it is made, before anybody knows the account.  Refused (account-session-refused) is a verdict of PAM's; Unavailable a fault of PAM's or of a module.
     """
 
-    def __init__(self, service: str, account: str, caller: str) -> None:
+    def __init__(self, service: str, caller: str) -> None:
         self._library = _load()
         self._libc = ctypes.CDLL(None)
         self._libc.calloc.restype = ctypes.c_void_p
@@ -78,14 +78,16 @@ class Session:
         self._said: list[str] = []
         self._conversation = _Conversation(_CONVERSE(self._converse), None)
         self._handle = ctypes.c_void_p()
-        self._shown = f"{service}, account {account}"
-        self._do("pam_start", service.encode(), account.encode(), self._conversation, self._handle, begun=False)
+        self._shown = service
+        self._do("pam_start", service.encode(), None, self._conversation, self._handle, begun=False)
         self._do("pam_set_item", self._handle, ITEM_RUSER, caller.encode())
         # pam_access and pam_time want to know where somebody comes from; cron, too, says its own name.
         self._do("pam_set_item", self._handle, ITEM_TTY, service.encode())
 
-    def open(self, groups: tuple[int, ...]) -> None:
-        """Check the account, take ``groups`` and those that PAM adds, and open the session, all for this process."""
+    def open(self, account: str, groups: tuple[int, ...]) -> None:
+        """Check ``account``, take ``groups`` and those that PAM adds, and open the session, all for this process."""
+        self._shown += f", account {account}"
+        self._do("pam_set_item", self._handle, ITEM_USER, account.encode())
         self._do("pam_acct_mgmt", self._handle, 0)
         os.setgroups(groups)
         self._do("pam_setcred", self._handle, ESTABLISH)

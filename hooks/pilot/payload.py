@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from gridwarden.hooks.pilot.limits import Limits
-    from gridwarden.hooks.pilot.session import Work
+    from gridwarden.hooks.pilot.work_order import Work
 else:  # signal would load enum
     import _signal as signal
 

@@ -19,38 +19,9 @@ if TYPE_CHECKING:
     from gridwarden.hooks.job import Site
     from gridwarden.hooks.pilot.ancestors import Ancestors
     from gridwarden.hooks.pilot.limits import Limits
+    from gridwarden.hooks.pilot.work_order import Work
 else:  # signal would load enum
     import _signal as signal
-
-
-class Work(NamedTuple):
-    """A payload, with all that is needed to run it.
-
-    ``groups`` are its supplementary groups, those that track it included.  ``service`` is that of PAM, to which
-    ``caller`` is the remote user.  ``program`` and ``directory`` are descriptors, opened and judged; ``arguments`` is the
-    whole argv.  A ``script`` is executed by its ``path``, so that it can find itself, and anything else by descriptor.
-    PAM's variables are added to ``environment``.  ``capabilities``: "none", or "pam" for those that PAM makes
-    inheritable.  ``payload`` is its id.
-    """
-
-    account: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    service: str
-    caller: str
-    program: int
-    path: bytes
-    arguments: tuple[bytes, ...]
-    directory: int
-    environment: dict[bytes, bytes]
-    no_new_privileges: bool
-    capabilities: str
-    control_group: bool
-    grace_seconds: float
-    same_account: bool
-    payload: str
-    script: bool = False
 
 
 class Ended(NamedTuple):
@@ -73,40 +44,56 @@ class Ended(NamedTuple):
     left: int = 0
 
 
-def run(
-    work: Work,
-    ready: Callable[[int, str], None],
+def prepare(
+    service: str,
+    caller: str,
     ancestors: Ancestors | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
     kept: Limits | None = None,
     node: Site | None = None,
-    unwanted: Callable[[], str] = lambda: "",
-) -> Ended:
-    """Run a payload to its end; call it in a process that has one thread and nothing else to do.
+) -> GuardProcess:
+    """The guard of a payload to come, for whom it may be: call it in a process that has one thread.
 
-    ``ready`` gets the payload's pid and the path of its control group, or "", while its process is held before its
-    first instruction; whatever it raises is raised again, and the payload never runs.  ``ancestors`` are those whose end
-    ends the payload (``ancestors.watch``, to be called as early as can be).  ``meanwhile`` is called once while PAM opens
-    the session, by another process.  ``kept`` are the payload's resource limits, where they have been lifted before.
-    ``node``, the node file's values, says where the payload's books are, for its guard to keep when this process is killed.
-    ``unwanted`` is called twice a second, and says why the payload is to end, or nothing.
-    Afterwards the signals that end a process stay blocked, so that the end can be recorded.  Raises Refused
-    (account-session-refused, pam-service-missing, terminal) and Unavailable.
+    It has the modules of PAM's ``service`` loaded, for ``caller``, and waits for ``run``, or for ``abandon``.  ``ancestors``
+    are those whose end ends the payload (``ancestors.watch``, to be called as early as can be).  ``kept`` are the payload's
+    resource limits, where they have been lifted before.  ``node``, the node file's values, says where the payload's books
+    are, for its guard to keep when this process is killed.  From here on the signals that end a process stay blocked, so
+    that the end can be recorded.  Raises Refused (pam-service-missing, terminal) and Unavailable.
     """
     signals.take()
     terminal.refuse()
-    pam.require_service(work.service)
+    pam.require_service(service)
     descendants.require()
-    privileges.adopt_orphans()
     before_lifting = limits.lift()
     limits.score_for_oom(limits.NEVER)  # a record of the end is for somebody to write
+    try:
+        return GuardProcess(service, caller, ancestors or above.watch(), kept or before_lifting, node)
+    except OSError as error:
+        raise Unavailable(f"the payload's guard cannot be started: {error.strerror}") from error
+
+
+def run(
+    guard: GuardProcess,
+    work: Work,
+    ready: Callable[[int, str], None],
+    meanwhile: Callable[[], None] = lambda: None,
+    unwanted: Callable[[], str] = lambda: "",
+) -> Ended:
+    """Run a payload to its end, with the guard that was prepared; call it in a process that has nothing else to do.
+
+    ``ready`` gets the payload's pid and the path of its control group, or "", while its process is held before its
+    first instruction; whatever it raises is raised again, and the payload never runs.  ``meanwhile`` is called once while
+    PAM opens the session, by another process.  ``unwanted`` is called twice a second, and says why the payload is to end,
+    or nothing.  Raises Refused (account-session-refused) and Unavailable.
+    """
+    privileges.adopt_orphans()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     group = control_group.make(work.payload) if work.control_group else None
     try:
-        guard = GuardProcess(work, ancestors or above.watch(), group, kept or before_lifting, node)
+        guard.begin(work, group)
     except OSError as error:
+        guard.clear()
         control_group.removed(group)
-        raise Unavailable(f"the payload's guard cannot be started: {error.strerror}") from error
+        raise Unavailable(f"the payload's guard cannot be given its work: {error.strerror}") from error
     try:
         meanwhile()
         pid = guard.held()

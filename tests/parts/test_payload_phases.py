@@ -50,6 +50,30 @@ def test_nobody_stays_and_nothing_has_run_when_one_is_killed_while_the_session_o
     assert not (tmp_path / "work/ran").exists()
 
 
+@pytest.mark.parametrize("role", ["launcher", "guard"])
+def test_nobody_stays_and_nothing_has_run_when_one_is_killed_before_it_is_known_who_the_payload_is_for(
+    tmp_path: Path, role: str
+) -> None:
+    chain = start(tmp_path, *RAN, prepares=SLOW)
+    guard, launcher = json.loads(chain.told("prepared"))
+    os.kill({"launcher": launcher, "guard": guard}[role], signal.SIGKILL)
+    wait_until(lambda: is_gone(guard) and is_gone(launcher), "launcher or guard stays")
+    assert chain.everybody() == []
+    assert not (tmp_path / "work/ran").exists()
+    if role == "guard":
+        assert chain.ended()["error"] == "Unavailable"
+
+
+def test_the_guard_of_a_refused_launch_has_opened_nothing_and_is_gone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    opened = tmp_path / "opened"
+    rules = f"session required pam_exec.so quiet /bin/touch {opened}\n"
+    chain = start(tmp_path, *RAN, services=service(rules), prepares=SLOW, abandoned=True)
+    guard, _ = json.loads(chain.told("prepared"))
+    assert chain.ended()["text"] == "refused"
+    assert is_gone(guard) and not opened.exists()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_nobody_stays_and_nothing_has_run_when_one_is_killed_while_the_payload_is_held(
     tmp_path: Path, role: str
