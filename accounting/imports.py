@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.store import Store
 
 BATCH_ENTRIES = 2000
+LONGEST_NODE = 128  # characters, as schema.Name
 LONGEST_SHOWN = 2000  # characters of a quarantined entry that are kept
 
 Progress = Callable[[str, int], None]
@@ -88,7 +89,7 @@ def import_files(
 
     Process accounting is of ``node``, of this machine where that is None; ``class_of`` says of what class a node is.
     """
-    node = node or os.uname().nodename.partition(".")[0]
+    node = rows.fitting(node or os.uname().nodename.partition(".")[0], LONGEST_NODE)
     imported: list[Imported] = []
     failed: list[GridwardenError] = []
     read = file_progress.read_to_the_end(store)  # once: a directory of per-job histories holds a file for each job

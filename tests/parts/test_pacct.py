@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from gridwarden.accounting import imports, pacct, pacct_import, schema
+from gridwarden.accounting import expire, imports, pacct, pacct_import, schema
+from gridwarden.accounting.retention import Cutoffs
 from gridwarden.accounting.store import open_store, open_to_read
 
 NOW = 1_795_400_000_000_000
@@ -140,6 +141,60 @@ def test_what_is_damaged_is_quarantined_and_stops_nothing(url, tmp_path):
     assert len(found.fresh_faults) == 2
     assert b"torn by".hex() in found.fresh_faults[0]
     assert len(rows(url)) == 300
+
+
+def test_a_name_of_a_machine_is_any_bytes(url, tmp_path):
+    take(url, put(tmp_path / "pacct", records(0, 3)), node="wn\udcff\0" + "x" * 500)
+    assert {row[0][:7] for row in rows(url)} == {"wn\\udcf"}
+
+
+def test_two_imports_of_one_file_at_once_give_each_process_once(url, tmp_path):
+    path = put(tmp_path / "pacct", records(0, 3000))
+    open_store(url)
+    program = f"""
+from pathlib import Path
+from gridwarden.accounting import imports, pacct_import
+from gridwarden.accounting.store import open_store
+pacct_import.PIECE = 64 * 70
+imports.import_files(open_store({url!r}), [Path({str(path)!r})], frozenset(), now=1, progress=lambda *_: None, node="n")
+"""
+    both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    os.utime(path)
+    take(url, path, node="n")
+    assert len(rows(url)) == 3000
+
+
+def test_a_full_disk_in_the_midst_loses_nothing(sqlite_url, tmp_path):
+    """On a file system of one MiB, in a mount namespace of its own."""
+    path = put(tmp_path / "pacct", records(0, 20_000))
+    small = tmp_path / "small"
+    small.mkdir()
+    program = f"""
+import os, sys
+from pathlib import Path
+from gridwarden.accounting import imports
+from gridwarden.accounting.store import open_store
+assert os.system("mount -t tmpfs -o size=1500k,mode=700 none {small}") == 0
+url = "sqlite:///{small}/store.sqlite"
+take = lambda: imports.import_files(open_store(url), [Path({str(path)!r})], frozenset(), now=1, progress=lambda *_: None, node="n")
+found, (error,) = take()
+assert "full" in str(error), error
+assert os.system("mount -o remount,size=64m {small}") == 0
+(found,), failed = take()
+assert failed == [], failed
+assert (found.whole.entries, found.whole.records) == (20_000, 20_000), found
+"""
+    subprocess.run(["unshare", "--mount", sys.executable, "-c", program], check=True)
+
+
+def test_processes_go_when_they_have_come_to_their_age(url, tmp_path):
+    take(url, put(tmp_path / "pacct", records(0, 1000)))
+    half = 1_795_000_005_000_000
+    expire.expire(open_store(url), Cutoffs(0, {"process": half}, None), None, now=NOW, progress=lambda _: None)
+    kept = rows(url)
+    assert 0 < len(kept) < 1000
+    assert all(row[3] >= half for row in kept)
 
 
 def test_a_dry_run_changes_nothing(url, tmp_path):
