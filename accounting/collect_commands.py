@@ -52,6 +52,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
       gridwarden collect /var/spool/pbs/server_priv/accounting/2025*
       gridwarden collect --node wn042 /backup/wn042/pacct*
     """
+    from gridwarden.accounting import exit_records
     from gridwarden.accounting.collect import collect
     from gridwarden.accounting.imports import files_of, import_files
     from gridwarden.accounting.store import open_store
@@ -89,6 +90,11 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
         raise EvidenceError(
             "the ledger does not verify; its records are in the store, and it was not acknowledged",
             "keep the ledger's files and find out who could write them",
+        )
+    if any(source.fresh_faults for source in collected if source.source.startswith(exit_records.SOURCE)):
+        raise EvidenceError(
+            "files of the agent's are not as the ledger has them; none of their lines is believed",
+            "keep the files and find out who could write them",
         )
 
 

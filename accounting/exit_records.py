@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.job_runs import Body
     from gridwarden.accounting.store import Store
 
+SOURCE = "exits:"
 BATCH_LINES = 20_000
 LARGEST = 64 << 20
 NAME = 128  # characters, as schema.Name
@@ -55,7 +56,7 @@ def take(
     if not directory.exists():
         return None
     identifier = ledger.identifier(ledger_directory)
-    source = f"exits:{identifier}"
+    source = f"{SOURCE}{identifier}"
     spool = trusted.open_directory(directory)
     taken = 0
     fresh: list[str] = []

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from gridwarden import chain, exit_lines, ledger, register
 from gridwarden.accounting import collect, exit_records, schema
 from gridwarden.accounting.store import open_store, open_to_read
+from gridwarden.cli import gridwarden
+from gridwarden.errors import EvidenceError
 from gridwarden.hooks.agent import exit_part, exit_spool
 from gridwarden.register import Entry
 
@@ -226,6 +230,40 @@ def test_a_file_that_somebody_altered_or_took_away_is_found(node, how):
     assert node.rows() == node.rows(61008) == {}
     assert node.collect().fresh_faults == []
     assert path.exists() == (how == "altered")
+
+
+def test_the_command_takes_what_there_is_and_fails_where_it_was_altered(node, tmp_path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sacct").write_text("#!/bin/sh\n")
+    (programs / "sacct").chmod(0o755)
+    config = tmp_path / "site.yaml"
+    config.write_text(f"""
+site: EXAMPLE
+pools: [cms]
+policy: [{{fqan: /cms, pool: cms}}]
+directories: {{state: {node.base}}}
+slurm: {{cluster: site, programs: {programs}}}
+store: {node.url}
+""")
+
+    def collect_all() -> object:
+        return CliRunner().invoke(gridwarden, ["--config", str(config), "collect"], catch_exceptions=False)
+
+    node.start()
+    node.work(short=1)
+    node.stop()
+    done = collect_all()
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^exits:[0-9a-f]{32}: \d+ rows collected$", done.output, re.MULTILINE)
+    assert len(node.rows()) == 2
+    node.start()
+    node.work(short=1)
+    node.stop()
+    (path,) = (node.base / "exits").glob("*.exits")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(EvidenceError, match="not as the ledger"):
+        collect_all()
 
 
 def test_on_a_full_disk_what_is_lost_is_counted_and_files_stay_whole(node, tmp_path, monkeypatch):
