@@ -70,10 +70,14 @@ def collect(
     except GridwardenError as error:
         failed.append(error)
     try:
-        if directory.exists() and (found := exit_records.take(store, directory, now=now, progress=progress, dry_run=dry_run)):
+        if directory.exists() and (
+            found := exit_records.take(store, directory, now=now, progress=progress, dry_run=dry_run)
+        ):
             collected.append(Collected(*found))
     except OSError as error:
-        failed.append(EvidenceError(f"exit records cannot be read: {(error.strerror or str(error)).lower()}", "run as root"))
+        failed.append(
+            EvidenceError(f"exit records cannot be read: {(error.strerror or str(error)).lower()}", "run as root")
+        )
     except GridwardenError as error:
         failed.append(error)
     try:
@@ -180,20 +184,17 @@ def _rows(identifier: str, lines: list[Line], time: int) -> Iterator[rows.Values
     for line in lines:
         body = line.body
         time = number(body, "time") or time
-        found = [text(body, column) or None for column in _OF_BODY]
-        if "\\" in line.text or not all(value is None or len(value) <= _LONGEST_PLAIN for value in found):
-            kept = rows.storable(schema.records, dict(zip(_OF_BODY, found, strict=True)))
+        pid = number(body, "pid") or None if "pid" in body else None
+        found = [body.get(column) or None for column in _OF_BODY]
+        if "\\" in line.text or not all(_is_plain(value) for value in found):
+            kept = rows.storable(schema.records, {column: text(body, column) or None for column in _OF_BODY})
             found = [kept[column] for column in _OF_BODY]
-        yield (
-            identifier,
-            line.seq,
-            line.hash,
-            line.digest,
-            time,
-            number(body, "pid") or None,
-            line.text or None,
-            *found,
-        )
+        yield (identifier, line.seq, line.hash, line.digest, time, pid, line.text or None, *found)
+
+
+def _is_plain(value: object) -> bool:
+    """Say whether a value of a line is stored as it stands."""
+    return value is None or (type(value) is str and len(value) <= _LONGEST_PLAIN)
 
 
 def _last_record(connection: Connection, identifier: str, position: Position) -> tuple[int, Seen]:

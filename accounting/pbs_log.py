@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
+from operator import itemgetter
 
 from gridwarden.accounting.batch_records import PBS, Ignored, Job
 from gridwarden.times import MICROSECONDS
@@ -62,6 +63,17 @@ _OPENPBS = re.compile(
     (?:eligible_time=[\d:]+[ ])?run_count=(\d+)()""",
     re.ASCII | re.VERBOSE,
 )
+# And one as Torque 6.1 does, whose account stands in no quotes and mostly holds no blank.
+_TORQUE = re.compile(
+    rf"""user=([^ "'=]+)[ ]group=([^ "'=]+)[ ](?:account=([^ "'=]+)[ ])?
+    jobname=([^ "'=]+)[ ]queue=([^ "'=]+)[ ]ctime=(\d+)[ ]qtime=\d+[ ]etime=\d+[ ]start=(\d+)[ ]owner=([^ "'=]+)[ ]
+    exec_host=([^ "'=]+)[ ](?:Resource_List\.[^ "'=]+=[^ "']+[ ])*
+    session=\d+[ ]total_execution_slots=(\d+)[ ]unique_node_count=\d+[ ]end=(\d+)[ ]Exit_status=(-?\d+)[ ]
+    {_OTHERS}resources_used\.cput=([\d:]+)[ ]{_OTHERS}resources_used\.mem=(\d+kb)[ ]
+    {_OTHERS}resources_used\.walltime=([\d:]+)[ ]?()""",
+    re.ASCII | re.VERBOSE,
+)
+_TORQUES = itemgetter(0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 9, 14, 15, 7)  # its groups in the order of _OPENPBS's
 # Job(...) itself takes its fields by name, which would be a tenth of the time that a record takes.
 _JOB: Callable[[tuple[object, ...]], Job] = partial(tuple.__new__, Job)
 
@@ -166,9 +178,13 @@ def _job(job: str, kind: str, message: str) -> Job:
 def _values(message: str) -> tuple[str, ...]:
     """Return the fields that a job is made of, empty where they are missing, in the order of _OPENPBS's groups.
 
-    What reads as OpenPBS writes it has one reading only, and need not be taken apart; everything else is.
+    What reads as OpenPBS or Torque write it has one reading only, and need not be taken apart; everything else is.
     """
-    if match := _OPENPBS.fullmatch(message):
+    if " owner=" in message:
+        if match := _TORQUE.fullmatch(message):
+            found: tuple[str, ...] = _TORQUES(match.groups(""))
+            return found
+    elif match := _OPENPBS.fullmatch(message):
         return match.groups("")
     fields = fields_of(message)
     for key in _NEEDED:

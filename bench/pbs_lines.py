@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import statistics
 import sys
 from collections.abc import Callable
@@ -34,9 +35,10 @@ def main() -> None:
     arguments = parser(__doc__, ROUNDS).parse_args()
     # A resource that a site made stands among those used.
     kinds = {
-        "no account": ("", ""),
-        "every other with an account": ("cms", ""),
-        "an account, and a resource of the site's own": ("cms", " resources_used.score=1"),
+        "no account": ("", "", ""),
+        "every other with an account": ("cms", "", ""),
+        "an account, and a resource of the site's own": ("cms", " resources_used.score=1", ""),
+        "Torque's": ("", "", "torque"),
     }
     result = {
         "python": sys.version.split()[0],
@@ -47,9 +49,11 @@ def main() -> None:
     print(json.dumps(result, indent=1) if arguments.json else page(result))
 
 
-def measure(what: str, account: str, added: str, rounds: int) -> dict[str, object]:
+def measure(what: str, account: str, added: str, server: str, rounds: int) -> dict[str, object]:
     """Lines a second of both ways, and the median of their ratios."""
     lines = [line.replace(" resources_used.vmem", f"{added} resources_used.vmem") for line in records(account)]
+    if server == "torque":
+        lines = [as_torque(line) for line in lines]
     for line in lines[:100]:
         job, fields = pbs_log.parse(line), floor(line)
         if not isinstance(job, Job) or pbs_log.fields_of(job.fields).keys() != fields.keys():
@@ -100,6 +104,13 @@ def record(number: int, account: str, chance: random.Random) -> str:
         f"resources_used.mem={chance.randrange(10_000, 8_000_000)}kb resources_used.{asked} "
         f"resources_used.vmem={chance.randrange(10_000, 9_000_000)}kb resources_used.walltime={clock(used)} run_count=1"
     )
+
+
+def as_torque(line: str) -> str:
+    """The same job as Torque 6.1 writes it."""
+    line = re.sub(r"project=\S+ | exec_vnode=\S+|resources_used\.(?:cpupercent|ncpus)=\S+ | run_count=1", "", line)
+    line = re.sub(r"(start=\d+) ", r"\1 owner=user@ce.example.org ", line, count=1)
+    return re.sub(r"(session=\d+) ", r"\1 total_execution_slots=1 unique_node_count=1 ", line, count=1)
 
 
 def clock(seconds: int) -> str:

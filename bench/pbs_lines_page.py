@@ -20,7 +20,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         f"{result['lines']} E records of OpenPBS, lines a second of CPU time, medians. The floor splits a line at `;`, blanks "
         "and `=` and makes a dictionary of its fields, which no program that has them all does without. gridwarden "
         "makes a job of it: times, amounts and node names out of text, values out of quotes. It keeps the record's own words, "
-        "and so all fields. A record as OpenPBS writes it is matched whole; any other, such as Torque's, is taken apart field "
+        "and so all fields. A record as OpenPBS or Torque write it is matched whole; any other is taken apart field "
         "by field, and refused if a key stands twice. The budget is 0.6 of the floor."
     )
     yield ""

@@ -109,6 +109,15 @@ def test_torque_is_read_with_its_unquoted_account_its_slots_and_its_submit_host(
     assert again[:5] != run[:5]
 
 
+@pytest.mark.parametrize("account", ["", "account=cms ", "account=my project "])
+@pytest.mark.parametrize("asked", ["", "Resource_List.nodes=2:ppn=1 "])
+def test_a_record_of_torque_that_is_matched_whole_says_what_it_says_field_by_field(account, asked):
+    line = TORQUE.replace("account=my project ", account).replace("session=", f"{asked}session=")
+    whole, apart = parse(line), parse(f"{line} resources_used.energy_used=0 unknown=1")
+    assert whole._replace(fields="") == apart._replace(fields="")
+    assert (whole.cores, whole.submit_host, whole.project) == (3, "ce.example.org", account[8:].strip())
+
+
 def test_a_requeue_that_torque_writes_without_figures_is_no_fault():
     assert isinstance(parse("11/21/2026 10:00:00;R;17.torque;"), Ignored)
 
