@@ -69,11 +69,14 @@ def begin(site: Site, state: State, most: int, directory: int) -> Payload:
 
 
 def inherit(site: Site, payload: str, directory: int) -> Payload | None:
-    """The books of a payload whose launcher was killed, for its guard to keep; None where somebody else has come first."""
+    """The books of a payload whose launcher was killed, for its guard to keep; None where that cannot be had.
+
+    Somebody else may have come first, or there is no room: it can be asked for again, and whoever sees to the payload in
+    the end says what stands in the way.
+    """
     try:
         inherited = payloads.inherit(site["payloads"][0], payload)
-    except (GridwardenError, OSError) as error:
-        _note(payload, str(error))
+    except (GridwardenError, OSError):
         return None
     return Payload(site, *inherited, directory) if inherited else None
 
@@ -85,8 +88,5 @@ def close_inherited(books: Payload, ended: Ended) -> None:
             if books.state.process:
                 books.ended(ended)
     except Exception as error:  # noqa: BLE001 - nobody is left to tell
-        _note(books.state.payload, str(error) or type(error).__name__)
-
-
-def _note(payload: str, why: str) -> None:
-    syslog_line.decision("payload-end", "left", batch=payloads.BATCH, job=payload, detail=why)
+        about = {"job": books.state.payload, "account": books.state.account}
+        syslog_line.decision("payload-end", "left", batch=payloads.BATCH, **about, detail=str(error) or repr(error))

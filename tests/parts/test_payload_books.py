@@ -88,6 +88,20 @@ def test_nobody_else_sees_to_a_payload_while_its_guard_still_ends_it(tmp_path: P
     assert 0.5 * SECOND <= end["user"] + end["system"] < 0.8 * SECOND
 
 
+def test_a_guard_that_cannot_keep_the_books_ends_its_payload_and_leaves_them_to_whoever_can(
+    tmp_path: Path, books: Books
+) -> None:
+    running = books.start(tmp_path, BURN + "time.sleep(600)").begun()
+    running.told_by_payload("burnt")
+    (books.base / "payloads").chmod(0o777)
+    os.kill(running.launcher, signal.SIGKILL)
+    wait_until(lambda: is_gone(running.guard), "the guard stays")
+    assert running.everybody() == []
+    (books.base / "payloads").chmod(0o700)
+    assert payload_recovery.recover_all(books.site, begin_end.finish) == []
+    assert books.end()["because"] == "launcher killed"
+
+
 def test_a_launcher_that_is_killed_before_its_payload_has_begun_leaves_no_end_without_a_start(
     tmp_path: Path, books: Books
 ) -> None:
