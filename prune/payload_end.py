@@ -10,6 +10,7 @@ import os
 import time
 
 from gridwarden import payload_state, payloads, register, syslog_line
+from gridwarden.become import Within
 from gridwarden.errors import GridwardenError
 from gridwarden.ledger import append, append_all
 from gridwarden.prune import remove
@@ -124,6 +125,7 @@ def remove_temporary(state: State) -> Left:
         return []
     directory, name = os.path.split(state.temporary)
     try:
+        _remove_copies(state)
         os.rmdir(state.temporary)  # still root's where its launcher was killed before it had given it away
     except FileNotFoundError:
         return []
@@ -133,6 +135,27 @@ def remove_temporary(state: State) -> Left:
         return []
     _, left = remove.remove(state.uid, state.gid, directory, [name], time.monotonic() + REMOVE_SECONDS)
     return left
+
+
+def _remove_copies(state: State) -> None:
+    """Remove the payload's own copies of its credentials from its temporary directory, with its account's rights.
+
+    Most payloads leave nothing else there, and then no child process need be made to remove it.
+    """
+    copies = [path for path in (state.proxy, state.token) if path and os.path.dirname(path) == state.temporary]
+    if not copies or os.geteuid() != 0:
+        return
+    with Within(state.uid, state.gid, []):
+        try:
+            directory = os.open(state.temporary, OPEN_DIRECTORY)
+        except OSError:
+            return
+        for path in copies:
+            try:
+                os.unlink(os.path.basename(path), dir_fd=directory)
+            except OSError:
+                pass  # the payload has removed it, or made something else of it
+        os.close(directory)
 
 
 def _record_left(site: Site, state: State, left: Left) -> None:

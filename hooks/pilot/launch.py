@@ -159,7 +159,8 @@ def launch(run: Launch) -> Ended:
         state = scratch.noted(state, directory)
     with books.begin(run.node, state, caller.payloads, directory) as payload:
         account.confirm(target, site)
-        lent.hand_over(given, target)
+        if asked.target:  # elsewhere, where PAM's modules may be at work, too
+            lent.hand_over(given, target)
         if lends:
             scratch.hand_over(payload.state, directory)
         work = Work(
@@ -182,7 +183,13 @@ def launch(run: Launch) -> Ended:
             script=executed.script,
         )
         banned = ban_watch.BanWatch(people.owner, target.account, site).why
-        ended = session.run(run.guard, work, payload.started, payload.load_ending, banned)
+
+        def meanwhile() -> None:  # PAM opens the session
+            if not asked.target:
+                lent.hand_over(given, target)
+            payload.load_ending()
+
+        ended = session.run(run.guard, work, payload.started, meanwhile, banned)
         try:
             payload.ended(ended)
         except Exception as error:  # noqa: BLE001 - it has run: whoever takes it for refused would run it again
