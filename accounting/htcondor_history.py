@@ -159,6 +159,7 @@ def _job(ad: _Ad) -> Job:
         cores=ad.number("CpusProvisioned", "RequestCpus"),
         wall=None if wall is None else round(wall * MICROSECONDS),
         memory=None if memory is None else memory << 10,
+        slot=_slot(ad.text("LastRemoteHost")),
     )
 
 
@@ -179,7 +180,13 @@ def _run(ad: _Ad, banner: str) -> Step:
         system_cpu=system_cpu,
         total_cpu=user_cpu + system_cpu,
         nodes=ad.text("RemoteHost", "LastRemoteHost").rpartition("@")[2],
+        slot=_slot(ad.text("RemoteHost", "LastRemoteHost")),
     )
+
+
+def _slot(host: str) -> str:
+    """Return the slot of ``slot1_1@n1``."""
+    return host.rpartition("@")[0]
 
 
 def _cpu(ad: _Ad, *names: str) -> int:

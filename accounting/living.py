@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, payloads, proc, register
@@ -23,13 +24,22 @@ if TYPE_CHECKING:
     from gridwarden.register import Entry
 
 
+def no_slot_account(_node: str, _slot: str) -> str:
+    """Say that a slot has no account of its own."""
+    return ""
+
+
 class Node(NamedTuple):
-    """Where this machine says what runs on it now; ``spool`` is Slurm's, in which %n is a node's name."""
+    """Where this machine says what runs on it now; ``spool`` is Slurm's, in which %n is a node's name.
+
+    ``slot_account`` says which account a slot of HTCondor's has on a node, "" for none of its own.
+    """
 
     holders: Path
     register: Path
     spool: str
     pools: tuple[str, ...]
+    slot_account: Callable[[str, str], str] = no_slot_account
 
     @property
     def payloads(self) -> Path:

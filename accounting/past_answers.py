@@ -96,3 +96,9 @@ def of_gap(body: Body) -> Answer:
         until=number(body, "time"),
         because=f"a gap in the records: {text(body, 'what')}: {text(body, 'reason')}",
     )
+
+
+def in_slot(answer: Answer, account: str, job: Job) -> Answer:
+    """The answer for a job that ran under the account of the slot it had, not under its owner's."""
+    because = f"it ran in {job.slot}, whose account that is; the job is {job.account}'s: {answer.because}"
+    return answer._replace(account=account, because=because)

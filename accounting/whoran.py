@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process, past_answers, past_process
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
-from gridwarden.accounting.living import is_lent, living
+from gridwarden.accounting.living import is_lent, living, no_slot_account
 from gridwarden.accounting.process_records import BLUR
 from gridwarden.payloads import BATCH as PAYLOAD
 
@@ -124,7 +124,7 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     runs_of: dict[str, list[Run]] = {}
     for run in runs:
         runs_of.setdefault(run.job, []).append(run)
-    for job in past.jobs(question):
+    for job in _jobs(question, node, past):
         if not any(is_of(run, job) for run in runs_of.get(job.job, ())):
             found += _recorded_by_batch(job, node, past)
     found += _killed(question, past)
@@ -146,7 +146,21 @@ def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
     sightings = past.sightings(job.account)
     lent = bool(sightings or job.stamp) or is_lent(job.account, node)
     candidates = lease_history.holders_at(sightings, job.account, job.start or job.submit)
-    return past_answers.of_job(job, candidates, past.lending(job.stamp, job.account) if job.stamp else None, lent=lent)
+    stamped = past.lending(job.stamp, job.account) if job.stamp else None
+    found = past_answers.of_job(job, candidates, stamped, lent=lent)
+    if account := node.slot_account(job.nodes, job.slot):
+        return [past_answers.in_slot(answer, account, job) for answer in found]
+    return found
+
+
+def _jobs(question: Question, node: Node, past: Past) -> list[Job]:
+    """Return the batch system's jobs; an account that slots have is that of whatever ran in these."""
+    found = past.jobs(question)
+    account = question.exact("account")
+    if account is not None and question.within is not None and node.slot_account is not no_slot_account:
+        others = past.jobs(question._replace(account=None))
+        found += [job for job in others if node.slot_account(job.nodes, job.slot) == account]
+    return found
 
 
 def _overlaps(answer: Answer, since: int, until: int) -> bool:

@@ -82,7 +82,7 @@ def whoran_command(
       whoran --identity 'anna example' -2h..now --format json
       whoran --report --node wn042 14:02
     """
-    from gridwarden.accounting.living import Node
+    from gridwarden.accounting.living import Node, no_slot_account
     from gridwarden.accounting.past import Past
     from gridwarden.accounting.question import ask
     from gridwarden.accounting.whoran import whoran
@@ -106,7 +106,10 @@ def whoran_command(
         session=session,
     )
     settings = load_settings.load(config)
-    here = Node(settings.holders_directory, settings.register_directory, settings.slurm.spool, settings.pools)
+    slot_account = settings.accounting.slot_account if settings.accounting.slot_accounts else no_slot_account
+    here = Node(
+        settings.holders_directory, settings.register_directory, settings.slurm.spool, settings.pools, slot_account
+    )
     past = Past(settings.store, settings.ledger_directory)
     answers, notes = whoran(asked, here, past)
     question = shlex.join(sys.argv[1:])

@@ -27,6 +27,14 @@ class NodeClass(Section):
     )
 
 
+class SlotAccount(Section):
+    """An account under which HTCondor runs whatever is in a slot (`SLOT1_1_USER`)."""
+
+    account: Account = Field(description="The account.", examples=["slot1_1"])
+    slot: Text = Field(description="The slot, as HTCondor's history has it before the @.", examples=["slot1_1"])
+    nodes: Text = Field("*", description="On which nodes, as a shell pattern.", examples=["wn0*"])
+
+
 class Apel(Section):
     """What APEL's messages say of the site: `gridwarden export`."""
 
@@ -66,6 +74,9 @@ class Accounting(Section):
     )
 
     node_classes: tuple[NodeClass, ...] = Field((), description="Nodes that are alike, by their names.")
+    slot_accounts: tuple[SlotAccount, ...] = Field(
+        (), description="Accounts of HTCondor's slots: whoran says of one whose job the slot had at a time."
+    )
     apel: Apel = Field(Apel(), description="What APEL's messages say of the site.")
 
     def owner_uids(self) -> frozenset[int]:
@@ -75,6 +86,11 @@ class Accounting(Section):
     def class_of(self, node: str) -> str:
         """Return the name of a node's class, empty where it has none."""
         return next((each.name for each in self.node_classes if fnmatchcase(node, each.nodes)), "")
+
+    def slot_account(self, node: str, slot: str) -> str:
+        """Return the account of a slot, empty where it has none of its own."""
+        found = (each for each in self.slot_accounts if slot and each.slot == slot and fnmatchcase(node, each.nodes))
+        return next((each.account for each in found), "")
 
     def value_of(self, node_class: str) -> float | None:
         """Return what a core of such nodes does in APEL's benchmark."""

@@ -23,6 +23,7 @@ from gridwarden.accounting.past import Past
 from gridwarden.accounting.question import LARGEST_PID, ask, of_cgroup
 from gridwarden.accounting.store import open_store
 from gridwarden.accounting.whoran import whoran
+from gridwarden.accounting_settings import Accounting
 from gridwarden.errors import BadQuestion
 from gridwarden.holders import Holder
 from gridwarden.register import Entry
@@ -722,3 +723,26 @@ def test_no_name_on_a_sheet_moves_the_terminal(machine):
     sheet = machine.sheet(answers, notes)
     assert "\x1b" not in sheet
     assert not [line for line in sheet.splitlines() if line.startswith("1. /CN=Somebody")]
+
+
+def test_an_account_of_a_slot_is_whoevers_job_the_slot_had_then(machine):
+    """HTCondor ran two people's jobs under one account, one after the other."""
+    begin = now() - 3_600_000_000
+    for number, (account, subject, lease) in enumerate(((LENT, ANNA, LEASE), (GUEST, BELA, OTHER_LEASE))):
+        since, until = begin + number * 1_000_000_000, begin + (number * 1000 + 900) * 1_000_000
+        job = Job("htcondor", "ce", f"{number}.0", since, 0, account, None, since, until, "COMPLETED", "0:0", 0, 0, 0, "n1", "",
+                  scheme="x509", subject=subject, slot="slot1_1")  # fmt: skip
+        body = {"kind": "lease", "time": begin - 1, "account": account, "lease": lease, "name": "n", "scheme": "x509",
+                "subject": subject, "vo": "cms"}  # fmt: skip
+        line = {"ledger": "ce", "seq": number, "hash": "h", "digest": "d", "kind": "lease", "time": begin - 1,
+                "account": account, "lease": lease, "body": json.dumps(body)}  # fmt: skip
+        with open_store(machine.url).transaction() as connection:
+            collect.rows.upsert(connection, schema.batch_jobs, [job._asdict()])
+            collect.rows.insert_new(connection, schema.records, [line])
+    slots = Accounting(slot_accounts=[{"account": "slot01", "slot": "slot1_1"}])
+    machine.node = machine.node._replace(slot_account=slots.slot_account)
+    for at, subject in ((begin + 500_000_000, ANNA), (begin + 1_500_000_000, BELA)):
+        answer = only(machine.ask(f"@{at / 1e6:.6f}", account="slot01", node="n1"))
+        assert (answer.identity, answer.account, answer.evidence) == (subject, "slot01", evidence.LEASE_HISTORY)
+        assert "it ran in slot1_1, whose account that is" in answer.because
+    assert machine.ask(f"@{(begin + 950_000_000) / 1e6:.6f}", account="slot01")[0] == []

@@ -55,6 +55,7 @@ def test_a_job_keeps_every_figure_that_exports_need():
         cores=1,
         wall=11_000000,
         memory=3180 * 1024,
+        slot="slot1_2",
     )
 
 
