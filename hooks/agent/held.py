@@ -14,6 +14,8 @@ from gridwarden.errors import Refused
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gridwarden.hooks.agent.starters import Send
     from gridwarden.records import Value
 
@@ -43,30 +45,39 @@ class Job:
 class Held:
     """Asks slurmctld of this machine, where there is one, every ``agent.held_jobs_seconds`` for such jobs."""
 
-    def __init__(self, site: Site, send: Send) -> None:
+    def __init__(self, site: Site, send: Send, look_for_holders: Callable[[], None]) -> None:
         self._site = site
+        self._look_for_holders = look_for_holders
         self._send = send
         self._every = float(site.get("agent_held_jobs_seconds", ["3"])[0])
         self._next = 0.0
-        self._busy = False
+        self._busy = self._controls = False
 
     def on_tick(self, now: float) -> None:
         """Send a child to see to them, if it is time."""
         if self._busy or now < self._next or not self._every:
             return
-        if not runs_controller():
+        self._controls = runs_controller()
+        if not self._controls:
             self._next = now + SEARCH_SECONDS
             return
         self._next = now + self._every
         site = self._site
 
-        def work(_: int) -> None:
-            see_to(site)
+        def work(writing: int) -> None:
+            os.write(writing, b"%d" % see_to(site))
 
         self._busy = self._send(work, self._back, LOOK_SECONDS) is not None
 
-    def _back(self, _: bytes | None) -> None:
+    def look_soon(self) -> None:
+        """Look at the next occasion, where there is a controller: a holder file has come, or changed."""
+        if self._controls:
+            self._next = 0.0
+
+    def _back(self, report: bytes | None) -> None:
         self._busy = False
+        if report and report != b"0":
+            self._look_for_holders()
 
 
 def runs_controller() -> bool:
@@ -82,8 +93,9 @@ def runs_controller() -> bool:
     return False
 
 
-def see_to(site: Site) -> None:
-    """Release or cancel what can be judged now."""
+def see_to(site: Site) -> int:
+    """Release or cancel what can be judged now; how many jobs wait for a holder that is not known yet."""
+    waiting = 0
     programs = site["slurm_programs"][0]
     columns = ",".join(f"{field}:{WIDTH}" for field in FIELDS)
     squeue = [f"{programs}/squeue", "--all", "--noheader", "--states=PENDING", f"--Format={columns}"]
@@ -91,10 +103,13 @@ def see_to(site: Site) -> None:
         try:
             holder = holders.read(site["holders"][0], job.account)
         except Refused as refusal:
-            if refusal.reason != reasons.HOLDER_MISSING:
+            if refusal.reason == reasons.HOLDER_MISSING:
+                waiting += 1
+            else:
                 syslog_line.decision("agent", "held", job=job.job, account=job.account, detail=str(refusal))
             continue
         _act(site, programs, job, holder)
+    return waiting
 
 
 def parse(text: str) -> list[Job] | None:

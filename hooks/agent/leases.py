@@ -11,6 +11,8 @@ from gridwarden.errors import ConfigurationError
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gridwarden.hooks.agent.starters import Send
     from gridwarden.hooks.agent.writer import Writer
 
@@ -24,7 +26,8 @@ SEEN = "leases"  # in the directory of the agent's own state
 class Leases:
     """Follows the gridmapdir of ``site``; what was seen is remembered in the file ``path``.
 
-    ``config`` is the path of site.yaml; ``why`` says why the gridmapdir cannot be read now.
+    ``config`` is the path of site.yaml; ``published`` is called when a holder file came or changed; ``why`` says why the
+    gridmapdir cannot be read now.
     """
 
     def __init__(self, site: dict[str, list[str]], config: str, path: str, writer: Writer, send: Send) -> None:
@@ -35,10 +38,16 @@ class Leases:
         self._every = float(site.get("agent_poll_seconds", ["30"])[0])
         self._writer = writer
         self._send = send
+        self.published: Callable[[], None] = lambda: None
         self._next = self._bans_next = 0.0
         self._busy = False
         self.known: Known = remembered(path)
         self.why = ""
+
+    def look_soon(self) -> None:
+        """Look at the next occasion: somebody waits for a holder."""
+        if self._every:
+            self._next = 0.0
 
     def on_tick(self, now: float) -> None:
         """Send a child to look, if it is time and none is on its way still."""
@@ -70,6 +79,7 @@ class Leases:
             self.why = why
         for line in values.get("said", []):
             syslog_line.decision("agent", "published", detail=line)
+            self.published()
         changed = False
         for line in values.get("seen", []):
             account, inode, lease, name = line.split(" ", 3)

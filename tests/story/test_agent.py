@@ -27,16 +27,15 @@ if TYPE_CHECKING:
 
 SOCKET = "/run/gridwarden/agent"
 PROGRAM = "/usr/libexec/gridwarden/agent"
+QUICK = {"poll_seconds": 1, "held_jobs_seconds": 1, "heads_seconds": 1, "readers": "alice"}
 SETTINGS = Path("/etc/gridwarden/site.d/50-agent.yaml")
 
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[subprocess.Popen[bytes]]:
     """An agent that looks every second, for a site without a word of these settings afterwards."""
-    settings = {"poll_seconds": 1, "held_jobs_seconds": 1, "heads_seconds": 1, "readers": "alice"}
     SETTINGS.parent.mkdir(exist_ok=True)
-    SETTINGS.write_text(json.dumps({"agent": settings}))
-    subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
+    configure(QUICK)
     process = subprocess.Popen([PROGRAM, "--foreground"])
     until("the agent to answer", lambda: agent_client.status(SOCKET))
     yield process
@@ -46,6 +45,11 @@ def agent() -> Iterator[subprocess.Popen[bytes]]:
     subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
     for name in ("agent", "agent.lock", "agent.leases"):
         Path("/run/gridwarden", name).unlink(missing_ok=True)
+
+
+def configure(settings: dict[str, object]) -> None:
+    SETTINGS.write_text(json.dumps({"agent": settings}))
+    subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
 
 
 def elsewhere(site: SiteValues, name: str) -> holders.Holder:
@@ -108,6 +112,24 @@ def test_a_job_that_was_held_runs_once_its_holder_is_known(
     assert slurm.accounted(job)["comment"]["administrator"] == held.lease
     (start,) = [each for each in bodies(site, "job_start") if each["job"] == str(job)]
     assert (start["stamp"], start["subject"]) == (held.lease, held.subject)
+
+
+def test_a_job_that_waits_for_its_holder_has_it_looked_for_at_once(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    configure({"poll_seconds": 3600, "held_jobs_seconds": 1})
+    with asleep(agent):
+        first = elsewhere(site, "Agent First")
+        agent.send_signal(signal.SIGHUP)
+    try:
+        until("the first look", lambda: published(site, first.account))
+        with asleep(agent):
+            held = elsewhere(site, "Agent Waited")
+            job = slurm.submit(held.account, "true")
+        assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    finally:
+        configure(QUICK)
+        agent.send_signal(signal.SIGHUP)
 
 
 def test_a_held_job_of_somebody_banned_since_is_cancelled(
