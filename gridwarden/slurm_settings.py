@@ -34,3 +34,11 @@ class Slurm(Section):
     epilog_on_failure: OnEpilogFailure = Field(
         "record-gap", description="What the epilog does when it cannot do its own work."
     )
+    hook_seconds: int = Field(
+        100,
+        strict=True,
+        ge=20,
+        description="The longest that prolog and epilog may take, whatever they wait for: less than PrologEpilogTimeout of "
+        "slurm.conf. The last 30 of them are for what `…_on_failure` asks for.",
+        json_schema_extra={"unit": "seconds"},
+    )

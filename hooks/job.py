@@ -233,7 +233,9 @@ def _leave(job: Job, site: Site) -> str:
     entry = next(
         (entry for entry in register.jobs_of(site["register"][0], job.account) if entry.file_name() == name), None
     )
-    lease = entry.lease if entry else ""
+    # A node that was lost ends the run that it lost once it is back; by then the job may be running there again.
+    later = entry is not None and entry.restart > job.restart
+    lease = entry.lease if entry and not later else ""
     ended: dict[str, Value] = {
         "batch": job.batch,
         "job": job.job,
@@ -246,6 +248,7 @@ def _leave(job: Job, site: Site) -> str:
     try:
         at = job.record_all(site, [*_seen_at_end(job, site), ("job_end", ended)])
     finally:
-        register.leave(site["register"][0], job.account, name)
+        if not later:
+            register.leave(site["register"][0], job.account, name)
     job.log("job-end", "ended", at, lease=lease, exit_code=job.exit_code)
     return lease

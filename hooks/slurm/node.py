@@ -13,6 +13,7 @@ import time
 from gridwarden import holders, node_file, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Refused
 from gridwarden.hooks import job as batch_job
+from gridwarden.hooks.slurm import deadline
 from gridwarden.tab_file import escape
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -33,7 +34,7 @@ def main(context: str) -> int:
     os.umask(0o022)
     try:
         return run(context, os.environ, node_file.PATH)
-    except Exception as error:  # noqa: BLE001 - a fault of ours must not drain the node
+    except (Exception, deadline.Overdue) as error:  # noqa: BLE001 - a fault of ours must not drain the node
         _complain(context, "error", str(error) or type(error).__name__)
         return PASS
 
@@ -47,18 +48,22 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
     except (ConfigurationError, OSError) as error:
         _complain(context, "unconfigured", str(error))
         return PASS
+    work, _ = deadline.parts_of(site)
+    began = time.monotonic()
     if context == "epilog":
-        _recover_payloads(site)
-        _end_payloads(environment, site)
+        _see_to_payloads(environment, site, work / 2)
     account = environment.get("SLURM_JOB_USER", "")
     if account and not (_is_name(account) and batch_job.concerns(account, site)):
         return PASS
     job = read_job(environment, site["cluster"][0])
     act: Callable[[Job, Site], int] = prolog if context == "prolog" else epilog
     try:
+        deadline.arm(max(began + work - time.monotonic(), 1))
         return act(job, site)
-    except Exception as error:  # noqa: BLE001 - also for a fault of ours the site's choice holds
+    except (Exception, deadline.Overdue) as error:  # noqa: BLE001 - also for a fault of ours the site's choice holds
         return on_failure(context, job, site, error)
+    finally:
+        deadline.disarm()
 
 
 def read_job(environment: Mapping[str, str], cluster: str) -> Job:
@@ -106,16 +111,24 @@ def epilog(job: Job, site: Site) -> int:
     return PASS
 
 
-def on_failure(context: str, job: Job, site: Site, error: Exception) -> int:
-    """Do what the site chose for a hook that cannot do its work."""
+def on_failure(context: str, job: Job, site: Site, error: BaseException) -> int:
+    """Do what the site chose for a hook that cannot do its work, or has not done it in time."""
     choice = site[f"{context}_on_failure"][0]
+    try:
+        deadline.arm(deadline.parts_of(site)[1])
+        return _on_failure(context, choice, job, site, error)
+    except deadline.Overdue:
+        return PASS if choice == "record-gap" else FAIL
+
+
+def _on_failure(context: str, choice: str, job: Job, site: Site, error: BaseException) -> int:
     reason = error.reason if isinstance(error, Refused) else type(error).__name__
     if choice in ("cancel", "requeue-held") and context == "prolog":
         return stop(job, site, choice, "", str(error))
     at = None
     try:
         at = job.gap(site, "start" if context == "prolog" else "end", str(error))
-    except (GridwardenError, OSError) as worse:
+    except (GridwardenError, OSError, deadline.Overdue) as worse:
         job.log(context, "unrecorded", detail=str(worse))
     job.log(context, choice, at, reason=reason, detail=str(error))
     return FAIL if choice == "drain" else PASS
@@ -124,9 +137,21 @@ def on_failure(context: str, job: Job, site: Site, error: Exception) -> int:
 def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     """Cancel the job, or put it back held; a job that cannot be put back is cancelled.
 
-    When the controller does not answer in time, or slurmd does not hear of it in time, the exit code drains the
-    node and Slurm puts the job back held: a job that must not run does not, whatever that costs.
+    When the controller does not answer in time, slurmd does not hear of it in time, or anything else goes wrong, the exit
+    code drains the node and Slurm puts the job back held: a job that must not run does not, whatever that costs.
     """
+    try:
+        deadline.arm(deadline.parts_of(site)[1])
+        code = _stop(job, site, choice, lease, reason)
+        deadline.disarm()
+    except (Exception, deadline.Overdue) as error:  # noqa: BLE001 - a fault of ours must not let the job run
+        deadline.disarm()
+        _complain("prolog", "drained", f"job {job.job}: {reason}: {error}")
+        return FAIL
+    return code
+
+
+def _stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     from gridwarden.hooks.slurm import controller  # noqa: PLC0415 - rare, and not for the usual prolog to pay
 
     at = None
@@ -142,7 +167,7 @@ def stop(job: Job, site: Site, choice: str, lease: str, reason: str) -> int:
     ask = controller.cancel if choice == "cancel" else controller.requeue_held
     taken = ask(programs, job.job)
     if not taken and choice == "requeue-held":  # never possible with --no-requeue, or for a job of srun or salloc
-        return stop(job, site, "cancel", lease, reason)
+        return _stop(job, site, "cancel", lease, reason)
     done = taken and controller.is_over_here(spool, job.node, job.job, since)
     outcome = {"cancel": "cancelled", "requeue-held": "held"}[choice] if done else "drained"
     job.log("prolog", outcome, at, lease=lease, reason=reason)
@@ -158,6 +183,17 @@ def _is_off(context: str, environment: Mapping[str, str]) -> bool:
         about = {"job": environment.get("SLURM_JOB_ID"), "account": environment.get("SLURM_JOB_USER")}
         syslog_line.decision(context, "off", batch="slurm", **about, detail=str(switched))
     return switched is not None
+
+
+def _see_to_payloads(environment: Mapping[str, str], site: Site, seconds: float) -> None:
+    """End and recover payloads, in so much time."""
+    try:
+        deadline.arm(seconds)
+        _recover_payloads(site)
+        _end_payloads(environment, site)
+    except deadline.Overdue as error:
+        deadline.disarm()
+        _complain("epilog", "left", f"payloads: seeing to them {error}")
 
 
 def _recover_payloads(site: Site) -> None:

@@ -9,7 +9,6 @@ import pwd
 import stat
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,6 +197,45 @@ def test_the_end_of_a_job_says_who_holds_the_account_then_be_it_another(machine:
     seen, end = machine.records("observation")[-1], machine.records("job_end")[-1]
     assert (seen["lease"], seen["inode"], end["lease"]) == ("d" * 32, None, LEASE)
     assert seen["time"] == end["time"]
+
+
+def test_a_late_end_of_an_earlier_run_leaves_the_run_that_goes_on_in_the_register(machine: Machine) -> None:
+    machine.run("prolog")
+    machine.run("prolog", SLURM_JOB_RESTART_COUNT="1")
+    machine.run("epilog")
+    assert machine.registered() == ["2"]
+    assert [(end["restart"], end["lease"]) for end in machine.records("job_end")] == [(0, "")]
+    machine.run("epilog", SLURM_JOB_RESTART_COUNT="1")
+    assert machine.registered() == []
+
+
+@pytest.mark.parametrize(("choice", "code"), [("record-gap", 0), ("cancel", 1), ("requeue-held", 1), ("drain", 1)])
+def test_a_prolog_that_waits_without_end_ends_by_itself_and_lets_no_job_run_that_may_not(
+    machine: Machine, choice: str, code: int
+) -> None:
+    machine.configure(prolog_on_failure=choice, hook_seconds="1")
+    machine.program("scancel", "sleep 60")
+    machine.program("scontrol", "sleep 60")
+    machine.program("squeue", "sleep 60")
+    with (machine.base / "ledger/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert machine.run("prolog") == code
+
+
+def test_a_banned_job_does_not_start_because_its_prolog_ran_out_of_time(machine: Machine) -> None:
+    machine.holder(verdict="banned", because="a test")
+    machine.configure(hook_seconds="1")
+    for program in ("scancel", "scontrol", "squeue"):
+        machine.program(program, "sleep 60")
+    assert machine.run("prolog") == 1
+
+
+def test_an_epilog_that_waits_without_end_ends_by_itself(machine: Machine) -> None:
+    machine.run("prolog")
+    machine.configure(hook_seconds="1", epilog_on_failure="drain")
+    with (machine.base / "ledger/lock").open("r") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert machine.run("epilog") == 1
 
 
 def test_users_who_are_not_of_the_grid_are_left_alone(machine: Machine) -> None:
@@ -566,14 +604,15 @@ def test_a_dead_steps_socket_does_not_keep_strays_alive(machine: Machine) -> Non
 
 def test_the_next_job_waits_until_the_clean_up_is_over(machine: Machine) -> None:
     machine.run("prolog")
-    with register.AccountLock(machine.base / "locks", ACCOUNT, 1):
-        event = {"SLURM_JOB_ID": "3"}
-        prolog = threading.Thread(target=machine.run, args=("prolog",), kwargs=event)
-        prolog.start()
-        prolog.join(0.2)
-        assert prolog.is_alive()
+    with register.AccountLock(machine.base / "locks", ACCOUNT, 1) as lock:
+        prolog = os.fork()  # not a thread: its deadline is a signal
+        if prolog == 0:
+            os.close(lock._descriptor)  # the lock is the parent's alone
+            os._exit(machine.run("prolog", SLURM_JOB_ID="3"))
+        time.sleep(0.2)
+        assert os.waitpid(prolog, os.WNOHANG) == (0, 0)
         assert machine.registered() == ["2"]
-    prolog.join(10)
+    assert os.waitpid(prolog, 0) == (prolog, 0)
     assert machine.registered() == ["2", "3"]
 
 
