@@ -13,7 +13,7 @@ demo: site  ## the main job on a real Slurm, from a credential to the CPU table
 	$(SITE) run -- /opt/gridwarden/bin/python -m tests.site.demo
 
 test: host check  ## every test: on this Python, and beside it on the site's Slurm and Python
-	-@$(SITE) build
+	-@$(SITE) build trixie bookworm
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-here test-on-site
 
 test-here:
@@ -22,7 +22,8 @@ test-here:
 test-on-site:
 	@if $(SITE) status || [ "$$CI" = true ]; then \
 		$(SITE) run -- pytest -q tests/pure tests/parts tests/story $(PILOTS:%=--ignore-glob=tests/story/%) && \
-		$(SITE) run -- pytest -q $(PILOTS:%=tests/story/%); \
+		$(SITE) run -- pytest -q $(PILOTS:%=tests/story/%) && \
+		$(SITE) run --suite bookworm -- pytest -q tests/story/test_scenarios.py; \
 	else \
 		echo "make: skipped the tests on the site, for the reason above"; \
 	fi
@@ -31,7 +32,7 @@ proof: export GRIDWARDEN_PROOF = long
 proof: site  ## the long proofs: every kill, 100 000 hand-outs, a file system that lies, 20 bombs of each kind (an hour)
 	.venv/bin/python -m pytest -q -rP tests/parts/test_kills.py tests/parts/test_check_kills.py tests/parts/test_failing_calls.py tests/parts/test_unreliable_file_system.py tests/parts/test_kill_bombs.py
 	$(SITE) apart -- .venv/bin/python -m pytest -q -rP tests/parts/test_prune_leavings.py tests/parts/test_payload_bombs.py
-	$(SITE) run -- env GRIDWARDEN_PROOF=long pytest -q -rP tests/story/test_hand_outs.py tests/story/test_prune_slurm.py tests/story/test_prune_htcondor.py
+	$(SITE) run -- env GRIDWARDEN_PROOF=long pytest -q -rP tests/story/test_hand_outs.py tests/story/test_prune_slurm.py tests/story/test_prune_htcondor.py tests/story/test_scenarios.py
 
 fuzz: export GRIDWARDEN_FUZZ_SECONDS ?= 600
 fuzz: .venv/.made  ## every parser's fuzzing target for ten minutes each; GRIDWARDEN_FUZZ_SECONDS changes that

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parent
 BENCH = DOCS.parent / "bench"
-sys.path[:0] = [str(BENCH), str(DOCS)]
+sys.path[:0] = [str(BENCH), str(DOCS), str(DOCS.parent)]
 WIDTH = 100
 NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 PRIVILEGED, PRIVILEGED_END = "<!-- privileged, written by docs/generate.py -->", "<!-- end of privileged -->"
+SCENARIOS, SCENARIOS_END = "<!-- scenarios, written by docs/generate.py -->", "<!-- end of scenarios -->"
 RECORDS, RECORDS_END = "<!-- records, written by docs/generate.py -->", "<!-- end of records -->"
 
 WHAT_TO_DO = {
@@ -107,6 +108,7 @@ def main() -> None:
 def pages() -> dict[Path, str]:
     """Return the text of every generated page by its path."""
     return {
+        DOCS / "agent-speed.md": speed_page("agent"),
         DOCS / "commands.md": commands_page(),
         DOCS / "configuration.md": configuration_page(),
         DOCS / "files.md": files_page(),
@@ -120,6 +122,7 @@ def pages() -> dict[Path, str]:
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
         DOCS / "security-model.md": security_page(),
+        DOCS / "slurm.md": slurm_page(),
         DOCS / "verify-speed.md": speed_page("verify"),
         **{DOCS / "man" / f"{name.replace(' ', '-')}.1": man_page(name, command) for name, command in every_command()},
     }
@@ -183,6 +186,19 @@ def files_page() -> str:
         f"| `{kind}` | {' '.join(f'`{field}`' for field in fields)} |" for kind, fields in records.KINDS.items()
     )
     return f"{before}{RECORDS}\n| kind | fields |\n|---|---|\n{rows}\n{RECORDS_END}{after}"
+
+
+def slurm_page() -> str:
+    """Return docs/slurm.md, which is written by hand, with the table of scenarios as the tests play it."""
+    table = importlib.import_module("tests.scenarios.table")
+    before, _, rest = (DOCS / "slurm.md").read_text(encoding="utf-8").partition(SCENARIOS)
+    after = rest.partition(SCENARIOS_END)[2]
+    rows = []
+    for row in table.ROWS:
+        said = ["; ".join(statement.text for statement in getattr(row, reader)) for reader in table.READERS]
+        rows.append(f"| {' | '.join([f'**{row.name}**: {row.happens}', *said])} |")
+    head = f"| what happens | {' | '.join(table.READERS)} |\n|---|---|---|---|---|"
+    return before + "\n".join([SCENARIOS, head, *rows, SCENARIOS_END]) + after
 
 
 def security_page() -> str:

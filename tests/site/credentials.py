@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 BASE = "/DC=org/DC=example"
@@ -114,6 +115,12 @@ class Grid:
         )  # fmt: skip
         path.chmod(0o600)
         return path
+
+    def newcomer(self, name: str, vo: str) -> SimpleNamespace:
+        """Somebody whom nobody has seen yet, with a proxy; as the people of the tests' fixture."""
+        person = Person(name, f"{BASE}/OU=People/CN={name.capitalize()} Newcomer", vo, (f"/{vo}",))
+        self._holder(name, person.subject, self._files("ca"))
+        return SimpleNamespace(**person._asdict(), proxy=self.proxy(person, self._work / f"{name}-proxy.pem"))
 
     def _files(self, name: str) -> Holder:
         return Holder(self._work / f"{name}.pem", self._work / f"{name}.key")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gridwarden import chain, holders, node_file, proc, reasons, register
-from tests.site.slurm import SubmissionRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,28 +187,6 @@ def test_a_job_of_a_fixed_account_is_recorded_but_its_account_is_not_emptied(
             service.kill()
 
 
-def test_the_stamp_is_the_lease_whatever_a_user_writes_there(slurm: ModuleType, people: SimpleNamespace) -> None:
-    account = account_of(people.anna)
-    job = slurm.submit(account, "true", "--hold", "--extra", "f" * 32)
-    lease = holders.read(HOLDERS, account).lease
-    assert slurm.job(job)["extra"] == slurm.job(job)["admin_comment"] == lease
-    slurm.cancel(job)
-
-
-def test_a_user_cannot_change_the_stamp_of_a_job(slurm: ModuleType, people: SimpleNamespace) -> None:
-    account = account_of(people.anna)
-    job = slurm.submit(account, "true", "--hold")
-    lease = slurm.job(job)["extra"]
-    for change in ("extra=" + "f" * 32, "extra=", "admincomment=mine"):
-        done = slurm.run_as(account, "scontrol", "update", f"jobid={job}", change)
-        assert done.returncode != 0, change
-    done = slurm.run_as(account, "scontrol", "update", f"jobid={job}", "extra=x")
-    assert reasons.SENTENCES[reasons.STAMP_PROTECTED] in done.stderr
-    assert slurm.run_as(account, "scontrol", "update", f"jobid={job}", "timelimit=5").returncode == 0
-    assert slurm.job(job)["extra"] == slurm.job(job)["admin_comment"] == lease
-    slurm.cancel(job)
-
-
 def test_other_peoples_jobs_pass_untouched(slurm: ModuleType) -> None:
     # Whom a page has mapped somebody to, and who called the launcher in another story.
     Path(HOLDERS, "alice").unlink(missing_ok=True)
@@ -222,13 +199,6 @@ def test_other_peoples_jobs_pass_untouched(slurm: ModuleType) -> None:
     assert not [line for line in chain.read(LEDGER) if line.body.get("job") == str(job)]
     assert Path("/tmp/of-alice").exists()
     Path("/tmp/of-alice").unlink()
-
-
-def test_a_banned_person_cannot_submit_with_sbatch_either(slurm: ModuleType, people: SimpleNamespace) -> None:
-    account = account_of(people.bela)
-    with banned(people.bela), pytest.raises(SubmissionRefusedError, match=f"{account} is banned at this site"):
-        slurm.submit(account, "true")
-    slurm.cancel(slurm.submit(account, "true", "--hold"))
 
 
 def test_an_account_that_nobody_holds_is_held_and_its_user_cannot_release_it(slurm: ModuleType) -> None:
@@ -250,22 +220,6 @@ def test_an_account_that_nobody_holds_is_held_and_its_user_cannot_release_it(slu
     slurm.until("the job to leave the register", lambda: not registered(account))
 
 
-def test_a_job_whose_holder_is_banned_before_it_starts_never_runs(slurm: ModuleType, people: SimpleNamespace) -> None:
-    account = account_of(people.bela)
-    job = ce_submit(people.bela, HELD + "touch ran")
-    with banned(people.bela):
-        release(job)
-        ended = slurm.wait(job)
-        assert ended["job_state"] == ["CANCELLED"]
-        assert ended["restart_cnt"] == 0
-        slurm.until("the epilog", lambda: not registered(account))
-    assert not (Path(pwd.getpwnam(account).pw_dir) / "ran").exists()
-    assert [slurm.node_state(node) for node in ("n1", "n2")] == [["IDLE"], ["IDLE"]]
-    (cancel,) = records("cancel", job=str(job))
-    assert cancel["reason"].startswith(reasons.BANNED)
-    assert not records("job_start", job=str(job))
-
-
 def test_a_banned_holders_job_never_runs_however_late_the_node_hears_of_it(
     slurm: ModuleType, people: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -281,37 +235,6 @@ def test_a_banned_holders_job_never_runs_however_late_the_node_hears_of_it(
         slurm.until("the epilog", lambda: not registered(account))
     assert not ran.exists()
     assert [slurm.node_state(node) for node in ("n1", "n2")] == [["IDLE"], ["IDLE"]]
-
-
-@pytest.mark.parametrize(
-    ("choice", "state", "node"),
-    [
-        ("record-gap", "COMPLETED", ["IDLE"]),
-        ("cancel", "CANCELLED", ["IDLE"]),
-        ("requeue-held", "PENDING", ["IDLE"]),
-        ("drain", "PENDING", ["IDLE", "DRAIN"]),
-    ],
-)
-def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
-    slurm: ModuleType, people: SimpleNamespace, choice: str, state: str, node: list[str]
-) -> None:
-    account = account_of(people.anna)
-    ran = Path(pwd.getpwnam(account).pw_dir) / f"ran-{choice}"
-    job = ce_submit(people.anna, f"#SBATCH --nodelist=n2\n{HELD}touch {ran}")
-    with choosing("prolog_on_failure", choice), without_holder(account):
-        release(job)
-        if state == "PENDING":
-            slurm.until("the job to be back, held", lambda: slurm.job(job)["restart_cnt"] == 1)
-            slurm.until("the job to be pending", lambda: slurm.job(job)["job_state"] == ["PENDING"])
-            assert slurm.job(job)["priority"]["number"] == 0
-        else:
-            assert slurm.wait(job)["job_state"] == [state]
-        slurm.until("the epilog", lambda: not registered(account))
-        slurm.until("the node to settle", lambda: slurm.node_state("n2") == node)
-    assert ran.exists() == (choice == "record-gap")
-    if choice == "drain":
-        subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], check=True)
-    slurm.cancel(job)
 
 
 @pytest.mark.parametrize(("choice", "state"), [("cancel", "CANCELLED"), ("requeue-held", "PENDING")])
@@ -334,28 +257,6 @@ def test_a_prolog_that_stops_an_arrays_last_task_leaves_the_others_running(
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert sorted(listed) == ["1 RUNNING", f"2 {state}"]
     assert alive(account, "sleep")
-
-
-def test_a_stray_dies_with_the_last_job_of_its_account_and_no_job_with_it(
-    slurm: ModuleType, people: SimpleNamespace
-) -> None:
-    account = account_of(people.dora)
-    long = ce_submit(people.dora, "exec sleep 301", "--nodelist", "n2")
-    slurm.until("the long job to sleep", lambda: alive(account, "sleep"))
-    short = ce_submit(people.dora, "setsid sleep 302 & sleep 0.2", "--nodelist", "n1")
-    bystander = slurm.submit("alice", "exec sleep 303", "--nodelist", "n1")
-    slurm.wait(short)
-    slurm.until("the first epilog", lambda: records("job_end", job=str(short)))
-    assert len(alive(account, "sleep")) == 2, "a job of the account still runs, so nothing of it may be touched"
-    slurm.until("the bystander to run", lambda: alive("alice", "sleep"))
-    (stray,) = [p for p in alive(account, "sleep") if b"302" in Path(f"/proc/{p.pid}/cmdline").read_bytes()]
-    slurm.cancel(long)
-    slurm.until("the stray to die", lambda: proc.read(stray.pid) is None)
-    (kill,) = slurm.until("its record", lambda: records("kill", pid=stray.pid))
-    assert (kill["account"], kill["command"], kill["job"]) == (account, "sleep", str(long))
-    assert kill["lease"] == holders.read(HOLDERS, account).lease
-    assert slurm.state(bystander) == "RUNNING"
-    slurm.cancel(bystander)
 
 
 def test_a_job_that_the_register_does_not_know_keeps_everything_alive(
@@ -423,22 +324,6 @@ def test_what_a_job_leaves_in_scratch_goes_and_nothing_else(slurm: ModuleType, p
     assert innocent.exists()
     assert (home / "kept").exists()
     innocent.unlink()
-
-
-def test_forty_jobs_of_one_account_back_to_back_are_all_left_alone(slurm: ModuleType, people: SimpleNamespace) -> None:
-    account = account_of(people.anna)
-    job = ce_submit(people.anna, "sleep 0.3 && sleep 0.1", "--array", "1-40", "--time", "1")
-    slurm.until("the array to end", lambda: not jobs("--user", account), 120)
-    states = subprocess.run(
-        ["squeue", "-h", "-a", "-t", "all", "-j", str(job), "-o", "%T", "-r"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert states == ["COMPLETED"] * 40
-    slurm.until("the register to be empty", lambda: not registered(account))
-    last = [body for body in records("job_end", account=account) if int(body["job"]) >= job]
-    assert len(last) == 40
 
 
 def test_a_refused_submission_submits_and_lends_nothing(slurm: ModuleType, people: SimpleNamespace) -> None:

@@ -1,0 +1,31 @@
+"""What whoran and accounting say of the rows' jobs once everything is collected."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from gridwarden.accounting.attributed import of_number
+from gridwarden.accounting.store import open_to_read
+
+if TYPE_CHECKING:
+    from tests.scenarios.statements import Seen
+
+STORE = "sqlite:////var/lib/gridwarden/store.sqlite"
+
+
+def look_up(everything: list[Seen], began: float) -> None:
+    """Collect, and let each row see what is now said of its jobs since ``began`` (seconds since the epoch)."""
+    subprocess.run(["gridwarden", "collect"], check=True, capture_output=True)
+    when = f"@{began:.6f}..@{time.time():.6f}"
+    done = subprocess.run(["whoran", when, "--format", "json"], capture_output=True, text=True, check=False)
+    answers = json.loads(done.stdout)
+    with open_to_read(STORE).transaction() as connection:
+        for seen in everything:
+            seen.past = [answer for answer in answers if answer["job"] in seen.numbers]
+            for number in seen.numbers:
+                for run in of_number(connection, number):
+                    seen.total += run.attribution.total
+                    seen.parts += [(part.subject, part.cpu) for part in run.attribution.parts]

@@ -1,0 +1,258 @@
+"""How each row is played: its steps, which the batch system's adapter performs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.proof import LONG
+from tests.scenarios import batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from tests.scenarios.play import Play
+
+BACK_TO_BACK = 1000 if LONG else 30
+TWICE = 2
+BRIEFLY = "sleep 0.2\n"
+LEFT_BEHIND = "(setsid sleep 7201 >/dev/null 2>&1 &)\n"
+
+
+def plain(play: Play) -> None:
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.look()
+    play.go()
+    play.ends(job)
+
+
+def stamped(play: Play) -> None:
+    job = play.submit_directly(held=True)
+    play.look_at_stamp(job)
+    play.batch.release(job)
+    play.ends(job)
+
+
+def two_nodes(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), nodes=2)
+    play.runs(job)
+    play.go()
+    play.ends(job)
+
+
+def requeued(play: Play) -> None:
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.batch.requeue(job)
+    play.batch.run_again(job)
+    play.runs(job, TWICE)
+    play.go()
+    play.ends(job)
+
+
+def suspended(play: Play) -> None:
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.batch.suspend(job)
+    play.is_in(job, batch.SUSPENDED)
+    play.note("suspended", job)
+    play.look()
+    play.batch.resume(job)
+    play.go()
+    play.ends(job)
+
+
+def cancelled_waiting(play: Play) -> None:
+    job = play.submit(held=True)
+    play.batch.cancel(job)
+    play.ends(job)
+
+
+def cancelled_running(play: Play) -> None:
+    job = play.submit(LEFT_BEHIND + play.waiting_to_go())
+    play.runs(job)
+    play.look()
+    play.batch.cancel(job)
+    play.ends(job)
+
+
+def banned_before(play: Play) -> None:
+    play.ban()
+    play.is_refused(play.submit)
+    play.is_refused(play.submit_directly)
+
+
+def banned_between(play: Play) -> None:
+    job = play.submit(held=True)
+    play.ban()
+    play.batch.release(job)
+    play.ends(job)
+    play.look_at_nodes()
+
+
+def banned_running(play: Play) -> None:
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.ban()
+    play.is_refused(play.submit)
+    play.note("meanwhile", job)
+    play.look()
+    play.go()
+    play.ends(job)
+
+
+def lease_goes(change: Callable[[Play], None]) -> Callable[[Play], None]:
+    """The lease goes while one job of the account runs and another waits."""
+
+    def play_it(play: Play) -> None:
+        job, waiting = play.submit(play.waiting_to_go()), play.submit(held=True)
+        play.runs(job)
+        change(play)
+        play.look()
+        play.go()
+        play.epilogs()
+        play.batch.release(waiting)
+        play.ends(waiting)
+
+    return play_it
+
+
+def full_pool(play: Play) -> None:
+    play.fill_pool("atlas")
+    play.is_refused(play.submit)
+
+
+def local_user(play: Play) -> None:
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.look()
+    play.seen.facts["extra"] = play.batch.stamp(job) if play.batch.has_stamps else "mine"
+    play.go()
+    play.ends(job)
+
+
+def stamp_changed(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), held=True)
+    tries = [play.batch.change_stamp(job, play.account)]
+    play.batch.release(job)
+    play.runs(job)
+    tries.append(play.batch.change_stamp(job, play.account))
+    play.seen.told += [said for one in tries for said in one]
+    play.seen.facts["tries"] = 3 * len(tries)
+    play.look_at_stamp(job)
+    play.go()
+    play.ends(job)
+
+
+def two_jobs(play: Play) -> None:
+    first = play.submit(LEFT_BEHIND + BRIEFLY, node="n1")
+    second = play.submit(play.waiting_to_go(), node="n1")
+    play.runs(second, TWICE)
+    play.recorded("job_end", job=first)
+    play.note("first over", second)
+    play.look()
+    play.go()
+    play.ends(second)
+
+
+def array(tasks: int, script: str) -> Callable[[Play], None]:
+    """All tasks of an array, to their end."""
+    return lambda play: play.ends(play.submit(script, tasks=tasks))
+
+
+def holder_damaged(play: Play) -> None:
+    play.damage_holder()
+    job = play.submit_directly()
+    play.note("submitted", job)
+    play.batch.release(job)
+    play.ends(job)
+
+
+def controller_restarted(play: Play) -> None:
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.batch.restart_controller()
+    play.note("meanwhile", job)
+    play.go()
+    play.ends(job)
+
+
+def daemon_restarted(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), node="n2")
+    play.runs(job)
+    play.batch.restart_daemon("n2")
+    play.note("meanwhile", job)
+    play.look()
+    play.go()
+    play.ends(job)
+
+
+def node_lost(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), node="n2", requeue=False)
+    play.runs(job)
+    play.look()
+    play.batch.lose("n2")
+    play.is_in(job, batch.LOST)
+    play.forget_register()
+    play.seen.records = play.own_records()
+    play.batch.regain("n2")
+
+
+def node_restarted(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), node="n2")
+    play.runs(job)
+    play.batch.lose("n2")
+    play.forget_register()
+    play.lose_holder()
+    play.batch.regain("n2")
+    play.undo.close()  # the CE's next mapping, or the agent, has published the holder
+    play.batch.run_again(job)
+    play.runs(job, TWICE)
+    play.go()
+    play.ends(job)
+
+
+def prolog_fails(choice: str) -> Callable[[Play], None]:
+    """A prolog that finds no holder, by what the site chose."""
+
+    def play_it(play: Play) -> None:
+        job = play.submit(held=True, node="n2")
+        play.lose_holder()
+        with play.batch.choosing(on_prolog_failure=choice):
+            play.batch.release(job)
+            if choice in ("requeue-held", "drain"):
+                play.is_in(job, batch.HELD)
+                play.epilogs()
+            else:
+                play.ends(job)
+        play.settle_nodes()
+
+    return play_it
+
+
+def epilog_fails(choice: str) -> Callable[[Play], None]:
+    """An epilog that cannot write to the ledger, by what the site chose."""
+
+    def play_it(play: Play) -> None:
+        job = play.submit(play.waiting_to_go(), node="n2")
+        play.runs(job)
+        with play.full_ledger(), play.batch.choosing(on_epilog_failure=choice):
+            play.go()
+            play.ends(job)
+        play.settle_nodes()
+
+    return play_it
+
+
+def ledger_fails(how: Callable[[Play], AbstractContextManager[None]], **chosen: str) -> Callable[[Play], None]:
+    """A job that starts and ends while nothing can be written to the ledger."""
+
+    def play_it(play: Play) -> None:
+        job = play.submit(held=True, node="n2")
+        with play.batch.choosing(**chosen), how(play):
+            play.batch.release(job)
+            play.ends(job)
+        play.settle_nodes()
+
+    return play_it
