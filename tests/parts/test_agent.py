@@ -62,7 +62,9 @@ def test_what_somebody_says_in_no_job_is_on_record_as_their_own_word_alone(node)
     assert not set(record) & {"account", "lease", "subject", "job"}
 
 
-def starter(node: Node, *messages: str, startd: str = "condor_startd", uid: int = GAMES) -> subprocess.Popen[bytes]:
+def starter(
+    node: Node, *messages: str, startd: str = "condor_startd", uid: int = GAMES, between: str = ""
+) -> subprocess.Popen[bytes]:
     """A startd and a starter of root's, and below them a hook of a user's; both stay until they are ended."""
     for name in ("condor_startd", "condor_starter"):
         shutil.copy("/bin/bash", node.base / "programs" / name)
@@ -72,15 +74,14 @@ def starter(node: Node, *messages: str, startd: str = "condor_startd", uid: int 
     out = node.base / "answers"
     run = f"{sys.executable} -ISB {hook} {uid} {node.socket}"
     words = " ".join(f"'{word}'" for word in messages)
-    inner = f"{run} {words} > {out}.new; mv {out}.new {out}; sleep 60 & wait; true"
+    inner = f"{between} {run} {words} > {out}.new; mv {out}.new {out}; sleep 60 & wait; true"
     outer = f"""{node.base}/programs/condor_starter -c "{inner}" -a slot1_1; true"""
     return subprocess.Popen([f"{node.base}/programs/{startd}", "-c", outer], cwd="/", start_new_session=True)
 
 
 def answers(node: Node) -> list[str]:
     path = node.base / "answers"
-    until(path.exists)
-    return path.read_text().splitlines()
+    return until(lambda: path.exists() and path.read_text().splitlines())
 
 
 def condor(node: Node, job: str = "schedd#1.0#7") -> None:
@@ -143,6 +144,8 @@ def test_a_hook_of_htcondors_records_its_jobs_start_and_the_starters_end_the_job
     [
         ("the startd schedd#1.0#7", {"messages": ("job_start,job=schedd#9.0#7",)}),
         ("not below root's own condor_startd", {"startd": "other"}),
+        ("another account's process lies between", {"between": "timeout 60"}),
+        ("its ancestors changed|no batch daemon of root's", {"between": "setsid --fork"}),
         ("has no passwd entry|uid not found", {"uid": 60123}),
         ("holder-missing", {"nobody": True}),
     ],
