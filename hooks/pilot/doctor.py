@@ -11,9 +11,10 @@ import pwd
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+import gridwarden
 from gridwarden import pools, trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import pam_stack, sudo_rules
+from gridwarden.hooks.pilot import code_file, pam_stack, sudo_rules
 from gridwarden.mapper.sharing import Risk
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 HOLDING = "proctrack/cgroup"
 ANY_PROGRAM = "/bin/true"
+MOST_BYTES = 64 * 1024 * 1024
 INSTALL = "gridwarden hooks install"
 REMOVE = "create it, or take it out of pilot.callers and pilot.accounts"
 RULE = "name it in the rule of site-configs/pilot/sudoers"
@@ -53,7 +55,7 @@ def examine(pilot: Pilot, places: Places, *, tracking: str | None) -> list[Risk]
     if pilot.mode == "log-only":  # which needs neither root nor a session
         return programs(places.faces) + accounts(pilot, callers)
     found = kernel(places.process)
-    found += programs((places.launcher, *places.faces))
+    found += programs((places.launcher, *places.faces)) + modules(f"{places.launcher}.modules")
     found += accounts(pilot, callers)
     found += sudo(places.launcher, callers, groups=pilot.tracking_groups is not None)
     found += jobs(pilot, tracking) if tracking is not None else []
@@ -89,6 +91,17 @@ def kernel(process: str) -> list[Risk]:
             why = "this process is in a user namespace, whose root can switch to no account of the machine"
             found.append(Risk("user-namespace", why, "start pilots outside the container, or use pilot.mode: log-only"))
     return found
+
+
+def modules(path: str) -> list[Risk]:
+    """The file that the launcher loads gridwarden from: there, root's, and of what is installed now."""
+    try:
+        begun = trusted.read_file(path, MOST_BYTES)
+    except ConfigurationError as error:
+        return [Risk("launcher-modules", str(error), INSTALL)]
+    if begun.startswith(code_file.stamp(os.path.join(os.path.realpath(gridwarden.__path__[0]), "__init__.py"))):
+        return []
+    return [Risk("launcher-modules", f"{path} is not of the gridwarden and Python that are installed", INSTALL)]
 
 
 def programs(paths: Sequence[str]) -> list[Risk]:

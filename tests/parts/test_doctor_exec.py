@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import gridwarden
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import doctor, pam_stack
+from gridwarden.hooks.pilot import code_file, doctor, pam_stack
 from gridwarden.pilot_settings import Caller, Pilot
 
 WHOLE = "auth required pam_permit.so\npassword required pam_deny.so\naccount required pam_unix.so\n"
@@ -90,6 +91,17 @@ def places(directory: Path) -> doctor.Places:
 def test_programs_that_are_as_they_were_installed_are_not_complained_of(tmp_path: Path) -> None:
     at = places(tmp_path)
     assert doctor.programs((at.launcher, *at.faces)) == []
+
+
+def test_modules_of_the_launcher_that_are_not_those_installed_now_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "exec.modules"
+    path.write_bytes(code_file.contents(str(Path(gridwarden.__path__[0]).resolve().parent)))
+    assert doctor.modules(str(path)) == []
+    path.write_bytes(b"of before" + path.read_bytes())
+    (risk,) = doctor.modules(str(path))
+    assert (risk.kind, risk.remedy) == ("launcher-modules", "gridwarden hooks install")
+    path.unlink()
+    assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
 
 
 @pytest.mark.parametrize(
