@@ -30,7 +30,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "How much memory it takes does not depend on the size of the file:"
     yield ""
-    yield "| records | seconds | memory |"
+    yield "| records | seconds by the clock, at that load | memory |"
     yield "|---|---|---|"
     for one in result["files"]:
         yield f"| {one['records']} | {one['seconds']} | {one['megabytes']} MB |"
