@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gridwarden import chain, exit_lines, ledger
-from gridwarden.accounting import spans, store_reader
+from gridwarden.accounting import spans, store_reader, switched
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.job_runs import Body, OpenRuns, Run, number
@@ -128,11 +128,15 @@ class Past:
         ]
 
     def gaps(self, question: Question) -> list[Body]:
-        """Return the gap records within the question's time."""
+        """Return the gap records within the question's time, and one for each time of switched-off hooks that it is in."""
         since, until = _bounds(question)
         where = "kind = 'gap' AND time >= :since AND time < :until"
         found = self._bodies(where, question, ("node",), ("gap",))
-        return [body for body in found if since <= number(body, "time") < until]
+        switches = self._bodies("kind = 'switch' AND time < :until", question, ("node",), ("switch",))
+        return [
+            *(body for body in found if since <= number(body, "time") < until),
+            *switched.gaps(switches, since, until),
+        ]
 
     def sightings(self, account: str) -> list[Sighting]:
         """Return every record that names ``account`` with a lease."""

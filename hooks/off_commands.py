@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from gridwarden import off
 from gridwarden.output import format_option, write
 
 COLUMNS = ["part", "state", "because", "who", "since", "until"]
+LONGEST_REASON = 1000
 MEANS = {
     off.HOOKS: "prolog, epilog and job_submit.lua pass every job: bans do not hold at its start, nothing is recorded or cleared",
     off.PRUNE: "gridwarden-prune only reports, and epilogs clear nothing away",
@@ -50,8 +53,9 @@ def off_command(part: str | None, because: str | None, duration: str, listing: b
         return
     if listing:
         raise BadQuestion("--list takes no PART", "gridwarden off --list")
-    if not because or not because.strip() or not because.isprintable():
+    if not because or not because.strip() or not because.isprintable() or len(because) > LONGEST_REASON:
         raise BadQuestion("--because needs one line of text", "say why: it is what an administrator reads later")
+    refuse_others_than_root()
     found, faults = switching.switch_off(part, because, duration)
     until = f" until {switching.shown(found.until)}" if found.until else ""
     click.echo(f"{part} off on this machine{until}: {MEANS[part]}")
@@ -71,6 +75,15 @@ def on_command(part: str) -> None:
     """
     from gridwarden.hooks import switching
 
+    refuse_others_than_root()
     done, faults = switching.switch_on(part)
     click.echo(f"{part} on" if done else f"{part} was on")
     switching.refuse(faults)
+
+
+def refuse_others_than_root() -> None:
+    """Raise BadQuestion for who could not write the switch."""
+    from gridwarden.errors import BadQuestion
+
+    if os.geteuid() != 0:
+        raise BadQuestion("only root switches a part of gridwarden off or on", "sudo gridwarden off")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pwd
+import shlex
 from typing import TYPE_CHECKING
 
 from gridwarden import ledger, pools, register
 from gridwarden.batch import slurm, slurm_queue
+from gridwarden.errors import ConfigurationError
 from gridwarden.hooks.doctor.finding import CRITICAL, WARNING, Finding, few
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 
 def are_registered(site: dict[str, list[str]], names: Sequence[str]) -> Iterator[Finding]:
     """Jobs of pool accounts that run here without a prolog having seen them, and entries of jobs that are over."""
+    try:
+        yield from _compare(site, names)
+    except ConfigurationError as error:
+        detail = f"no account of this machine is cleared: {error}"
+        yield Finding("register-unreadable", CRITICAL, detail, f"rm {shlex.quote(str(error).partition(': ')[0])}")
+
+
+def _compare(site: dict[str, list[str]], names: Sequence[str]) -> Iterator[Finding]:
     spool = site["slurm_spool"][0]
     before = _registered(site)
     steps = slurm.steps_here(spool)

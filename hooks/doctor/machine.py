@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,11 @@ def holders_are_local(holders: Path, runtime: Path) -> Iterator[Finding]:
         return  # said of the directories
     if mount.kind not in install.LOCAL_FILE_SYSTEMS:
         below = os.path.join(mount.point, "").startswith(os.path.join(runtime, ""))
-        remedy = f"umount {mount.point} && {INSTALL}" if below else "set directories.runtime to a tmpfs of this machine"
+        remedy = (
+            f"umount {shlex.quote(mount.point)} && {INSTALL}"
+            if below
+            else "set directories.runtime to a tmpfs of this machine"
+        )
         detail = f"{holders} is on {mount.kind}: hooks may wait for another machine"
         yield Finding("holders-remote", CRITICAL, detail, remedy)
 
@@ -86,7 +91,7 @@ def ledger_can_be_written(directory: Path) -> Iterator[Finding]:
     os.close(descriptor)
     if room.f_flag & os.ST_RDONLY:
         mount = sharing.mount_of(directory)
-        remedy = f"mount -o {'remount,bind,rw' if 'ro' in mount.own else 'remount,rw'} {mount.point}"
+        remedy = f"mount -o {'remount,bind,rw' if 'ro' in mount.own else 'remount,rw'} {shlex.quote(mount.point)}"
         detail = f"{directory} is mounted read-only: nothing can be recorded"
         yield Finding("ledger-read-only", CRITICAL, detail, remedy)
     elif room.f_bfree * room.f_frsize < ROOM or (room.f_files and not room.f_ffree):

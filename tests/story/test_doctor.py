@@ -12,7 +12,7 @@ import pytest
 from gridwarden import agent_client, register
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType, SimpleNamespace
 
 NODE, OFF, HOOKS, CONF = (
@@ -37,6 +37,7 @@ BROKEN = {
     "ledger-read-only": f"mount --bind {LEDGER} {LEDGER}; mount -o remount,bind,ro {LEDGER}",
     "account-unknown": f"touch {GRIDMAPDIR}/cms998",
     "account-privileged": f"useradd --no-create-home --uid 733 cms997; touch {GRIDMAPDIR}/cms997",
+    "register-unreadable": f"mkdir {REGISTER}/cms001; echo torn > {REGISTER}/cms001/slurm.site.n1.9",
     "hook-missing": f"rm {HOOKS}/slurm-prolog",
     "hook-unsafe": f"chown nobody {HOOKS}/slurm-epilog",
     "hook-not-executable": f"chmod 644 {HOOKS}/slurm-epilog",
@@ -46,7 +47,7 @@ BROKEN = {
     "plugin-not-loaded": f"sed -i '/^JobSubmitPlugins/d' {CONF}; scontrol reconfigure",
 }
 TOGETHER = [
-    ["switched-off", "switch-ignored", "node-file-old", "directory", "account-unknown"],
+    ["switched-off", "switch-ignored", "node-file-old", "directory", "account-unknown", "register-unreadable"],
     ["node-file"],
     ["switch-over", "holders-remote", "account-privileged", "hook-missing", "hook-unsafe", "hook-old"],
     ["ledger-read-only", "hook-not-executable", "hook-not-called", "prolog-flags", "plugin-not-loaded"],
@@ -152,6 +153,10 @@ def test_a_monitoring_system_gets_one_line_and_its_codes() -> None:
     assert run("gridwarden --config /nowhere doctor --nagios", 3).startswith("GRIDWARDEN UNKNOWN - ")
 
 
-def test_a_controller_that_does_not_answer_is_named_and_nobody_is_sent_away_content() -> None:
-    found = json.loads(run("SLURM_CONF=/nowhere gridwarden doctor --format json", 1))
+def test_a_controller_that_does_not_answer_is_named_and_nobody_is_sent_away_content(
+    tmp_path: Path, settings: Callable[..., None]
+) -> None:
+    (tmp_path / "scontrol").symlink_to("/bin/false")
+    settings(slurm={"programs": str(tmp_path)})
+    found = json.loads(run("gridwarden doctor --format json", 1))
     assert "slurm-silent" in {row["kind"] for row in found}

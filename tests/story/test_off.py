@@ -67,6 +67,9 @@ def test_hooks_that_are_off_pass_every_job_even_a_banned_persons_and_say_so(
     first, last = [one for one in records("gap") if "ticket 4711" in one["reason"]][-2:]
     assert first["what"].startswith("starts and ends of jobs on this machine since")
     assert " until " in last["what"]
+    begun, ended = [one["time"] for one in records("switch", part="hooks")][-2:]
+    asked = subprocess.run(["whoran", f"@{(begun + ended) / 2e6:.6f}"], capture_output=True, text=True, check=False)
+    assert "hooks switched off: ticket 4711" in asked.stdout
     job = slurm.submit(account, "true")
     slurm.wait(job)
     assert records("job_start", job=str(job))
@@ -133,6 +136,7 @@ def test_switching_off_works_where_nothing_can_be_recorded_and_says_that() -> No
         ["off", "hooks"],
         ["off", "hooks", "--because", " "],
         ["off", "--because", "x"],
+        ["off", "hooks", "--because", "x" * 1001],
         ["off", "hooks", "--because", "a\nb"],
     ],
 )
