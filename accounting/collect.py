@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from gridwarden import chain, ledger
+from gridwarden import chain, ledger, ledger_expiry
 from gridwarden.accounting import exit_records, partitions, positions, rows, sacct, sacct_rows, schema
 from gridwarden.accounting.batch_records import SLURM, ClassOf, Job, OddRow, Step, classed, no_class
 from gridwarden.accounting.job_runs import NOTHING_SEEN, OpenRuns, Run, Seen, number, text
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 2000
 BATCH_LINES = 10_000  # each commit changes the same pages of the indexes again
 # What was collected less than this ago is read again: after an outage of slurmdbd, jobs arrive there late.
-OVERLAP = 86_400 * MICROSECONDS
+SECONDS_A_DAY = 86_400
+OVERLAP = SECONDS_A_DAY * MICROSECONDS
 
 _OF_BODY = ("kind", "node", "cluster", "account", "lease")
 _COLUMNS = ("ledger", "seq", "hash", "digest", "time", "pid", "body", *_OF_BODY)
@@ -43,12 +44,16 @@ Progress = Callable[[str, int], None]
 
 
 class Collected(NamedTuple):
-    """What came from one source: rows read, faults not known before, and how many are known in all."""
+    """What came from one source: rows read, faults not known before, and how many are known in all.
+
+    ``removed`` is how many files of the ledger went for their age, since the store holds them.
+    """
 
     source: str
     rows: int
     fresh_faults: list[str]
     known_faults: int
+    removed: int = 0
 
 
 def collect(
@@ -63,7 +68,12 @@ def collect(
     directory = settings.ledger_directory
     try:
         if directory.exists():
-            collected.append(collect_ledger(store, directory, now=now, progress=progress, dry_run=dry_run))
+            of_ledger = collect_ledger(store, directory, now=now, progress=progress, dry_run=dry_run)
+            days = settings.retention.ledger_days
+            if days is not None and not dry_run and not of_ledger.known_faults:
+                removed = ledger_expiry.expire(directory, now / MICROSECONDS - days * SECONDS_A_DAY)
+                of_ledger = of_ledger._replace(removed=removed)
+            collected.append(of_ledger)
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         failed.append(EvidenceError(f"the ledger {directory} cannot be read: {what}", "run as root"))

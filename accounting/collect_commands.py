@@ -144,7 +144,10 @@ def _tell_collected(source: Collected, *, dry_run: bool) -> None:
     _tell_faults(source.source, source.fresh_faults)
     verb = "would be collected" if dry_run else "collected"
     known = f"; {source.known_faults} lines that cannot be used are kept as they are" if source.known_faults else ""
-    click.echo(f"{source.source}: {source.rows} rows {verb}{known}")
+    removed = (
+        f"; {source.removed} of its files, which the store holds, were removed for their age" if source.removed else ""
+    )
+    click.echo(f"{source.source}: {source.rows} rows {verb}{known}{removed}")
     if not dry_run:
         outcome = "faulty" if source.fresh_faults else "collected"
         faults = source.known_faults or None

@@ -49,6 +49,14 @@ class Retention(Section):
         examples=[90],
     )
 
+    ledger_days: WholeDays | None = Field(
+        None,
+        description="How long the files of a machine's own ledger stay there once the store holds them, after they were written "
+        "to last; `gridwarden collect` then removes them. Not set: for ever. Where leases are made, let them stay: "
+        "`gridwarden ban add --serial` finds there which lease a certificate was mapped to.",
+        examples=[90],
+    )
+
     @field_validator("kinds")
     @classmethod
     def apart(cls, kinds: tuple[KindRetention, ...]) -> tuple[KindRetention, ...]:
