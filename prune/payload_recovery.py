@@ -17,7 +17,7 @@ from gridwarden.prune.lent import Lent, LentTo
 from gridwarden.prune.orphans import Orphans
 from gridwarden.prune.outcome import Outcome
 from gridwarden.prune.recording import Owner, Recorder
-from gridwarden.prune.signals import SIGKILL, SIGTERM, has_gone, key, send
+from gridwarden.prune.signals import SIGCONT, SIGKILL, SIGTERM, has_gone, key, send
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def ask_to_end(site: Site, batch: str, job: str) -> None:
         launcher = proc.read(state.launcher)
         if (state.batch, state.job) == (batch, job) and launcher and launcher.start == state.launcher_start:
             send(launcher, (0,), SIGTERM)
+            send(launcher, (0,), SIGCONT)  # one that was stopped would never hear of it
 
 
 def settle_only(site: Site, state: State, held: int) -> None:

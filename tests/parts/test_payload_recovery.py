@@ -346,6 +346,13 @@ def test_the_epilog_of_any_job_ends_it_though_its_own_account_is_none_of_ours(no
     assert len(node.records("payload_end")) == 1
 
 
+def test_a_launcher_that_was_stopped_hears_all_the_same_that_its_job_is_over(node: Node) -> None:
+    launched = node.launch()
+    os.kill(launched.launcher, signal.SIGSTOP)
+    payload_recovery.ask_to_end(node.site, "slurm", "9")
+    wait_until(lambda: (now := proc.read(launched.launcher)) is None or now.has_ended())
+
+
 def test_the_next_launch_ends_it_and_leaves_no_process_of_before_beside_its_own(node: Node) -> None:
     first = node.launch()
     first.kill_launcher()
