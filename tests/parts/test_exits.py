@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,13 +18,14 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
-from gridwarden import chain, exit_lines, ledger, register
+from gridwarden import agent_client, chain, exit_lines, ledger, register
 from gridwarden.accounting import collect, exit_records, schema
 from gridwarden.accounting.store import open_store, open_to_read
 from gridwarden.cli import gridwarden
 from gridwarden.errors import EvidenceError
 from gridwarden.hooks.agent import exit_part, exit_spool
 from gridwarden.register import Entry
+from tests import agent as agents
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the kernel tells root alone")
 
@@ -350,6 +352,26 @@ except Exception as error:
     )
     assert ran.stdout.startswith("Unavailable")
     assert said in ran.stdout
+
+
+def test_the_agent_itself_listens_and_says_for_how_long_none_did(tmp_path):
+    agent = agents.Node(tmp_path)
+    agent.start()
+    try:
+        told = agent_client.status(agent.socket)
+        assert told is not None
+        assert "exits" in told["parts"].split()
+        program = [sys.executable, "-c", WORK.format(uid=UID), json.dumps({"short": 3})]
+        subprocess.run(program, capture_output=True, check=True)
+        lines = tmp_path / "exits" / exit_lines.CURRENT
+        agents.until(lambda: lines.exists() and lines.read_bytes().count(b"\t61007\t61007\t") == 4)
+        agent.end(signal.SIGKILL)
+        agent.start()
+    finally:
+        agent.end()
+    record, *_ = agent.records("exits")
+    assert (tmp_path / "exits" / str(record["file"])).stat().st_size == record["bytes"]
+    assert any("nobody listened for" in str(gap["reason"]) for gap in agent.records("gap"))
 
 
 def test_the_listener_keeps_up_with_a_thousand_exits_a_second(node):
