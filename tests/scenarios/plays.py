@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.proof import LONG
 from tests.scenarios import batch
+from tests.site import agent as site_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,25 @@ def banned_running(play: Play) -> None:
     play.ends(job)
 
 
+def banned_at_once(play: Play) -> None:
+    waiting = play.submit(held=True)
+    job = play.submit(play.waiting_to_go())
+    play.runs(job)
+    play.look()
+    play.ban("--now")
+    play.ends(job)
+    play.ends(waiting)
+    play.look_at_nodes()
+
+
+def hooks_off(play: Play) -> None:
+    job = play.submit(held=True)
+    with play.hooks_off():
+        play.batch.release(job)
+        play.ends(job)
+    play.look_at_nodes()
+
+
 def lease_goes(change: Callable[[Play], None]) -> Callable[[Play], None]:
     """The lease goes while one job of the account runs and another waits."""
 
@@ -176,6 +196,16 @@ def controller_restarted(play: Play) -> None:
     play.note("meanwhile", job)
     play.go()
     play.ends(job)
+
+
+def agent_dead(play: Play) -> None:
+    agent = site_agent.start()
+    agent.kill()
+    agent.wait()
+    try:
+        plain(play)
+    finally:
+        site_agent.clear()
 
 
 def daemon_restarted(play: Play) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import agent_client, holders, ledger_head
+from gridwarden import holders, ledger_head, proc
 from gridwarden.accounting import heads
 from tests.gridmap import asked, bodies, lcmaps_links, person
+from tests.site import agent as site_agent
 from tests.site.slurm import run_as, until
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from gridwarden.mapper.site import SiteValues
 
-SOCKET = "/run/gridwarden/agent"
-PROGRAM = "/usr/libexec/gridwarden/agent"
 QUICK = {"poll_seconds": 1, "held_jobs_seconds": 1, "heads_seconds": 1, "readers": "alice"}
 SETTINGS = Path("/etc/gridwarden/site.d/50-agent.yaml")
 
@@ -36,15 +35,11 @@ def agent() -> Iterator[subprocess.Popen[bytes]]:
     """An agent that looks every second, for a site without a word of these settings afterwards."""
     SETTINGS.parent.mkdir(exist_ok=True)
     configure(QUICK)
-    process = subprocess.Popen([PROGRAM, "--foreground"])
-    until("the agent to answer", lambda: agent_client.status(SOCKET))
+    process = site_agent.start()
     yield process
-    process.terminate()
-    assert process.wait(20) == 0
+    site_agent.end(process)
     SETTINGS.unlink()
     subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
-    for name in ("agent", "agent.lock", "agent.leases"):
-        Path("/run/gridwarden", name).unlink(missing_ok=True)
 
 
 def configure(settings: dict[str, object]) -> None:
@@ -189,8 +184,9 @@ def test_a_reader_may_ask_who_is_behind_a_process_and_nobody_else_may(
 ) -> None:
     held = holders.read(site.holders, asked(site, person("Agent Reader"), pwd).account)
     job = slurm.submit(held.account, "exec sleep 60")
-    slurm.wait(job, ["RUNNING"])
-    pid = str(until("its process", lambda: slurm.pids(job))[0])
+    pid = str(
+        until("its process", lambda: [each.pid for each in proc.owned_by(held.uid) if each.command == "sleep"])[0]
+    )
     try:
         answer = ask("alice", pid, "--format", "json")
         assert (answer.returncode, answer.stderr) == (0, "")

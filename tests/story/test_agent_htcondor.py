@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import agent_client, holders, register
+from gridwarden import holders, register
 from tests.gridmap import asked, bodies, person
+from tests.site import agent as site_agent
 from tests.site import condor as site_condor
 from tests.site.slurm import until
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from gridwarden.mapper.site import SiteValues
 
-SOCKET = "/run/gridwarden/agent"
 SETTINGS = Path("/etc/gridwarden/site.d/50-agent.yaml")
 POOL = Path("/etc/condor/config.d/90-agent.config")
 HOOK = Path("/usr/local/bin/prepare-job")
@@ -36,7 +36,7 @@ import sys
 from gridwarden import agent_client
 ad = dict(line.rstrip().split(" = ", 1) for line in sys.stdin if " = " in line)
 job, restart = ad["GlobalJobId"].strip('"'), ad.get("NumJobStarts", "0")
-told = agent_client.tell("{SOCKET}", "job_start", {{"job": job, "restart": restart}}, 20)
+told = agent_client.tell("{site_agent.SOCKET}", "job_start", {{"job": job, "restart": restart}}, 20)
 if told.outcome == agent_client.REFUSED:
     print(f'HookStatusMessage = "{{told.detail}}"')
     print("HookStatusCode = 190")
@@ -52,14 +52,12 @@ def pool() -> Iterator[ModuleType]:
     HOOK.write_text(PROGRAM)
     HOOK.chmod(0o755)
     POOL.write_text(CONFIGURATION)
-    agent = subprocess.Popen(["/usr/libexec/gridwarden/agent", "--foreground"])
-    until("the agent to answer", lambda: agent_client.status(SOCKET))
+    agent = site_agent.start()
     site_condor.start()
     yield site_condor
     site_condor.stop()
-    agent.terminate()
-    assert agent.wait(20) == 0
-    for path in (SETTINGS, POOL, HOOK, Path(SOCKET), Path(f"{SOCKET}.lock"), Path(f"{SOCKET}.leases")):
+    site_agent.end(agent)
+    for path in (SETTINGS, POOL, HOOK):
         path.unlink(missing_ok=True)
     subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
 

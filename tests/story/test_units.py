@@ -18,6 +18,7 @@ import yaml
 from gridwarden import agent_client, holders
 from gridwarden.mapper.ban import moment
 from tests.gridmap import asked, make_accounts, make_site, person
+from tests.site import agent as site_agent
 from tests.site.slurm import until
 
 EXAMPLES = Path(__file__).parents[2] / "site-configs"
@@ -78,18 +79,13 @@ def test_the_rights_that_the_agents_unit_leaves_are_enough() -> None:
     """It serves, and hands its socket on, with no more rights than the unit says."""
     unit = read_unit(AGENT)
     rights = rights_of(unit)
-    assert shlex.split(unit["Service"]["ExecStart"])[0] == "/usr/libexec/gridwarden/agent"
-    command = ["setpriv", "--bounding-set", rights, "--no-new-privs", *shlex.split(unit["Service"]["ExecStart"])]
-    agent = subprocess.Popen(command)
+    assert shlex.split(unit["Service"]["ExecStart"]) == [site_agent.PROGRAM, "--foreground"]
+    agent = site_agent.start("setpriv", "--bounding-set", rights, "--no-new-privs")
     try:
-        until("the agent to answer", lambda: agent_client.status("/run/gridwarden/agent"))
         agent.send_signal(signal.SIGHUP)
-        until("it to answer again", lambda: agent_client.status("/run/gridwarden/agent"))
+        until("it to answer again", lambda: agent_client.status(site_agent.SOCKET))
     finally:
-        agent.terminate()
-        assert agent.wait(20) == 0
-        for name in ("agent", "agent.lock", "agent.leases"):
-            Path("/run/gridwarden", name).unlink(missing_ok=True)
+        site_agent.end(agent)
 
 
 def test_the_rights_that_the_follow_unit_leaves_are_enough(tmp_path: Path) -> None:
