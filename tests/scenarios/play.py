@@ -146,10 +146,12 @@ class Play:
 
     # What others do meanwhile.
 
-    def ban(self) -> None:
+    def ban(self, *how: str) -> None:
         assert self.person
         subject = self.person.subject
-        subprocess.run(["gridwarden", "ban", "add", subject, "--because", "a test"], check=True, capture_output=True)
+        subprocess.run(
+            ["gridwarden", "ban", "add", subject, "--because", "a test", *how], check=True, capture_output=True
+        )
         self.undo.callback(subprocess.run, ["gridwarden", "ban", "remove", subject], check=True, capture_output=True)
 
     def lose_holder(self) -> None:
@@ -230,6 +232,14 @@ class Play:
         finally:
             subprocess.run(["umount", str(full)], check=True)
             full.rmdir()
+
+    @contextmanager
+    def hooks_off(self) -> Iterator[None]:
+        subprocess.run(["gridwarden", "off", "hooks", "--because", "a test"], check=True, capture_output=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["gridwarden", "on", "hooks"], check=True, capture_output=True)
 
     @contextmanager
     def stuck_ledger(self) -> Iterator[None]:

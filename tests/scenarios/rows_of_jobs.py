@@ -109,6 +109,15 @@ ROWS = (
         accounting=(say.THEIRS,),
     ),
     Row(
+        "banned at once",
+        "The person is banned with `--now` while a job of theirs runs and another waits.",
+        plays.banned_at_once,
+        user=(say.CANCELLED, say.RAN_ONCE),
+        administrator=(say.START_AND_END, say.CANCEL_RECORD, say.NODES_USABLE),
+        whoran=(say.NAMES_LIVE, say.NAMES_SOMEHOW),
+        accounting=(say.THEIRS,),
+    ),
+    Row(
         "lease lost while it runs",
         "Somebody removes the link in the gridmapdir; a second job of the account waits.",
         plays.lease_goes(Play.lose_lease),
