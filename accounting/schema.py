@@ -16,7 +16,8 @@ metadata = MetaData()
 
 def _partial(name: str, *columns: str, where: str) -> Index:
     """Make an index of some rows."""
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+    named = [text(column) if column.startswith("(") else column for column in columns]
+    return Index(name, *named, sqlite_where=text(where), postgresql_where=text(where))
 
 
 positions = Table(
@@ -78,6 +79,7 @@ job_runs = Table(
     Column("held", Text, nullable=False, server_default="", comment="the account's lease when the end was recorded"),
     Index("job_runs_by_node", "node", text(f"({CLASS})"), "start"),
     Index("job_runs_by_start", text(f"({CLASS})"), "start"),
+    _partial("job_runs_of_payloads", f"({CLASS})", "start", where="batch = 'payload'"),
     Index("job_runs_by_job", "job", "cluster"),
     Index("job_runs_by_account", "account", "start"),
     Index("job_runs_open", "ledger", "end"),

@@ -121,6 +121,7 @@ def pages() -> dict[Path, str]:
         DOCS / "prune-bombs.md": speed_page("bombs"),
         DOCS / "prune-speed.md": speed_page("prune"),
         DOCS / "reasons.md": reasons_page(),
+        DOCS / "scaling.md": speed_page("questions"),
         DOCS / "security-model.md": security_page(),
         DOCS / "slurm.md": slurm_page(),
         DOCS / "verify-speed.md": speed_page("verify"),

@@ -29,6 +29,7 @@ INDEXES = (
     "records_of_kills ON records (node, time) WHERE kind = 'kill'",
     f"job_runs_by_node ON job_runs (node, ({CLASS}), start)",
     f"job_runs_by_start ON job_runs (({CLASS}), start)",
+    f"job_runs_of_payloads ON job_runs (({CLASS}), start) WHERE batch = 'payload'",
     f"batch_jobs_by_node ON batch_jobs (({ONE_NODE}), ({CLASS}), start)",
     f"batch_jobs_by_start ON batch_jobs (({CLASS}), start)",
     "batch_jobs_by_job ON batch_jobs (job)",
