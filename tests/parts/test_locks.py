@@ -143,9 +143,9 @@ def test_a_holder_that_slurm_has_frozen_with_its_job_is_let_go_on_and_frozen_aga
     """Slurm's proctrack/cgroup freezes the job's group for SIGSTOP, and no signal wakes who is in it."""
     group = control_group.make(os.urandom(16).hex()) if version == 2 else None
     path = Path(group.path) if group else FREEZER / f"gridwarden-test-{os.getpid()}"
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError:
+    if version == 1 and FREEZER.exists():
+        path.mkdir()
+    if not path.exists():
         pytest.skip(f"no control group of version {version} can be made here")
     freezer, frozen, thawed = ("cgroup.freeze", "1", "0") if version == 2 else ("freezer.state", "FROZEN", "THAWED")
     with holder(directory / "lock", 1, stays=600) as held:
@@ -164,4 +164,4 @@ def test_a_holder_that_slurm_has_frozen_with_its_job_is_let_go_on_and_frozen_aga
             for process in (bystander, held):
                 process.kill()
                 process.wait()
-    path.rmdir()
+            path.rmdir()
