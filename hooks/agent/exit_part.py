@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 READING_SECONDS = 0.01
 PROBE_SECONDS, PROBE_CODE = 2.0, 42
 GAP_SECONDS = 10.0
+MOST_OF_USER = 100  # processes a tick, once room is scarce: one who forks without end must not hide everybody else's
 WATCHED, WATCHED_SECONDS = "watched", 10.0
 WHAT = "exit statistics"
 
@@ -57,6 +58,7 @@ class Exits:
         self._jobs = jobs
         self._record = record
         self._groups = Groups()
+        self._of_user: dict[int, int] = {}  # processes since the last tick
         self._watched = os.path.join(directory, WATCHED)
         self._drops = self._lost = 0
         self._gap_next = self._watched_next = 0.0
@@ -84,6 +86,7 @@ class Exits:
         """Write, and say what was missed."""
         self._spool.on_tick(now)
         self._jobs.forget()
+        self._of_user.clear()
         if now >= self._watched_next:
             self._watched_next = now + WATCHED_SECONDS
             self._touch()
@@ -114,6 +117,10 @@ class Exits:
             self._keep(process)
 
     def _keep(self, process: Process) -> None:
+        count = self._of_user[process.uid] = self._of_user.get(process.uid, 0) + 1
+        if count > MOST_OF_USER and self._spool.scarce:
+            self._spool.refuse(f"more than {MOST_OF_USER} a second of one user, and half of the room is taken")
+            return
         batch, job, known_by = self._jobs.of(process.pid, process.parent, process.uid, process.start)
         numbers = (
             process.end, process.start, process.pid, process.parent, process.uid, process.gid, (process.cpu + 500) // 1000,

@@ -55,6 +55,16 @@ class Spool:
         self._room = MOST_BYTES
         self._take_over()
 
+    @property
+    def scarce(self) -> bool:
+        """Whether more than half of the room is taken."""
+        return self._room < MOST_BYTES // 2
+
+    def refuse(self, why: str) -> None:
+        """Count a line that is not to be kept."""
+        self.lost += 1
+        self.why = why
+
     def add(self, line: Callable[[int], bytes]) -> None:
         """Keep a line, made with its number; it is written within a tick."""
         made = line(self._lines + len(self._waiting) + 1)

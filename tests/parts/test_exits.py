@@ -319,6 +319,21 @@ def test_a_file_that_cannot_be_completed_now_is_completed_later(node, monkeypatc
     assert len(node.rows()) == 4
 
 
+def test_whoever_forks_without_end_does_not_hide_others_when_room_is_scarce(node, monkeypatch):
+    monkeypatch.setattr(exit_part, "MOST_OF_USER", 5)
+    node.start()
+    assert not node.part._spool.scarce
+    node.part._spool._begin()
+    node.part._spool._room = exit_spool.MOST_BYTES // 2 - 1
+    node.work(uid=UID + 1, short=30)
+    node.work(short=1)
+    node.stop()
+    assert any("of one user" in gap for gap in node.gaps())
+    node.collect()
+    assert len(node.rows(UID + 1)) == 5
+    assert len(node.rows()) == 2
+
+
 def test_files_that_nobody_collects_do_not_fill_the_disk(node, monkeypatch):
     monkeypatch.setattr(exit_spool, "MOST_BYTES", 300)
     node.start()
