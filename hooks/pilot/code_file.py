@@ -53,12 +53,31 @@ def contents(library: str) -> bytes:
     return b"".join((first, *codes.values()))
 
 
+def is_made_of(data: bytes, library: str) -> bool:
+    """Whether ``data`` is such a file of what is in ``library`` now; of one and the same code marshal's bytes may differ.
+
+    Raises as ``contents``.
+    """
+    return _code(data, library) == _code(contents(library), library)
+
+
 def stamp(package: str) -> bytes:
     """What the file begins with, as the entry makes it of what it finds: which interpreter, and which gridwarden.
 
     ``package`` is a file of gridwarden's that every update replaces.
     """
     return repr((importlib.util.MAGIC_NUMBER, int(os.stat(package).st_mtime))).encode()
+
+
+def _code(data: bytes, library: str) -> dict[str, CodeType]:
+    """The code of each module in the bytes of a file; nothing where it is not whole, or of another stamp."""
+    begins = stamp(_path(library, own_modules.OURS))
+    try:
+        importer, index = marshal.loads(data.removeprefix(begins) if data.startswith(begins) else b"")  # noqa: S302 - root's
+        places = {module: data[len(data) - begin : len(data) - end] for module, (_, _, begin, end) in index.items()}
+        return {own_modules.__name__: importer} | {module: marshal.loads(code) for module, code in places.items()}  # noqa: S302
+    except (EOFError, ValueError, TypeError):
+        return {}
 
 
 def _path(library: str, module: str) -> str:

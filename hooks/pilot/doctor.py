@@ -96,11 +96,12 @@ def kernel(process: str) -> list[Risk]:
 def modules(path: str) -> list[Risk]:
     """The file that the launcher loads gridwarden from: there, root's, and of what is installed now."""
     try:
-        begun = trusted.read_file(path, MOST_BYTES)
+        if code_file.is_made_of(
+            trusted.read_file(path, MOST_BYTES), os.path.dirname(os.path.realpath(gridwarden.__path__[0]))
+        ):
+            return []
     except ConfigurationError as error:
         return [Risk("launcher-modules", str(error), INSTALL)]
-    if begun.startswith(code_file.stamp(os.path.join(os.path.realpath(gridwarden.__path__[0]), "__init__.py"))):
-        return []
     return [Risk("launcher-modules", f"{path} is not of the gridwarden and Python that are installed", INSTALL)]
 
 

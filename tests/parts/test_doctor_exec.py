@@ -97,7 +97,12 @@ def test_modules_of_the_launcher_that_are_not_those_installed_now_are_named(tmp_
     path = tmp_path / "exec.modules"
     path.write_bytes(code_file.contents(str(Path(gridwarden.__path__[0]).resolve().parent)))
     assert doctor.modules(str(path)) == []
-    path.write_bytes(b"of before" + path.read_bytes())
+    data, said = path.read_bytes(), b"is no path; PATH is not searched"
+    path.write_bytes(data[:-1000])  # not whole
+    assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
+    path.write_bytes(data.replace(said, said.upper()))  # one module was changed since, which no stamp shows
+    assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
+    path.write_bytes(b"of before" + data)
     (risk,) = doctor.modules(str(path))
     assert (risk.kind, risk.remedy) == ("launcher-modules", "gridwarden hooks install")
     path.unlink()
