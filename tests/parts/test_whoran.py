@@ -650,7 +650,8 @@ def test_a_session_or_process_group_is_answered_for_as_one(machine):
     assert machine.ask(None, session=LARGEST_PID)[0] == []
 
 
-def test_pbs_says_of_which_session_a_job_was(machine):
+def test_pbs_says_of_which_session_a_job_was(machine, url):
+    machine.url = url
     fields = "user=x session=4711 end=1"
     job = Job("pbs", "head", "12", now(), 0, LENT, None, now(), None, "ENDED", "0", 0, 0, 0, "n1", "", fields=fields)
     with open_store(machine.url).transaction() as connection:
