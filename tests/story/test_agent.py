@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import holders, ledger_head, proc
+from gridwarden import holders, ledger_head, proc, reasons
 from gridwarden.accounting import heads
 from tests.gridmap import asked, bodies, lcmaps_links, person
 from tests.site import agent as site_agent
@@ -196,7 +196,7 @@ def test_a_reader_may_ask_who_is_behind_a_process_and_nobody_else_may(
         assert pid in str(record["text"])
         denied = ask("bob", pid)
         assert (denied.returncode, denied.stdout) == (77, "")
-        assert "question-refused" in denied.stderr
+        assert denied.stderr.startswith(f"gridwarden: {reasons.QUESTION_REFUSED}: ")
         assert ask("alice", "--config", "/home/alice/site.yaml", pid).returncode == 77
     finally:
         slurm.cancel(job)
