@@ -38,7 +38,10 @@ class Agent(Section):
         "nobody was known behind them. 0: never.",
     )
     heads_seconds: Seconds = Field(
-        60, gt=0, le=60, description="How often at most the ledger's last line is told to syslog, if there is a new one."
+        60,
+        gt=0,
+        le=60,
+        description="How often at most the ledger's last line is told to syslog, if there is a new one.",
     )
     process_accounting: AbsolutePath | None = Field(
         None,
