@@ -1,6 +1,6 @@
 """Who holds a lock for which others wait; whoever of them stands still is let go on for as long as that takes.
 
-The formats are those of proc_locks(5), proc_pid_fd(5), proc_pid_cgroup(5) and the freezers of cgroups(7), versions 1 and 2.
+The formats are those of proc_locks(5), proc_pid_fd(5), proc_pid_fdinfo(5), proc_pid_cgroup(5) and the freezers of cgroups(7), versions 1 and 2.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Holders:
             _move(*self._moved.pop())
 
     def _look(self) -> list[proc.Process]:
-        return [process for process in map(proc.read, self._pids()) if process and self._has_open(process.pid)]
+        return [process for process in map(proc.read, self._pids()) if process and self._has_locked(process.pid)]
 
     def _pids(self) -> list[int]:
         """Who has a lock on a file of that inode number: devices may be others than those that fstat(2) shows (overlayfs)."""
@@ -61,19 +61,20 @@ class Holders:
         held = [row for row in rows if len(row) > 5 and row[1] == b"FLOCK" and row[5].rpartition(b":")[2] == inode]
         return sorted({int(row[4]) for row in held if int(row[4]) > 0})  # that of another pid namespace is 0
 
-    def _has_open(self, pid: int) -> bool:
-        directory = f"/proc/{pid}/fd"
+    def _has_locked(self, pid: int) -> bool:
+        """Whether the lock is on our file: anybody can lock one with its number elsewhere, and open ours without a right to (O_PATH)."""
         try:
-            return any(_is_same(f"{directory}/{name}", self._file) for name in os.listdir(directory))
+            return any(self._is_lock(f"/proc/{pid}", name) for name in os.listdir(f"/proc/{pid}/fd"))
         except OSError:
             return False
 
-
-def _is_same(path: str, file: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), file)
-    except OSError:
-        return False
+    def _is_lock(self, process: str, name: str) -> bool:
+        try:
+            return os.path.samestat(os.stat(f"{process}/fd/{name}"), self._file) and _says(
+                f"{process}/fdinfo/{name}", "FLOCK"
+            )
+        except OSError:
+            return False
 
 
 def _is_stopped(process: proc.Process) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import chain, ledger, locks, proc, register
+from gridwarden import chain, ledger, lock_holders, locks, proc, register
 from gridwarden.errors import EvidenceError, Unavailable
 from gridwarden.hooks.pilot import control_group
 
@@ -165,3 +165,38 @@ def test_a_holder_that_slurm_has_frozen_with_its_job_is_let_go_on_and_frozen_aga
                 process.kill()
                 process.wait()
             path.rmdir()
+
+
+PRETEND = """
+import fcntl, os, subprocess, sys, time
+ours, theirs = sys.argv[1:]
+for directory in (ours, theirs):
+    os.mkdir(directory)
+    subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=True)
+lock, other = (os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT) for directory in (ours, theirs))
+os.dup2(os.open(f"{ours}/lock", os.O_PATH), 200)
+os.close(lock)
+fcntl.flock(other, fcntl.LOCK_EX)  # each has the first number of its file system
+print(os.fstat(other).st_ino == os.stat(200).st_ino, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
+def test_who_has_locked_a_file_of_that_number_elsewhere_is_no_holder_to_be_let_go_on(directory: Path) -> None:
+    """Any user can make one, on a file system of their own, and open root's lock without a right to it (O_PATH)."""
+    command = ["unshare", "--mount", sys.executable, "-c", PRETEND, directory / "ours", directory / "theirs"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "True\n"
+        stop(process.pid)
+        descriptor = os.open(f"/proc/{process.pid}/fd/200", os.O_RDWR)
+        holders = lock_holders.Holders(descriptor)
+        assert holders.named() == ""
+        holders.let_go_on()
+        assert (seen := proc.read(process.pid)) and seen.state == "T"
+        os.close(descriptor)
+    finally:
+        process.kill()
+        process.wait()
