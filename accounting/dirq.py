@@ -17,33 +17,54 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MINUTE = 60
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def put(queue: Path, text: str) -> Path:
-    """Write a message durably; return its file.  Raises Unavailable."""
+def put(queue: Path, text: str) -> str:
+    """Write a message durably, as the queue's owner's; return its name below the queue.  Raises Unavailable.
+
+    Nothing is followed that the queue's owner could have put in the way.
+    """
     try:
-        while True:
-            seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-            directory = queue / f"{seconds - seconds % _MINUTE:08x}"
-            directory.mkdir(mode=0o755, exist_ok=True)
-            name = f"{seconds:08x}{nanoseconds // 1000:05x}{os.urandom(1)[0] & 15:x}"
-            temporary = directory / f"{name}.tmp"
-            try:
-                descriptor = os.open(temporary, trusted.CREATE_FLAGS, 0o644)
-            except FileExistsError:
-                continue
-            try:
-                trusted.write_all(descriptor, text.encode("utf-8", "backslashreplace"))
-                os.fsync(descriptor)
-                os.link(temporary, directory / name)
-            except FileExistsError:
-                continue
-            finally:
-                os.close(descriptor)
-                os.unlink(temporary)
-            return directory / name
+        root = os.open(queue, _DIRECTORY)
+        try:
+            while (name := _put(root, text.encode("utf-8", "backslashreplace"))) is None:
+                pass  # that name was taken
+            return name
+        finally:
+            os.close(root)
     except OSError as error:
         what = (error.strerror or str(error)).lower()
-        raise Unavailable(
-            f"the queue {queue}: {what}", "free space, or run as who owns it; nothing is sent twice"
-        ) from error
+        hint = "free space, or run as who owns it; nothing is sent twice"
+        raise Unavailable(f"the queue {queue}: {what}", hint) from error
+
+
+def _put(root: int, data: bytes) -> str | None:
+    """Write a message under a name of this moment; None where that is taken."""
+    owner = os.fstat(root)
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    minute = f"{seconds - seconds % _MINUTE:08x}"
+    name = f"{seconds:08x}{nanoseconds // 1000:05x}{os.urandom(1)[0] & 15:x}"
+    try:
+        os.mkdir(minute, 0o755, dir_fd=root)
+    except FileExistsError:
+        pass
+    directory = os.open(minute, _DIRECTORY, dir_fd=root)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(directory, owner.st_uid, owner.st_gid)
+        descriptor = os.open(f"{name}.tmp", trusted.CREATE_FLAGS | os.O_NOFOLLOW, 0o644, dir_fd=directory)
+        try:
+            trusted.write_all(descriptor, data)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            os.fsync(descriptor)
+            os.link(f"{name}.tmp", name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(descriptor)
+            os.unlink(f"{name}.tmp", dir_fd=directory)
+    except FileExistsError:
+        return None
+    finally:
+        os.close(directory)
+    return f"{minute}/{name}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +16,7 @@ from gridwarden.accounting.dirq import put
 from gridwarden.accounting.rows import insert_new, upsert
 from gridwarden.accounting.store import open_store
 from gridwarden.cli import gridwarden
+from gridwarden.errors import Unavailable
 from tests.apel_reader import read
 
 SECOND = 1_000_000
@@ -76,3 +79,21 @@ def test_summaries_go_into_the_queue_that_ssm_empties(config, tmp_path):
 def test_messages_of_one_moment_do_not_replace_each_other(tmp_path):
     assert len({put(tmp_path, f"{number}") for number in range(300)}) == 300
     assert sorted(int(path.read_text()) for path in tmp_path.rglob("*") if path.is_file()) == list(range(300))
+
+
+def test_a_queue_leads_nobody_out_of_it_and_its_owner_can_empty_it(tmp_path):
+    queue, elsewhere = tmp_path / "queue", tmp_path / "elsewhere"
+    queue.mkdir()
+    elsewhere.mkdir()
+    if os.geteuid() == 0:
+        os.chown(queue, 4711, 4712)
+    minute, _, _ = put(queue, "first").partition("/")
+    for path in (queue / minute, *(queue / minute).iterdir()):
+        status = path.stat()
+        assert os.geteuid() != 0 or (status.st_uid, status.st_gid) == (4711, 4712)
+    shutil.rmtree(queue / minute)
+    for ahead in range(0, 120, 60):
+        (queue / f"{int(minute, 16) + ahead:08x}").symlink_to(elsewhere)
+    with pytest.raises(Unavailable):
+        put(queue, "second")
+    assert list(elsewhere.iterdir()) == []
