@@ -185,7 +185,7 @@ time.sleep(600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
 def test_who_has_locked_a_file_of_that_number_elsewhere_is_no_holder_to_be_let_go_on(directory: Path) -> None:
     """Any user can make one, on a file system of their own, and open root's lock without a right to it (O_PATH)."""
-    command = ["unshare", "--mount", sys.executable, "-c", PRETEND, directory / "ours", directory / "theirs"]
+    command = ["unshare", "--mount", sys.executable, "-c", PRETEND, f"{directory}/ours", f"{directory}/theirs"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
