@@ -9,45 +9,80 @@ local OFF_FILE = "/etc/gridwarden/off/hooks"
 local UNJUDGED = "gridwarden: held"   -- admin_comment of a job that could not be judged; users cannot change it
 local NO_VALUE = 4294967294           -- NO_VAL of slurm.h: a number that the request does not set
 
-local last_site = nil                 -- of the node file, as it was last read whole
+local last_text, last_site            -- the node file as it was last read whole
+local last_look                       -- when it was last looked at
+local NAMES_SECONDS = 60
+local names, names_since = {}, 0      -- by uid: Slurm reads the whole of passwd for a name
 
--- The values of each key of a file of key<TAB>value lines; an error if it is not whole.
-local function read_tab_file(path)
-  local file = assert(io.open(path, "r"))
+-- The text of a file, nil and why (the message, errno) when it cannot be opened.
+local function read_text(path)
+  local file, message, number = io.open(path, "r")
+  if not file then
+    return nil, message, number
+  end
   local text = file:read("*a")
   file:close()
-  assert(text and text:sub(-1) == "\n", path .. ": the last line is not whole")
-  local values = {}
-  for line in text:gmatch("([^\n]*)\n") do
-    local key, value = line:match("^([^\t]+)\t(.*)$")
-    assert(key, path .. ": a line is not key<TAB>value")
-    values[key] = values[key] or {}
-    table.insert(values[key], value)
+  return text or ""
+end
+
+-- The values of each key in a text of key<TAB>value lines; an error if it is not whole.
+local function parse(text, path)
+  local values, length = {}, 0
+  for key, value in text:gmatch("([^\n\t]+)\t([^\n]*)\n") do
+    length = length + #key + #value + 2
+    local before = values[key]
+    if before then
+      before[#before + 1] = value
+    else
+      values[key] = {value}
+    end
   end
-  assert(values.version and values.version[1] == "1", path .. ": is not a file of version 1")
+  if length ~= #text or not values.version or values.version[1] ~= "1" then
+    error(path .. ": is not whole, or not a file of version 1")
+  end
   return values
 end
 
 -- Whether an administrator has switched hooks off on this machine (gridwarden off hooks) and the time is not over.
 local function is_off()
-  local file = io.open(OFF_FILE, "r")
-  if not file then
+  local text = read_text(OFF_FILE)
+  if not text then
     return false
   end
-  file:close()
-  local fine, values = pcall(read_tab_file, OFF_FILE)
+  local fine, values = pcall(parse, text, OFF_FILE)
   local over = fine and values["until"] and tonumber(values["until"][1])
   return over == 0 or (over and os.time() * 1000000 < over)
 end
 
+-- What the site has chosen: looked at once a second, since nothing else here is as much work.
 local function read_site()
-  local fine, values = pcall(read_tab_file, NODE_FILE)
+  local now = os.time()
+  if last_site and now == last_look then
+    return last_site
+  end
+  last_look = now
+  local text = read_text(NODE_FILE)
+  if text and text == last_text then
+    return last_site
+  end
+  local fine, values = pcall(parse, text or "", NODE_FILE)
   if fine and values.pool and values.holders then
-    last_site = values
+    last_text, last_site = text, values
   else
     slurm.log_error("gridwarden: event=submit outcome=unread detail=%s", NODE_FILE)
   end
   return last_site
+end
+
+local function name_of(job)
+  local now, uid = os.time(), job.user_id
+  if now < names_since or now >= names_since + NAMES_SECONDS then
+    names, names_since = {}, now
+  end
+  if not names[uid] then
+    names[uid] = job.user_name
+  end
+  return names[uid]
 end
 
 local function is_pool_account(site, account)
@@ -63,24 +98,29 @@ end
 local function read_holder(site, account, uid)
   assert(not account:find("/", 1, true) and account:sub(1, 1) ~= ".", "not the name of an account")
   local path = site.holders[1] .. "/" .. account
-  local file, message, number = io.open(path, "r")
-  if not file then
+  local text, message, number = read_text(path)
+  if not text then
     if number ~= 2 then               -- other than ENOENT: the directory itself is at fault
       slurm.log_error("gridwarden: event=submit outcome=unread detail=%s", message)
       assert(not is_pool_account(site, account), "holder-invalid")
     end
     return nil
   end
-  file:close()
-  local values = read_tab_file(path)
+  local values = parse(text, path)
   local function one(key)
-    assert(values[key] and #values[key] == 1, path .. ": has no " .. key)
+    if not values[key] or #values[key] ~= 1 then
+      error(path .. ": has no " .. key)
+    end
     return values[key][1]
   end
-  assert(one("account") == account and tonumber(one("uid")) == uid, path .. ": is of another account")
-  assert(one("lease"):match("^%x+$") and #one("lease") == 32, path .. ": has no lease id")
-  assert(one("verdict") == "ok" or one("verdict") == "banned", path .. ": has no verdict")
-  return {lease = one("lease"), banned = one("verdict") == "banned"}
+  local lease, verdict = one("lease"), one("verdict")
+  if one("account") ~= account or tonumber(one("uid")) ~= uid then
+    error(path .. ": is of another account")
+  end
+  if #lease ~= 32 or not lease:match("^%x+$") or (verdict ~= "ok" and verdict ~= "banned") then
+    error(path .. ": has no lease id, or no verdict")
+  end
+  return {lease = lease, banned = verdict == "banned"}
 end
 
 local function stamp(job, text)
@@ -124,7 +164,7 @@ function slurm_job_submit(job, partitions, submit_uid)
   if site == nil then
     return slurm.SUCCESS              -- no pool is known here, so nobody's job is gridwarden's
   end
-  local account = job.user_name
+  local account = name_of(job)
   if type(account) ~= "string" then
     return hold(job, "uid " .. tostring(job.user_id), "account-unknown")
   end

@@ -21,6 +21,7 @@ def look_up(everything: list[Seen], began: float) -> None:
     subprocess.run(["gridwarden", "collect"], check=True, capture_output=True)
     when = f"@{began:.6f}..@{time.time():.6f}"
     done = subprocess.run(["whoran", when, "--format", "json"], capture_output=True, text=True, check=False)
+    assert done.returncode <= 1, done.stderr  # 1: nothing ran at all
     answers = json.loads(done.stdout)
     with open_to_read(STORE).transaction() as connection:
         for seen in everything:

@@ -254,8 +254,11 @@ def test_a_prolog_that_stops_an_arrays_last_task_leaves_the_others_running(
         slurm.until("its epilog", lambda: registered(account) == [first])
     assert slurm.state(int(first)) == "RUNNING"
     command = ["squeue", "--all", "--array", "--noheader", "--states=all", f"--jobs={array}", "--format=%K %T"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert sorted(listed) == ["1 RUNNING", f"2 {state}"]
+
+    def listed() -> list[str]:
+        return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    slurm.until("slurmctld to know that it is over", lambda: listed() == ["1 RUNNING", f"2 {state}"])
     assert alive(account, "sleep")
 
 
