@@ -31,28 +31,32 @@ def run(
     child = os.fork()
     if child == 0:
         _work(work, writing, failing)
-    os.close(writing)
-    os.close(failing)
-    ending = os.pidfd_open(child)
-    report = bytearray()
-    told = ended = False
-    poll = select.poll()
-    poll.register(reading)
-    while not (ended or enough(report)) and (left := deadline - time.monotonic()) > 0:
-        if not poll.poll(left * 1000):
-            continue
-        if told:
-            ended = True
-        elif part := os.read(reading, PIECE):
-            report += part
-        else:
-            told = True
-            poll.unregister(reading)
-            poll.register(ending, select.POLLIN)
-    os.close(reading)
-    os.close(ending)
+    ended = False
+    try:
+        os.close(writing)
+        os.close(failing)
+        ending = os.pidfd_open(child)
+        report = bytearray()
+        told = False
+        poll = select.poll()
+        poll.register(reading)
+        while not (ended or enough(report)) and (left := deadline - time.monotonic()) > 0:
+            if not poll.poll(left * 1000):
+                continue
+            if told:
+                ended = True
+            elif part := os.read(reading, PIECE):
+                report += part
+            else:
+                told = True
+                poll.unregister(reading)
+                poll.register(ending, select.POLLIN)
+        os.close(reading)
+        os.close(ending)
+    finally:  # also where a hook's own deadline ends this: whom its account has stopped would keep our locks for ever
+        if not ended:
+            os.kill(child, 9)  # ours and not reaped yet, so the number is still its own
     if not ended:
-        os.kill(child, 9)  # ours and not reaped yet, so the number is still its own
         time.sleep(0.01)
     # A child that hangs in the kernel is left behind: it keeps the account's lock for as long as it could act.
     pid, status = os.waitpid(child, os.WNOHANG)

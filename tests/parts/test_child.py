@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import child
+from gridwarden import child, locks
+from gridwarden.hooks.slurm import deadline
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WITHOUT_STREAMS = """
 import os
@@ -38,3 +45,15 @@ def test_nobody_waits_for_the_output_of_a_child(capfd: pytest.CaptureFixture[str
 
 def test_a_program_that_is_started_without_standard_streams_gets_its_answers() -> None:
     assert subprocess.run([sys.executable, "-c", WITHOUT_STREAMS], check=False).returncode == 0
+
+
+def test_a_child_that_was_stopped_keeps_no_lock_when_a_hooks_own_deadline_ends_the_wait_for_it(tmp_path: Path) -> None:
+    """Its account can stop it, and the account's lock was held from then on until that account had no process left."""
+    held = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    deadline.arm(0.5)
+    with pytest.raises(deadline.Overdue):
+        child.run(lambda _: os.kill(os.getpid(), signal.SIGSTOP), 60)
+    deadline.disarm()
+    os.close(held)
+    locks.take(os.open(tmp_path / "lock", os.O_RDWR), "the lock", 5)
