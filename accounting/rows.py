@@ -60,6 +60,7 @@ def storable(table: Table, row: Row) -> Row:
 
 
 def fitting(text: str, length: int | None) -> str:
+    """Return a text as a column of ``length`` characters takes it; None: of any length."""
     if not text.isascii() or "\0" in text:
         text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
     return text[:length]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LANGUAGES = {"sh", "console", "yaml", "json", "text", "toml", ""}
+LANGUAGES = {"sh", "console", "yaml", "json", "text", "toml", "python", ""}
 
 
 class Block(NamedTuple):

@@ -28,3 +28,8 @@ def test_every_block_says_what_it_is_and_is_tested_if_it_is_a_command() -> None:
     assert not unknown
     prompted = [block.where for block in documents.blocks("text", "") if block.text.startswith(("# ", "$ "))]
     assert not prompted, "a command block is ```console or ```sh"
+
+
+@pytest.mark.parametrize("block", documents.blocks("python"), ids=lambda block: block.where)
+def test_what_a_page_shows_in_python_runs(block: documents.Block) -> None:
+    exec(compile(block.text, block.where, "exec"), {})  # noqa: S102 - our own page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gridwarden import reasons
 from tests.scenarios import batch
 
 if TYPE_CHECKING:
@@ -105,7 +106,13 @@ SUBMISSION_REFUSED = Statement(
 )
 REFUSED_NEXT = Statement("the next submission is refused: banned", told("banned"))
 POOL_FULL = Statement("the submission is refused: pool-full", told("pool-full"))
-STAMP_REFUSED = Statement("every try is refused", lambda seen: len(seen.told) == seen.facts["tries"])
+STAMP_REFUSED = Statement(
+    "every try is refused",
+    lambda seen: (
+        len(seen.told) == seen.facts["tries"]
+        and any(reasons.SENTENCES[reasons.STAMP_PROTECTED] in said for said in seen.told)
+    ),
+)
 UNTOUCHED = Statement("what they wrote into `extra` stays theirs", lambda seen: seen.facts["extra"] == "mine")
 
 # What the administrator sees.
