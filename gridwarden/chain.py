@@ -117,6 +117,7 @@ def _raw_lines(directory: str | os.PathLike[str], after: int) -> Iterator[tuple[
             number = 0
             while size > 0 and (raw := file.readline(min(size, ledger.LONGEST_LINE))):
                 number += 1
+                size -= len(raw)  # noqa: PLW2901  what is left of it
                 yield f"{name}:{number}", raw.rstrip(b"\n")
 
 
@@ -167,13 +168,13 @@ def _record(body: bytes) -> dict[str, records.Value] | None:
         return None
     if not isinstance(values, dict):
         return None
+    for value in values.values():
+        kind = type(value)
+        if kind is not str and value is not None and (kind is not int or not -(2**63) <= value < 2**63):
+            return None
     return values
 
 
 def _explains(line: Line, torn: bytes) -> bool:
     """Whether ``line`` is the gap record that the next writer left for ``torn``."""
     return line.body.get("kind") == "gap" and line.body.get("sha256") == ledger.digest_of(torn)
-    for value in values.values():
-        kind = type(value)
-        if kind is not str and value is not None and (kind is not int or not -(2**63) <= value < 2**63):
-            return None

@@ -239,6 +239,17 @@ def test_a_number_that_no_ledger_reaches_is_no_record(directory: Path) -> None:
     assert [line.body["kind"] for line in chain.read(directory)] == ["hold", "gap", "hold"]
 
 
+def test_who_reads_a_ledger_reads_it_as_it_stood_however_fast_others_write(directory: Path) -> None:
+    hold(directory, "1")
+    hold(directory, "2")
+    seen = []
+    for line in chain.read(directory):
+        seen.append(line.body["job"])
+        assert len(seen) <= 2, "a reader on a busy node would never come to an end"
+        hold(directory, "later")
+    assert seen == ["1", "2"]
+
+
 def test_a_spoilt_note_of_what_is_stored_is_said_in_one_line(directory: Path) -> None:
     hold(directory, "1")
     (directory / "acknowledged").write_bytes(b"x\n")
