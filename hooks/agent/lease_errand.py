@@ -3,20 +3,24 @@
 A lease that carries a lease file of ours is published, verdict and all, unless the holder file of it is there already,
 which then says more: the mapping wrote it.  One that another program made is only observed; the next mapping adopts it.
 A holder file whose link is gone is taken away: a hook must not vouch for it.  All of that happens under the name's own
-lock, as every mapping does.
+lock, as every mapping does; but a machine on which the gridmapdir is read-only can have no lock there.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 
 from gridwarden import holders, pools, tab_file
-from gridwarden.errors import GridwardenError
+from gridwarden.contexts import ExitStack, contextmanager
+from gridwarden.errors import GridwardenError, Unavailable
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gridwarden.hooks.agent.leases import Known
     from gridwarden.mapper.gridmapdir import Gridmapdir
     from gridwarden.mapper.site import SiteValues
@@ -124,7 +128,7 @@ def _holder(directory: Gridmapdir, name: str, account: str, inode: int, site: Si
     from gridwarden.mapper import accounts, bans, names, publishing  # noqa: PLC0415
     from gridwarden.mapper.ban import banned_holder  # noqa: PLC0415
 
-    with names.locked(directory, name):
+    with _locked(directory, name):
         status, file = directory.look(name), names.read_lease(directory, name)
         if status is None or status.st_ino != inode or not accounts.is_account(directory, account, inode):
             return ""
@@ -156,9 +160,9 @@ def _holder(directory: Gridmapdir, name: str, account: str, inode: int, site: Si
 
 def _withdraw(directory: Gridmapdir, name: str, account: str, inode: int, site: SiteValues, said: Pairs) -> None:
     """Take the holder file of a link that is gone away."""
-    from gridwarden.mapper import names, publishing  # noqa: PLC0415
+    from gridwarden.mapper import publishing  # noqa: PLC0415
 
-    with names.locked(directory, name):
+    with _locked(directory, name):
         holder = publishing.published(account, site)
         status = directory.look(name)
         if holder and (holder.name, holder.inode) == (name, inode) and (status is None or status.st_ino != inode):
@@ -167,3 +171,20 @@ def _withdraw(directory: Gridmapdir, name: str, account: str, inode: int, site: 
             except FileNotFoundError:
                 return
             said.append(("said", f"{account} is no longer held under lease {holder.lease}"))
+
+
+@contextmanager
+def _locked(directory: Gridmapdir, name: str) -> Iterator[None]:
+    """``names.locked``, or no lock where the gridmapdir is read-only: nobody maps here then.
+
+    What a machine that maps changes meanwhile, the next look sees, as it sees a release that this one is too early for.
+    """
+    from gridwarden.mapper import names  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(names.locked(directory, name))
+        except Unavailable as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EROFS:
+                raise
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -45,6 +46,24 @@ def test_a_lease_of_another_machine_is_published_as_that_machine_would(site, use
     told = {name: getattr(found, name) for name in ("lease", "name", "subject", "vo", "fqans", "uid", "gid", "inode")}
     assert told == {name: getattr(mapped, name) for name in told}
     assert look(site, known) == {}
+
+
+def test_where_the_gridmapdir_is_mounted_read_only_holders_come_and_go_all_the_same(site, users, tmp_path, monkeypatch):
+    lease = asked(site, person(), users)
+    (site.holders / lease.account).unlink()
+    node = site._replace(gridmapdir=tmp_path / "mounted")
+    node.gridmapdir.mkdir()
+    monkeypatch.setattr(site_cache, "load", lambda _: node)
+    subprocess.run(["mount", "--bind", site.gridmapdir, node.gridmapdir], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", node.gridmapdir], check=True)
+        known = learn({}, look(node, {}))
+        assert holders.read(site.holders, lease.account).lease == lease.lease_id
+        (site.gridmapdir / lease.name).unlink()
+        assert look(node, known)["gone"] == [lease.name]
+        assert not (site.holders / lease.account).exists()
+    finally:
+        subprocess.run(["umount", node.gridmapdir], check=True)
 
 
 def test_a_holder_file_that_says_more_stays_as_it_is(site, users):
