@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden.accounting.attributed import of_number
 from gridwarden.accounting.store import open_to_read
+from tests.site.slurm import until
 
 if TYPE_CHECKING:
     from tests.scenarios.statements import Seen
@@ -16,16 +17,26 @@ if TYPE_CHECKING:
 STORE = "sqlite:////var/lib/gridwarden/store.sqlite"
 
 
+def collected(numbers: set[str]) -> bool:
+    """Collect; whether the store then has every one of these jobs."""
+    subprocess.run(["gridwarden", "collect"], check=True, capture_output=True)
+    with open_to_read(STORE).transaction() as connection:
+        return all(of_number(connection, number) for number in numbers)
+
+
 def look_up(everything: list[Seen], began: float) -> None:
     """Collect, and let each row see what is now said of its jobs since ``began`` (seconds since the epoch)."""
-    subprocess.run(["gridwarden", "collect"], check=True, capture_output=True)
+    started = [one for seen in everything for one in seen.of("job_start") + seen.of("payload_start")]
+    numbers = {one["job"] for one in started}
+    until("every job to be collected", lambda: collected(numbers))
     when = f"@{began:.6f}..@{time.time():.6f}"
     done = subprocess.run(["whoran", when, "--format", "json"], capture_output=True, text=True, check=False)
     assert done.returncode <= 1, done.stderr  # 1: nothing ran at all
     answers = json.loads(done.stdout)
     with open_to_read(STORE).transaction() as connection:
         for seen in everything:
-            seen.past = [answer for answer in answers if answer["job"] in seen.numbers]
+            payloads = {one["payload"] for one in seen.of("payload_start")}
+            seen.past = [answer for answer in answers if answer["job"] in {*seen.numbers, *payloads}]
             for number in seen.numbers:
                 for run in of_number(connection, number):
                     seen.total += run.attribution.total

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gridwarden import chain, holders, register
 from tests.scenarios.batch import DRAINED, ENDED, RUNNING, RefusedError, Shape
 from tests.scenarios.statements import Seen
+from tests.site import credentials, pilot
 from tests.site.slurm import until
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ class Play:
     def go(self) -> None:
         self._go.touch()
 
+    @staticmethod
+    def hold_credentials() -> set[str]:
+        """What a pilot holds: its own proxy, and those of two people; who they are."""
+        for person in (pilot.OWNER, "anna", "chen"):
+            pilot.proxy(person)
+        return {one.subject for one in credentials.PEOPLE if one.name in ("anna", "chen")}
+
     # Waiting.
 
     def runs(self, job: str, times: int = 1) -> None:
@@ -138,7 +146,8 @@ class Play:
     def own_records(self) -> list[dict[str, Any]]:
         """What was recorded since the row began of its account, its person or a gap."""
         new = self.ledger()[self._first_record :]
-        mine = {("account", self.account), ("subject", self.seen.subject)}
+        mine = {("account", self.account), ("pilot", self.account), ("subject", self.seen.subject)}
+        mine |= {("payload", one["payload"]) for one in new if one.get("pilot") == self.account and "payload" in one}
         gaps = f"account {self.account}"
         return [
             one for one in new if mine & set(one.items()) or (one["kind"] == "gap" and str(one["what"]).endswith(gaps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.scenarios import plays
+from tests.scenarios import plays_of_failures as plays
 from tests.scenarios import statements as say
 from tests.scenarios.play import Play
 from tests.scenarios.row import Row
@@ -146,6 +146,17 @@ ROWS = (
         administrator=(say.NOTHING, say.SAID_IN_SYSLOG, say.NODES_USABLE),
         whoran=(say.NAMES_SOMEHOW,),
         accounting=(say.THEIRS,),
+        alone=True,
+    ),
+    Row(
+        "pilot with payloads",
+        "A pilot runs the payloads of two people in its job.",
+        plays.pilot_job,
+        user=(say.COMPLETED, say.RAN_ONCE),
+        administrator=(say.EACH_PAYLOAD,),
+        whoran=(say.NAMES_OWNERS,),
+        accounting=(say.DIVIDED,),
+        whose="pilot",
         alone=True,
     ),
 )

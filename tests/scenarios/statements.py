@@ -116,6 +116,13 @@ STAMP_REFUSED = Statement(
 UNTOUCHED = Statement("what they wrote into `extra` stays theirs", lambda seen: seen.facts["extra"] == "mine")
 
 # What the administrator sees.
+EACH_PAYLOAD = Statement(
+    "start and end of each payload, with its owner and the pilot",
+    lambda seen: (
+        {one["subject"] for one in seen.of("payload_start")} == seen.facts["owners"]
+        and len(seen.of("payload_end")) == 2
+    ),
+)
 START_AND_END = Statement("start and end of it on record, under one lease", starts_and_ends(1, 1))
 START_NO_END = Statement("its start on record, and no end", starts_and_ends(1, 0))
 START_MAYBE_END = Statement(
@@ -192,6 +199,7 @@ NAMES_BY_LEASE = Statement(
 NAMES_SOMEHOW = Statement(
     "names the person afterwards, and how sure that is", lambda seen: whose(seen) == {seen.subject}
 )
+NAMES_OWNERS = Statement("names each payload's owner afterwards", lambda seen: seen.facts["owners"] <= whose(seen))
 NOBODY = Statement("nobody ran", lambda seen: not seen.past)
 LOCAL = Statement("names the local user", lambda seen: {one["identity"] for one in seen.live} == {seen.account})
 
@@ -206,3 +214,10 @@ THEIRS = Statement(
 )
 NO_TIME = Statement("no CPU time", lambda seen: seen.total == 0)
 NOBODYS = Statement("its CPU time is nobody's (`unattributed`)", lambda seen: seen.total > 0 and not seen.parts)
+DIVIDED = Statement(
+    "payloads' CPU time is their owners', the rest the pilot's",
+    lambda seen: (
+        seen.facts["owners"] <= {name for name, cpu in seen.parts if cpu > 0}
+        and sum(cpu for _, cpu in seen.parts) <= seen.total * 1.1
+    ),
+)

@@ -15,6 +15,7 @@ from tests.scenarios import afterwards
 from tests.scenarios.play import Play
 from tests.scenarios.slurm import Slurm
 from tests.scenarios.table import READERS, ROWS, Row
+from tests.site import pilot
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = Slurm()
 PLAYED = [row for row in ROWS if BATCH.has_stamps or not row.stamped]
+LOCAL = {"local": "alice", "pilot": pilot.ACCOUNT}
 STATEMENTS = [
     pytest.param(row, statement, id=f"{row.name}: {reader}: {statement.text}")
     for row in PLAYED
@@ -45,8 +47,8 @@ class Players:
 
     def play(self, row: Row) -> tuple[str, Outcome]:
         """Play a row; its name and what was seen, or what went wrong."""
-        if row.whose == "local":
-            return row.name, self._played(row, None, "alice")
+        if row.whose in LOCAL:
+            return row.name, self._played(row, None, LOCAL[row.whose])
         if row.whose == "newcomer":  # who gets no account; the record of that names nobody else's
             return row.name, self._played(row, self.grid.newcomer("scenario", "atlas"), "bob")
         person, account = self.free.get()
