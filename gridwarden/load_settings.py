@@ -87,7 +87,7 @@ def load_with_origins(path: Path, candidate: tuple[Path, bytes] | None = None) -
             faults += error.faults
             hints.append(error.hint)
     if not os.path.lexists(site):
-        hints.append("gridwarden config sample prints one to begin with")
+        hints.append(f"gridwarden config sample prints a {site.name} to begin with")
     if faults:  # what a broken file would have said is not known, so nothing more can be judged
         raise ConfigurationError(faults, next(filter(None, hints), ""))
     try:

@@ -44,6 +44,14 @@ def open_directory(path: str | os.PathLike[str]) -> int:
     return descriptor
 
 
+def open_installed(path: str | os.PathLike[str]) -> int:
+    """``open_directory`` of one that `gridwarden config install` makes, with the hint that it does."""
+    try:
+        return open_directory(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.faults, error.hint or "gridwarden config install makes it") from error
+
+
 def open_file(path: str | os.PathLike[str]) -> int:
     """A descriptor, for reading, of the trusted regular file ``path``; raises ConfigurationError."""
     directory, name = os.path.split(os.path.normpath(os.fspath(path)))

@@ -200,7 +200,7 @@ def readable_holders(site: SiteValues) -> tuple[list[Holder], list[str]]:
     """The holders of this machine, and the accounts whose holder file cannot be trusted (hooks refuse those)."""
     held: list[Holder] = []
     unreadable: list[str] = []
-    descriptor = trusted.open_directory(site.holders)
+    descriptor = trusted.open_installed(site.holders)
     try:
         for account in sorted(name for name in os.listdir(descriptor) if not name.startswith(".")):
             try:

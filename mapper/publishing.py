@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def refuse_unready(site: SiteValues) -> None:
     """Raise ConfigurationError or EvidenceError when a lease could be made but not recorded or published."""
-    os.close(trusted.open_directory(site.holders))
-    descriptor = trusted.open_directory(site.ledger)
+    os.close(trusted.open_installed(site.holders))
+    descriptor = trusted.open_installed(site.ledger)
     try:
         room = os.fstatvfs(descriptor)
     except OSError as error:

@@ -125,7 +125,7 @@ def readable_holders(site: SiteValues) -> tuple[dict[str, Holder], dict[str, str
     """The holders of this machine by account, and why others cannot be read."""
     held: dict[str, Holder] = {}
     unreadable: dict[str, str] = {}
-    descriptor = trusted.open_directory(site.holders)
+    descriptor = trusted.open_installed(site.holders)
     try:
         for account in sorted(name for name in os.listdir(descriptor) if not name.startswith(".")):
             try:

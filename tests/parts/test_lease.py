@@ -503,8 +503,9 @@ def test_a_gridmapdir_that_others_can_write_is_refused(site, users, mode):
 @pytest.mark.parametrize("name", ["holders", "ledger"])
 def test_nobody_is_leased_anything_that_could_not_be_recorded_or_published(site, users, name):
     (site.gridmapdir.parent / name).rmdir()
-    with pytest.raises(ConfigurationError, match=f"/{name}: no such file"):
+    with pytest.raises(ConfigurationError, match=f"/{name}: no such file") as caught:
         asked(site, person(), users)
+    assert caught.value.hint == "gridwarden config install makes it"
     assert not any(holders_of_accounts(site).values())
 
 
