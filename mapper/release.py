@@ -80,7 +80,8 @@ def release(  # noqa: PLR0913 - what a release needs to know
                 raise BadQuestion(f"nothing is leased under {name} any more")
             lease = held.lease_of(directory, name, link, site, users)
             with AccountLock(terms.locks, link.account, LOCK_SECONDS):
-                if why := ask(lease.account):
+                hold = holds.why_held(site.holds, link.account)
+                if why := f"it is on hold: {hold}" if hold else ask(lease.account):
                     return outcome(lease, BUSY, why)
                 if dry_run:
                     return outcome(lease, WOULD_RELEASE, "")

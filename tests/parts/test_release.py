@@ -272,6 +272,20 @@ def test_a_process_of_the_holder_keeps_the_lease_and_dies_before_another_gets_th
     assert [(record["account"], record["pid"]) for record in bodies(world.site, "kill")] == [(anna.account, child.pid)]
 
 
+def test_the_lease_of_an_account_on_hold_for_an_incident_is_neither_released_nor_recycled(world):
+    anna = world.lend()
+    hold = put_on_hold(world.site, anna.account)
+    assert [
+        (one.state, one.why) for one in (world.release(anna.account), world.release(anna.account, dry_run=True))
+    ] == [("busy", "it is on hold: ticket 4711")] * 2
+    os.utime(world.site.gridmapdir / anna.name, (1, 1))  # nobody has used it since
+    idle = handing_over.recycle("idle", "test", world.site, world.terms, world.clock, dry_run=False, users=world.users)
+    assert [(one.state, one.why) for one in idle] == [("busy", "it is on hold: ticket 4711")]
+    assert (world.site.gridmapdir / anna.name).exists()
+    hold.unlink()
+    assert world.release(anna.account).state == "released"
+
+
 def test_an_account_on_hold_for_an_incident_is_not_emptied_and_not_lent(world):
     anna = world.lend()
     world.release(anna.account)
