@@ -12,8 +12,8 @@ import time
 
 from gridwarden.errors import Unavailable
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.02
-LOOK_SECONDS = 0.1  # how long a holder has before it is looked at, and looked at again
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.1  # long: five hundred who wait would take the processor from who holds it
+LOOK_SECONDS = 0.5  # how long a holder has before it is looked at, and looked at again
 
 
 def take(descriptor: int, what: str, seconds: float, *, shared: bool = False) -> None:
