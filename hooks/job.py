@@ -206,25 +206,9 @@ def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None
         "evidence": "holder+link" if linked else "holder",
         "batch_start": job.batch_start,
     }
-    seen = [("observation", _seen(holder, linked=True))] if linked else []
+    seen = [job_holder.seen(holder, linked=True)] if linked else []
     at = job.record_all(site, [("job_start", started), *seen])
     job.log("job-start", "started", at, lease=holder.lease, subject=holder.subject, vo=holder.vo)
-
-
-def _seen(holder: Holder, *, linked: bool) -> dict[str, Value]:
-    """The observation of a holder, with the link's inode where that was looked at."""
-    inode = holder.inode if linked else None
-    return {"account": holder.account, "lease": holder.lease, "name": holder.name, "inode": inode}
-
-
-def _seen_at_end(job: Job, site: Site) -> list[tuple[str, dict[str, Value]]]:
-    """Who holds the account now: whether it changed hands while the job ran; nothing where that cannot be told."""
-    try:
-        holder = holders.read(site["holders"][0], job.account)
-        linked = job_holder.confirm_link(holder, site)
-    except (GridwardenError, OSError):
-        return []
-    return [("observation", _seen(holder, linked=linked))]
 
 
 def _leave(job: Job, site: Site) -> str:
@@ -246,7 +230,7 @@ def _leave(job: Job, site: Site) -> str:
         "exit_code": job.exit_code,
     }
     try:
-        at = job.record_all(site, [*_seen_at_end(job, site), ("job_end", ended)])
+        at = job.record_all(site, [*job_holder.seen_at_end(job, site), ("job_end", ended)])
     finally:
         if not later:
             register.leave(site["register"][0], job.account, name)

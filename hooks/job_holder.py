@@ -7,12 +7,15 @@ import pwd
 import stat
 
 from gridwarden import holders, reasons
-from gridwarden.errors import Refused
+from gridwarden.errors import GridwardenError, Refused
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden.holders import Holder
     from gridwarden.hooks.job import Job, Site
+    from gridwarden.records import Value
+
+    Observation = tuple[str, dict[str, Value]]
 
 
 def read_holder(job: Job, site: Site) -> Holder:
@@ -52,3 +55,18 @@ def confirm_link(holder: Holder, site: Site) -> bool:
     finally:
         os.close(directory)
     return True
+
+
+def seen(holder: Holder, *, linked: bool) -> Observation:
+    """The record of this observation of a holder, with the link's inode where that was looked at."""
+    inode = holder.inode if linked else None
+    return "observation", {"account": holder.account, "lease": holder.lease, "name": holder.name, "inode": inode}
+
+
+def seen_at_end(job: Job, site: Site) -> list[Observation]:
+    """Who holds the account now: whether it changed hands while the job ran; nothing where that cannot be told."""
+    try:
+        holder = holders.read(site["holders"][0], job.account)
+        return [seen(holder, linked=confirm_link(holder, site))]
+    except (GridwardenError, OSError):
+        return []
