@@ -429,3 +429,16 @@ def test_a_message_of_who_does_not_wait_for_the_answer_is_kept(node):
             one.connect(node.socket)
             one.send(tab_file.encode([("kind", "note"), ("n", str(number))]))
     until(lambda: sorted(node.texts()) == ["0", "1", "2"])
+
+
+@pytest.mark.parametrize("how", ["never started", "killed", "stopped"])
+def test_a_hook_that_no_agent_answers_carries_on_and_hears_that_its_evidence_is_weaker(node, how):
+    if how != "never started":
+        node.start()
+    if how == "killed":
+        node.end(signal.SIGKILL)
+    if how == "stopped":
+        node.process.send_signal(signal.SIGSTOP)
+    told = agent_client.tell(node.socket, "job_start", {"job": "7"}, 0.5)
+    assert (told.outcome, told.seq) == (agent_client.ABSENT, 0)
+    assert "the evidence of this job is weaker" in told.detail
