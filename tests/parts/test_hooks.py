@@ -238,6 +238,14 @@ def test_an_epilog_that_waits_without_end_ends_by_itself(machine: Machine) -> No
         assert machine.run("epilog") == 1
 
 
+def test_a_job_that_begins_and_ends_as_usual_asks_no_controller_and_no_other_program(machine: Machine) -> None:
+    for name in ("scancel", "scontrol", "squeue", "sacct"):
+        machine.program(name, f"echo {name} >> {machine.base}/called")
+    assert (machine.run("prolog"), machine.run("epilog")) == (0, 0)
+    assert (len(machine.records("job_start")), len(machine.records("job_end"))) == (1, 1)
+    assert not (machine.base / "called").exists()
+
+
 def test_users_who_are_not_of_the_grid_are_left_alone(machine: Machine) -> None:
     for user in ("alice", "gwtest", "gwtestx1", "gwtest\u0661", "xgwtest01", "DOMAIN\\user", "../gwtest01"):
         assert machine.run("prolog", SLURM_JOB_USER=user) == 0
@@ -750,6 +758,7 @@ def test_five_hundred_prologs_at_once_all_leave_their_record(machine: Machine) -
         children.append(child)
     assert {os.waitpid(child, 0)[1] for child in children} == {0}
     assert sorted(int(start["job"]) for start in machine.records("job_start")) == list(range(1, 501))
+    assert not chain.faults(machine.base / "ledger")
     assert len(machine.registered()) == 500
 
 
