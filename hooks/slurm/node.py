@@ -187,13 +187,17 @@ def _is_off(context: str, environment: Mapping[str, str]) -> bool:
 
 def _see_to_payloads(environment: Mapping[str, str], site: Site, seconds: float) -> None:
     """End and recover payloads, in so much time."""
+    late = ""
     try:
         deadline.arm(seconds)
         _recover_payloads(site)
         _end_payloads(environment, site)
     except deadline.Overdue as error:
+        late = str(error)
+    finally:
         deadline.disarm()
-        _complain("epilog", "left", f"payloads: seeing to them {error}")
+    if late:
+        _complain("epilog", "left", f"payloads: seeing to them {late}")
 
 
 def _recover_payloads(site: Site) -> None:
