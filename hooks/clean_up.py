@@ -16,16 +16,17 @@ from gridwarden.prune.recording import Owner, Recorder
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.job import Job, Site
+    from gridwarden.prune.remove import Identity
 
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 20.0
 
 
-def clear(job: Job, site: Site, lease: str) -> None:
+def clear(job: Job, site: Site, lease: str, spared: Identity | None = None) -> None:
     """Kill what runs as the account and remove what it owns in scratch; record what went and what is left.
 
-    On an account that is on hold, stop and keep both.  ``lease`` is that of the account's last job.  Raises
-    EvidenceError, ConfigurationError.
+    On an account that is on hold, stop and keep both.  ``lease`` is that of the account's last job, ``spared`` as in
+    ``prune.remove.remove``.  Raises EvidenceError, ConfigurationError.
     """
     gid = pwd.getpwnam(job.account).pw_gid
     lent = LentTo(Lent(), job.account, job.uid)
@@ -37,4 +38,4 @@ def clear(job: Job, site: Site, lease: str) -> None:
     deadline = time.monotonic() + REMOVE_SECONDS
     found, left = files.find(lambda uid: uid == job.uid, site.get("scratch", []), REMOVE_SECONDS)
     recorder.left(left)
-    clearing.files(owner, recorder, found.get(job.uid, {}), deadline, hold=hold)
+    clearing.files(owner, recorder, found.get(job.uid, {}), deadline, hold=hold, spared=spared)

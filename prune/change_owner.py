@@ -17,7 +17,8 @@ import time
 from gridwarden import child
 from gridwarden.prune.descent import Descent
 from gridwarden.prune.files import OPEN_DIRECTORY
-from gridwarden.prune.remove import mount_of, refuse_late
+from gridwarden.prune.mounts import mount_of
+from gridwarden.prune.remove import refuse_late
 from gridwarden.trusted import WRITABLE_BY_OTHERS
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -30,6 +31,7 @@ OPEN_AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 ACCESS_LIST, DEFAULT_LIST = "system.posix_acl_access", "system.posix_acl_default"
 NO_LIST = (errno.ENODATA, errno.EOPNOTSUPP)
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
+TOP_SECONDS = 2.0  # for the directory alone
 MOST_NAMED = 100
 MORE = "*"
 OTHERS = "belongs to neither, and stays"
@@ -39,7 +41,7 @@ MOUNTED = "another file system is mounted there"
 
 
 class Giving:
-    """From which uid to which uid and gid, for at most ``seconds``; ``directory_last``: so that who gets it waits."""
+    """From which uid to which uid and gid, for at most ``seconds``; ``directory_last``: so that who gets it waits, though no longer than that."""
 
     __slots__ = ("directory_last", "gid", "seconds", "source", "uid")
 
@@ -62,6 +64,8 @@ def change_owner(top: int, giving: Giving) -> Left:
     left = [(os.fsdecode(path), why.decode("utf-8", "replace")) for path, _, why in lines]
     if not finished:
         left.append((".", "not reached in time"))
+        if giving.directory_last:  # with the directory itself its owner can at least go in
+            child.run(lambda _: _give(top, giving), TOP_SECONDS)
     return left
 
 
@@ -122,8 +126,8 @@ def _give_all(top: int, giving: Giving, leave: Callable[[list[str], str], None])
                 path.append(name)
     finally:
         descent.close()
-    if giving.directory_last:
-        _give(top, giving)
+        if giving.directory_last:
+            _give(top, giving)
 
 
 def _give_one(parent: int, name: str, mount: bytes, giving: Giving) -> int | None:

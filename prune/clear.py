@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gridwarden.prune.judge import Verdict
     from gridwarden.prune.outcome import Outcome
     from gridwarden.prune.recording import Owner, Recorder
+    from gridwarden.prune.remove import Identity
 
 
 def everything(
@@ -65,10 +66,11 @@ def files(
     *,
     hold: str,
     before: float | None = None,
+    spared: Identity | None = None,
 ) -> tuple[list[str], Left]:
     """Remove or quarantine what an account owns in scratch: (paths that are gone, (path, why it is left)).
 
-    ``found``: directory -> names in it.  ``before`` as in ``remove.remove``; what is on hold has no age.
+    ``found``: directory -> names in it.  ``before`` and ``spared`` as in ``remove.remove``; what is on hold has no age.
     """
     gone: list[str] = []
     left: Left = []
@@ -81,7 +83,9 @@ def files(
             gone += [path for path, _ in moved]
         else:
             with recorder.room():
-                removed, more = remove.remove(owner.uid, owner.gid, directory, sorted(names), until, before=before)
+                removed, more = remove.remove(
+                    owner.uid, owner.gid, directory, sorted(names), until, before=before, spared=spared
+                )
             recorder.removed(removed)
             gone += removed
         left += more

@@ -16,7 +16,8 @@ from gridwarden import child, trusted
 from gridwarden.become import become
 from gridwarden.errors import ConfigurationError
 from gridwarden.prune.files import OPEN_DIRECTORY
-from gridwarden.prune.remove import mount_of, remove_tree
+from gridwarden.prune.mounts import mount_of
+from gridwarden.prune.remove import remove_tree
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What is mounted directly in a directory, as mountinfo of proc(5) tells: asked of no file system, so that none hangs."""
+"""Which mount something is on, and what is mounted in a directory, by proc(5): asked of no file system, so that none hangs."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def inside(directory: int) -> dict[str, int]:
             makers = [option.removeprefix(MAKER) for option in after.split(b",") if option.startswith(MAKER)]
             found[os.fsdecode(name)] = int(makers[0]) if makers else 0
     return found
+
+
+def mount_of(descriptor: int) -> bytes:
+    """The kernel's number of the mount that a descriptor is on: bind mounts share st_dev, not this.
+
+    Read as bytes: a child that has become the account may not be able to load a codec any more.
+    """
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
+        return info.read(4096).partition(b"mnt_id:")[2].partition(b"\n")[0]

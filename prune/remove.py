@@ -15,6 +15,7 @@ from gridwarden.become import as_account
 from gridwarden.prune import files
 from gridwarden.prune.descent import Descent
 from gridwarden.prune.files import OPEN_DIRECTORY
+from gridwarden.prune.mounts import mount_of
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 
     from gridwarden.prune.files import Left
 
+    Identity = tuple[int, int]  # device and inode
+    Limits = tuple[float | None, Identity | None]  # before, spared
+
 SET_ID = stat.S_ISUID | stat.S_ISGID
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 MOST_NAMED = 100  # of what was not reached; how many there are says more than a million names
 TOO_YOUNG = "too young"
+SPARED = "is a pilot's, lent to a payload, and stays"
 
 
 def sweep(
@@ -53,17 +58,17 @@ def remove(
     deadline: float,
     *,
     before: float | None = None,
+    spared: Identity | None = None,
     dry_run: bool = False,
 ) -> tuple[list[str], Left]:
     """Remove ``names`` from ``directory``, if ``uid`` owns them, until ``deadline`` (of time.monotonic).
 
     ``before``, in seconds since the epoch: what has changed since then, itself or anything below it, stays
-    and is in neither list.  What a dry run would remove it calls removed.
+    and is in neither list.  What is ``spared`` stays wherever it is below.  What a dry run would remove it calls removed.
     """
     seconds = deadline - time.monotonic()
-    report, _ = as_account(
-        uid, gid, [], _remover(uid, directory, names, deadline, before, dry_run=dry_run), seconds + HANGING_SECONDS
-    )
+    work = _remover(uid, directory, names, deadline, (before, spared), dry_run=dry_run)
+    report, _ = as_account(uid, gid, [], work, seconds + HANGING_SECONDS)
     told = [whole.decode("utf-8", "replace") for whole in report.split(b"\0")[:-1]]
     removed = [f"{directory}/{name}" for name, why in zip(names, told, strict=False) if not why]
     left = [(f"{directory}/{name}", why) for name, why in zip(names, told, strict=False) if why not in ("", TOO_YOUNG)]
@@ -76,9 +81,10 @@ def remove(
 
 
 def _remover(
-    uid: int, directory: str, names: list[str], deadline: float, before: float | None, *, dry_run: bool
+    uid: int, directory: str, names: list[str], deadline: float, limits: Limits, *, dry_run: bool
 ) -> Callable[[int], None]:
     """Work that reports for each name why it is left, or nothing, and a zero byte."""
+    before, spared = limits
 
     def work(report: int) -> None:
         try:
@@ -91,7 +97,7 @@ def _remover(
             try:
                 why = _why_left(parent, name, uid, mount, deadline, before)
                 if not (why or dry_run):
-                    remove_tree(parent, name, mount, deadline)
+                    remove_tree(parent, name, mount, deadline, spared)
             except FileNotFoundError:
                 why = "" if not _is_there(parent, name) else "changes while it is removed"
             except OSError as error:
@@ -160,8 +166,8 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
-def remove_tree(parent: int, name: str, mount: bytes, deadline: float) -> None:
-    """Remove ``name`` below the descriptor ``parent``, with all below it that is on ``mount``; raises OSError.
+def remove_tree(parent: int, name: str, mount: bytes, deadline: float, spared: Identity | None = None) -> None:
+    """Remove ``name`` below the descriptor ``parent``, with all below it that is on ``mount``, not ``spared``; raises OSError.
 
     The first failure is raised when the rest is gone.  Call it in a child that has become the account.
     """
@@ -174,7 +180,7 @@ def remove_tree(parent: int, name: str, mount: bytes, deadline: float) -> None:
                 if waiting[-1]:
                     refuse_late(deadline)
                     one = waiting[-1].pop()
-                    if (below := _remove_or_open(descent.directory, one, mount)) is not None:
+                    if (below := _remove_or_open(descent.directory, one, mount, spared)) is not None:
                         waiting.append(_names(below))
                         descent.down(one, below)
                     continue
@@ -197,14 +203,16 @@ def remove_tree(parent: int, name: str, mount: bytes, deadline: float) -> None:
         raise failure
 
 
-def _remove_or_open(parent: int, name: str, mount: bytes) -> int | None:
-    """Remove what is no directory, or open what is one; raises OSError when it is of another mount."""
+def _remove_or_open(parent: int, name: str, mount: bytes, spared: Identity | None) -> int | None:
+    """Remove what is no directory, or open what is one; raises OSError when it is of another mount, or spared."""
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode) and status.st_mode & SET_ID:
             _disarm(parent, name, status.st_mode)
         os.unlink(name, dir_fd=parent)
         return None
+    if (status.st_dev, status.st_ino) == spared:
+        raise OSError(errno.EBUSY, SPARED)
     directory = _open_own_directory(parent, name)
     if mount_of(directory) == mount:
         return directory
@@ -239,12 +247,3 @@ def _open_own_directory(parent: int, name: str) -> int:
     # chmod would follow a link put here meanwhile, but with no rights that the account does not have itself.
     os.chmod(name, 0o700, dir_fd=parent)
     return os.open(name, OPEN_DIRECTORY, dir_fd=parent)
-
-
-def mount_of(descriptor: int) -> bytes:
-    """The kernel's number of the mount that a descriptor is on: bind mounts share st_dev, not this.
-
-    Read as bytes: a child that has become the account may not be able to load a codec any more.
-    """
-    with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
-        return info.read(4096).partition(b"mnt_id:")[2].partition(b"\n")[0]

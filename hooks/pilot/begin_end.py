@@ -88,7 +88,9 @@ def finish(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None
     held = payload_end.settle(site, state, held, scratch)
     try:
         if state.uid != state.pilot_uid:  # the pilot itself lives on
-            batch_job.clear_if_last(_job(state), site, state.lease, lambda: runs_elsewhere(state.uid, site))
+            # The pilot's, whether or not it could be given back, and under whatever name it is now.
+            lent = (state.scratch_device, state.scratch_inode) if state.scratch else None
+            batch_job.clear_if_last(_job(state), site, state.lease, lambda: runs_elsewhere(state.uid, site), lent)
         payloads.remove(site["payloads"][0], state.payload)
     finally:
         os.close(held)

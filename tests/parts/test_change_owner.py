@@ -335,3 +335,19 @@ def test_who_stands_in_a_directory_that_all_could_write_cannot_change_what_the_n
         )  # fmt: skip
         assert done.returncode, tried
     os.close(inside)
+
+
+def test_of_a_directory_too_large_to_be_given_back_in_time_the_pilot_can_at_least_go_in(scratch: Path) -> None:
+    make(scratch / "result", PAYLOAD, b"42")
+    os.chown(scratch, PAYLOAD, PAYLOAD)
+    assert give(scratch, PAYLOAD, PILOT, 0, directory_last=True) == [(".", "not reached in time")]
+    assert (owner(scratch), owner(scratch / "result")) == (PILOT, PAYLOAD)
+
+
+def test_the_pilot_can_go_in_also_where_who_gave_the_rest_back_was_killed(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(scratch, PAYLOAD, PAYLOAD)
+    monkeypatch.setattr(change_owner, "refuse_late", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    assert give_back(scratch) == [(".", "not reached in time")]
+    assert owner(scratch) == PILOT

@@ -678,3 +678,21 @@ def test_a_link_in_the_place_of_the_lent_directory_is_not_followed(node: Node, t
     assert node.recover() == []
     assert (tmp_path / "aside").stat().st_uid == ANNA
     assert any("is not given back" in gap["reason"] for gap in node.records("gap"))
+
+
+@pytest.mark.parametrize("where", ["aside", "own/aside"])
+def test_a_lent_directory_that_cannot_be_given_back_is_not_cleared_away_with_what_the_payload_left(
+    node: Node, where: str
+) -> None:
+    lent, aside = node.tmp / "lent", node.tmp / where
+    for path in (lent, node.tmp / "own", node.tmp / "own/leaving"):
+        path.mkdir()
+        os.chown(path, ANNA, ANNA)
+    (lent / "input").write_text("the pilot's")
+    os.chown(lent / "input", ANNA, ANNA)
+    lend(node, lent)
+    lent.rename(aside)
+    assert node.recover() == []
+    assert (aside / "input").read_text() == "the pilot's"
+    assert not (node.tmp / "own/leaving").exists(), "that one is the payload's own"
+    assert any("is not given back" in gap["reason"] for gap in node.records("gap"))
