@@ -109,7 +109,7 @@ def add_command(
     since = f" from {begins}" if begins > moment() else ""
     tell(f"{shown(given)} {done}{since}", change, "banned")
     try:
-        follow_up(path, change, because, site, at_once=at_once, hold=hold, dry_run=dry_run)
+        follow_up(path, change, given, because, site, at_once=at_once, hold=hold, dry_run=dry_run)
     finally:
         remark(given, pattern or "", site)
 

@@ -37,10 +37,23 @@ def remark(given: dict[str, str], pattern: str, site: SiteValues) -> None:
 
 
 def follow_up(
-    path: Path, change: Change, because: str, site: SiteValues, *, at_once: bool, hold: bool, dry_run: bool
+    path: Path,
+    change: Change,
+    given: dict[str, str],
+    because: str,
+    site: SiteValues,
+    *,
+    at_once: bool,
+    hold: bool,
+    dry_run: bool,
 ) -> None:
-    """Do at once what was asked for to whom a ban hits, and say so; raises Unavailable when a job is not gone in time."""
-    lent = [holder for holder in change.met if holder.name]  # a fixed account is several people's
+    """Do at once what was asked for to whom a ban of what is ``given`` hits, and say so.
+
+    Raises Unavailable when a job is not gone in time.
+    """
+    lent = [holder for holder in change.met if holder.name]
+    # A fixed account is several people's: all its jobs are only those of who is banned where the account itself is.
+    whole = change.met if given.keys() == {"account"} else lent
     if hold:
         would = "would be" if dry_run else "is"
         for account in ban_now.hold(lent, f"banned: {because}, by {ban_changes.who()}", site, dry_run=dry_run):
@@ -48,7 +61,7 @@ def follow_up(
     if not at_once:
         return
     programs = str(load(path).slurm.programs)
-    stopped = ban_now.stop_jobs(lent, f"banned: {because}", site, programs, dry_run=dry_run)
+    stopped = ban_now.stop_jobs(whole, f"banned: {because}", site, programs, dry_run=dry_run)
     for account, jobs, _ in stopped:
         done = "would be cancelled" if dry_run else "cancelled"
         click.echo(f"  {account}  jobs {done}: {' '.join(jobs) or 'none'}")

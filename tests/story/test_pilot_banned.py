@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType, SimpleNamespace
 
+    from tests.site.credentials import Grid
+
 REGISTER, PAYLOADS, HOLDS = "/run/gridwarden/jobs", "/run/gridwarden/payloads", Path("/var/lib/gridwarden/holds")
 # Three people's payloads beside each other; each says what became of it.
 JOB = """cd $(mktemp -d); chmod 711 .; export X509_USER_PROXY=$HOME/bela.pem
 for owner in anna chen dora; do
-    (GLEXEC_CLIENT_CERT=$HOME/$owner.pem gridwarden-exec /bin/sh -c 'trap "" TERM; while :; do sleep 0.1; done' 2>$HOME/$owner.err
+    (GLEXEC_CLIENT_CERT=$HOME/$owner.pem gridwarden-exec /bin/sh -c '
+        id -un >/tmp/left-by-$(id -un); trap "" TERM; while :; do sleep 0.1; done' 2>$HOME/$owner.err
     echo "$owner ended with $?" >> $HOME/ended) &
 done
 wait
@@ -33,6 +36,23 @@ def command(*words: str, code: int = 0) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout
+
+
+def test_a_ban_of_an_account_that_several_share_at_once_stops_all_its_jobs_and_a_persons_stops_none(
+    slurm: ModuleType, people: SimpleNamespace, grid: Grid, tmp_path: Path
+) -> None:
+    production = grid.proxy(people.anna, tmp_path / "production.pem", fqans=("/cms/Role=production", "/cms"))
+    assert command("gridwarden", "map", "--proxy", str(production)).split()[0] == "cmsprod"
+    job = slurm.submit("cmsprod", "sleep 300")
+    slurm.wait(job, {"RUNNING"})
+    told = command("gridwarden", "ban", "add", "/cms/Role=production", "--because", "a test", "--now")
+    command("gridwarden", "ban", "remove", "/cms/Role=production")
+    assert "jobs queued under cmsprod are not stopped" in told
+    assert slurm.state(job) == "RUNNING"
+    told = command("gridwarden", "ban", "add", "--account", "cmsprod", "--because", "a test", "--now")
+    command("gridwarden", "ban", "remove", "--account", "cmsprod")
+    assert f"cmsprod  jobs cancelled: {job}" in told
+    assert slurm.state(job) == "CANCELLED"
 
 
 @pytest.fixture(autouse=True)
@@ -91,5 +111,14 @@ def test_a_ban_at_once_ends_jobs_and_payloads_of_that_person_alone(
     lease = end["lease"]
     assert {one["job"] for one in pilot.records("cancel", account=account, lease=lease)} >= {str(own), str(array)}
     assert (HOLDS / account).read_text().startswith("banned: a test, by ")
+    (kept,) = slurm.until(
+        "its evidence to be put away", lambda: pilot.records("quarantined", path=f"/tmp/left-by-{account}")
+    )
+    assert Path(kept["into"]).read_text() == f"{account}\n"
+    assert kept["hold"].startswith("banned: a test, by ")
+    refused = ["gridwarden", "lease", "release", account, "--because", "idle"]
+    slurm.until("the epilog", lambda: not register.names_of(REGISTER, account))
+    assert command(*refused, code=75) == ""
+    Path(kept["into"]).unlink()
     rows = json.loads(command("gridwarden", "ban", "list", "--format", "json"))
     assert account in " ".join(row["accounts"] for row in rows)
