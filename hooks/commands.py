@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gridwarden.mapper.mapping import Presented
     from gridwarden.mapper.site import SiteValues
     from gridwarden.settings import Settings
+    from gridwarden.slurm_settings import Slurm
 
 
 @click.group(cls=Group)
@@ -184,10 +185,10 @@ def install_command(
     from gridwarden.output import escape
 
     faces = [path.absolute() for path in glexec]
-    files, _ = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
+    files, slurm = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
     for text in installing.install(files, faces, dry_run=dry_run):
         click.echo("\n".join(map(escape, text.split("\n"))))
-    click.echo(f"slurm.conf needs:\n{installing.fragment(directory.absolute(), drop_in)}", nl=False)
+    click.echo(f"slurm.conf needs:\n{installing.fragment(directory.absolute(), drop_in, slurm.hook_seconds)}", nl=False)
 
 
 @hooks_group.command("uninstall")
@@ -217,24 +218,25 @@ def uninstall_command(
     from gridwarden.hooks import installing
 
     faces = [path.absolute() for path in glexec]
-    files, programs = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
+    files, slurm = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
     if not force:
-        installing.refuse_in_use(files, programs)
+        installing.refuse_in_use(files, str(slurm.programs))
     for text in installing.uninstall(files, directory.absolute(), dry_run=dry_run):
         click.echo(text)
 
 
 def planned(
     config: Path, directory: Path, slurm_directory: Path, drop_in: Path | None, programs: Path, faces: Sequence[Path]
-) -> tuple[list[HookFile], str]:
-    """The files of this machine, and where Slurm's programs are; a machine without site.yaml gets them too."""
+) -> tuple[list[HookFile], Slurm]:
+    """The files of this machine, and what is set of its Slurm; a machine without site.yaml gets them too."""
     from gridwarden.hooks.install import plan
     from gridwarden.hooks.installing import drop_ins
     from gridwarden.load_settings import load
+    from gridwarden.slurm_settings import Slurm
 
     settings = load(config) if config.exists() else None
     mode = settings.pilot.mode if settings else "switch"
     files = plan(directory.absolute(), slurm_directory.absolute(), programs.absolute(), faces, mode)
     if drop_in:
         files += drop_ins(files, drop_in.absolute())
-    return files, str(settings.slurm.programs if settings else "/usr/bin")
+    return files, settings.slurm if settings else Slurm(cluster="unknown")

@@ -80,7 +80,10 @@ Prolog={directory}/slurm-prolog
 Epilog={directory}/slurm-epilog
 PrologFlags=Alloc
 JobSubmitPlugins=lua
+PrologEpilogTimeout={seconds}
+BatchStartTimeout={seconds}
 """
+SPARE_SECONDS = 20  # what Slurm waits longer than a hook's own deadline
 
 
 class HookFile(NamedTuple):
@@ -166,6 +169,6 @@ def write(files: list[HookFile]) -> None:
         trusted.replace_file(file.path, file.data, file.mode)
 
 
-def slurm_conf(directory: Path) -> str:
-    """The lines that slurm.conf needs."""
-    return SLURM_CONF.format(directory=directory)
+def slurm_conf(directory: Path, hook_seconds: int) -> str:
+    """The lines that slurm.conf needs where hooks take up to ``hook_seconds``."""
+    return SLURM_CONF.format(directory=directory, seconds=hook_seconds + SPARE_SECONDS)

@@ -106,9 +106,9 @@ def refuse_in_use(files: Sequence[HookFile], programs: str) -> None:
         raise ConfigurationError(f"Slurm still needs them: {', '.join(named)}", hint)
 
 
-def fragment(directory: Path, drop_in: Path | None) -> str:
-    """The lines that slurm.conf needs."""
-    text = slurm_conf(directory)
+def fragment(directory: Path, drop_in: Path | None, hook_seconds: int) -> str:
+    """The lines that slurm.conf needs where hooks take up to ``hook_seconds``."""
+    text = slurm_conf(directory, hook_seconds)
     for context in CONTEXTS if drop_in else ():
         text = text.replace(f"{directory}/slurm-{context}", f"{drop_in}/{context}.d/*")
     return text

@@ -74,4 +74,5 @@ def _agent(site: dict[str, list[str]]) -> Iterator[Finding]:
             detail = f"no gridwarden-agent answers at {path}: leases of other machines are not published here"
             yield Finding("agent-silent", WARNING if meant else NOTE, detail, RESTART)
         elif (why := told.get("ledger", "ok")) != "ok":
-            yield Finding("agent-ledger", CRITICAL, f"gridwarden-agent cannot write its records: {why}", RESTART)
+            remedy = f"systemctl restart gridwarden-agent || kill -HUP {told.get('pid', '')}"
+            yield Finding("agent-ledger", CRITICAL, f"gridwarden-agent cannot write its records: {why}", remedy)

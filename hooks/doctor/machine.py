@@ -96,4 +96,5 @@ def ledger_can_be_written(directory: Path) -> Iterator[Finding]:
         yield Finding("ledger-read-only", CRITICAL, detail, remedy)
     elif room.f_bfree * room.f_frsize < ROOM or (room.f_files and not room.f_ffree):
         detail = f"{directory} has room for {room.f_bfree * room.f_frsize} bytes and {room.f_ffree} files"
-        yield Finding("ledger-full", CRITICAL, detail, f"free space below {sharing.mount_of(directory).point}")
+        point = shlex.quote(sharing.mount_of(directory).point)
+        yield Finding("ledger-full", CRITICAL, detail, f"du -axh {point} | sort -rh | head -30")

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden import trusted
 from gridwarden.batch import question, slurm_spool
 from gridwarden.errors import ConfigurationError, Unavailable
+from gridwarden.hooks import install
 from gridwarden.hooks.doctor import clock
 from gridwarden.hooks.doctor.finding import CRITICAL, WARNING, Finding
+from gridwarden.hooks.slurm import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +31,8 @@ HEAD_BYTES = 4096
 INSTALL = "gridwarden hooks install"
 OURS = b"from gridwarden.hooks.slurm.node import main"
 CONTEXTS = {"Prolog": "prolog", "Epilog": "epilog"}
-NOT_SET = 65534  # PrologEpilogTimeout of who has set none
+LIMITS = {"PrologEpilogTimeout": CRITICAL, "BatchStartTimeout": WARNING}
+NOT_SET = 65534  # PrologEpilogTimeout of who has set none; BatchStartTimeout is 10 then, slurm.conf(5)
 _LINE = re.compile(r"(\w+)(?:\[\d+\])?\s*= (.*)")
 
 
@@ -73,7 +76,7 @@ def examine(programs: str, spool: str, files: Sequence[HookFile], site: dict[str
         for key, context in CONTEXTS.items():
             yield from _hook(config, key, context, wanted[f"slurm-{context}"])
         yield from _flags(config)
-        yield from _deadline(config, site)
+        yield from limits_leave_time(config, site)
     if config.is_controller():
         yield from _plugin(config, wanted["job_submit.lua"])
 
@@ -165,14 +168,17 @@ def _flags(config: Config) -> Iterator[Finding]:
     yield Finding("prolog-flags", CRITICAL, detail, f"{edit} && scontrol reconfigure")
 
 
-def _deadline(config: Config, site: dict[str, list[str]]) -> Iterator[Finding]:
-    """Slurm's own limit must be above that of the hooks, or Slurm kills them in the midst of their work."""
-    limits = [int(value) for value in config.words("PrologEpilogTimeout") if value.isdigit() and int(value) != NOT_SET]
-    own = float(site.get("hook_seconds", ["0"])[0])
-    if limits and limits[0] <= own:
-        detail = f"PrologEpilogTimeout is {limits[0]} s, and hooks take up to {own:g} s (slurm.hook_seconds)"
-        edit = f"sed -i 's/^PrologEpilogTimeout=.*/PrologEpilogTimeout={int(own) + 60}/I' {config.path}"
-        yield Finding("hook-timeout", CRITICAL, detail, f"{edit} && scontrol reconfigure")
+def limits_leave_time(config: Config, site: dict[str, list[str]]) -> Iterator[Finding]:
+    """Slurm's own limits must be above that of the hooks: it kills them in the midst of their work, or gives their job up."""
+    own = int(sum(deadline.parts_of(site)))
+    for key, severity in LIMITS.items():
+        limits = [int(value) for value in config.words(key) if value.isdigit() and int(value) != NOT_SET]
+        if limits and limits[0] <= own:
+            detail = f"{key} is {limits[0]} s, and hooks take up to {own} s (slurm.hook_seconds)"
+            edit = (
+                f"sed -i '/^ *{key} *=/Id' {config.path} && echo {key}={own + install.SPARE_SECONDS} >> {config.path}"
+            )
+            yield Finding("hook-timeout", severity, detail, f"{edit} && scontrol reconfigure")
 
 
 def _plugin(config: Config, wanted: HookFile) -> Iterator[Finding]:

@@ -109,5 +109,6 @@ def test_gl_exec_of_old_is_replaced_where_it_was_asked_for(base: Path, files: li
 def test_a_site_without_drop_ins_is_told_to_make_their_place(base: Path, files: list[HookFile]) -> None:
     with pytest.raises(ConfigurationError, match=r"prolog\.d: is not there"):
         installing.drop_ins(files, base / "sbin")
-    text = installing.fragment(base / "libexec", base / "slurm")
+    text = installing.fragment(base / "libexec", base / "slurm", 200)
     assert f"Prolog={base}/slurm/prolog.d/*\nEpilog={base}/slurm/epilog.d/*\n" in text
+    assert "PrologEpilogTimeout=220\nBatchStartTimeout=220\n" in text, "Slurm waits longer than a hook takes"

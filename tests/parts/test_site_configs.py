@@ -31,7 +31,9 @@ def test_an_example_is_one_that_gridwarden_accepts(example: Path, tmp_path: Path
 
 @pytest.mark.parametrize("example", WHOLE_SITES, ids=[path.name for path in WHOLE_SITES])
 def test_the_lines_for_slurm_are_those_that_hooks_install_asks_for(example: Path) -> None:
-    asked = install.slurm_conf(Path("/usr/libexec/gridwarden"))
+    asked = install.slurm_conf(
+        Path("/usr/libexec/gridwarden"), load_settings.load((example / "site.yaml").resolve()).slurm.hook_seconds
+    )
     assert (example / "slurm.conf").read_text().strip() == asked.strip()
 
 

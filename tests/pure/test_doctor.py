@@ -60,6 +60,25 @@ def test_a_plug_in_is_loaded_by_what_that_version_of_slurm_needs(version: str, c
     assert config and config.load_plugins() == command
 
 
+@pytest.mark.parametrize(
+    ("said", "hook_seconds", "severities"),
+    [
+        ("PrologEpilogTimeout     = 65534\nBatchStartTimeout       = 10 sec\n", "100", {WARNING}),
+        ("PrologEpilogTimeout     = 120 sec\nBatchStartTimeout       = 120 sec\n", "100", set()),
+        ("PrologEpilogTimeout     = 120\nBatchStartTimeout       = 120 sec\n", "120", {CRITICAL, WARNING}),
+        ("PrologEpilogTimeout     = 60\nBatchStartTimeout       = 120 sec\n", "", {CRITICAL}),
+    ],
+)
+def test_slurm_must_wait_longer_than_a_hook_takes_for_the_hook_and_for_its_job(
+    said: str, hook_seconds: str, severities: set[str]
+) -> None:
+    config = slurm.parse(f"{HEAD}SLURM_CONF              = /etc/slurm.conf\n{said}")
+    assert config
+    found = list(slurm.limits_leave_time(config, {"hook_seconds": [hook_seconds]}))
+    assert {one.severity for one in found} == severities
+    assert all(f"={int(hook_seconds or 100) + 20} >> /etc/slurm.conf" in one.remedy for one in found)
+
+
 def test_the_worst_finding_decides_what_monitoring_sees_and_no_byte_breaks_its_line() -> None:
     note, warning = Finding("a", NOTE, "x", ""), Finding("b", WARNING, "y|\nz", "")
     assert finding.nagios([note])[1] == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import agent_client, register
+from tests.site import agent as site_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ NODE, OFF, HOOKS, CONF = (
     "/etc/slurm/slurm.conf",
 )
 LEDGER, GRIDMAPDIR = "/var/lib/gridwarden/ledger", "/etc/grid-security/gridmapdir"
+LIBRARY = rf"""$(sed -n "s/^sys.path.append('\(.*\)')$/\1/p" {HOOKS}/slurm-prolog)/gridwarden/hooks"""
 SECONDS = 15.0  # for Slurm to be as it was told
 AGENT = "/run/gridwarden/agent"
 REGISTER = "/run/gridwarden/jobs"
@@ -35,6 +37,8 @@ BROKEN = {
     "directory": "chmod 755 /run/gridwarden/locks; rmdir /var/lib/gridwarden/holds",
     "holders-remote": "mount -t proc proc /run/gridwarden/holders",
     "ledger-read-only": f"mount --bind {LEDGER} {LEDGER}; mount -o remount,bind,ro {LEDGER}",
+    "ledger-full": f"mount -t tmpfs -o size=64k,mode=700 tmpfs {LEDGER}",
+    "library-unsafe": f"chmod o+w {LIBRARY}",
     "account-unknown": f"touch {GRIDMAPDIR}/cms998",
     "account-privileged": f"useradd --no-create-home --uid 733 cms997; touch {GRIDMAPDIR}/cms997",
     "register-unreadable": f"mkdir {REGISTER}/cms001; echo torn > {REGISTER}/cms001/slurm.site.n1.9",
@@ -42,15 +46,20 @@ BROKEN = {
     "hook-unsafe": f"chown nobody {HOOKS}/slurm-epilog",
     "hook-not-executable": f"chmod 644 {HOOKS}/slurm-epilog",
     "hook-old": "echo '-- mine' >> /etc/slurm/job_submit.lua",
-    "hook-not-called": f"sed -i '/^Prolog=/d' {CONF}; scontrol reconfigure",
-    "prolog-flags": f"sed -i '/^PrologFlags=/d' {CONF}; scontrol reconfigure",
+    "hook-not-called": f"sed -i '/^Prolog=/d' {CONF}",
+    "prolog-flags": f"sed -i '/^PrologFlags=/d' {CONF}",
+    "hook-timeout": f"sed -i 's/^PrologEpilogTimeout=.*/PrologEpilogTimeout=30/' {CONF}",
     "plugin-not-loaded": f"sed -i '/^JobSubmitPlugins/d' {CONF}; scontrol reconfigure",
 }
+BY_HAND = {"ledger-full": f"umount {LEDGER}"}
+"""What a person does once the doctor's command has shown what fills the disk."""
+
 TOGETHER = [
     ["switched-off", "switch-ignored", "node-file-old", "directory", "account-unknown", "register-unreadable"],
     ["node-file"],
     ["switch-over", "holders-remote", "account-privileged", "hook-missing", "hook-unsafe", "hook-old"],
-    ["ledger-read-only", "hook-not-executable", "hook-not-called", "prolog-flags", "plugin-not-loaded"],
+    ["library-unsafe", "ledger-full"],
+    ["ledger-read-only", "hook-not-executable", "hook-not-called", "prolog-flags", "hook-timeout", "plugin-not-loaded"],
 ]
 """All of them in a few goes: each look of the doctor's at a site takes a third of a second."""
 
@@ -88,7 +97,8 @@ def found_of(kinds: list[str]) -> dict[str, list[str]]:
 def _as_it_was() -> Iterator[None]:
     conf = Path(CONF).read_text()
     yield
-    run(f"umount {LEDGER} /run/gridwarden/holders; userdel cms997; rm -rf {OFF} {GRIDMAPDIR}/cms99[78]", None)
+    run(f"umount {LEDGER}; umount /run/gridwarden/holders; userdel cms997; rm -rf {OFF} {GRIDMAPDIR}/cms99[78]", None)
+    run(f"chmod go-w {LIBRARY}", None)
     Path(CONF).write_text(conf)
     run("gridwarden config install; gridwarden hooks install; scontrol reconfigure")
 
@@ -99,7 +109,7 @@ def test_what_is_broken_is_named_and_the_doctors_own_command_mends_it(kinds: lis
         run(BROKEN[kind])
     found = slurm.until("the doctor to see it", lambda: found_of(kinds), SECONDS)
     for kind in kinds:
-        for remedy in found[kind]:
+        for remedy in [*found[kind], *filter(None, [BY_HAND.get(kind)])]:
             run(remedy)
     slurm.until("the doctor to be content", lambda: findings() == [], SECONDS)
 
@@ -139,6 +149,22 @@ def test_an_agent_that_was_killed_is_named_and_started_again(slurm: ModuleType) 
     run(f"pkill -f {agent}", None)
     slurm.until("the agent to end", lambda: agent_client.status(AGENT) is None)
     Path(AGENT).unlink(missing_ok=True)
+
+
+def test_an_agent_that_cannot_write_is_named_and_writes_again_once_it_can(slurm: ModuleType) -> None:
+    agent = site_agent.start()
+    try:
+        run(BROKEN["ledger-read-only"])
+        agent_client.tell(AGENT, "note", {"text": "a test"})
+        found = slurm.until("the doctor to see it", lambda: found_of(["ledger-read-only", "agent-ledger"]), SECONDS)
+        for remedies in found.values():
+            for remedy in remedies:
+                run(remedy)
+        slurm.until("the doctor to be content", lambda: findings() == [], SECONDS)
+        assert "a test" in Path(LEDGER, "current.jsonl").read_text(), "it was kept meanwhile"
+    finally:
+        site_agent.end(agent)
+        run(f"umount {LEDGER}", None)
 
 
 def test_a_monitoring_system_gets_one_line_and_its_codes() -> None:

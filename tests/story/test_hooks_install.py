@@ -40,7 +40,9 @@ def test_a_site_can_take_gridwarden_out_and_put_it_in_as_drop_ins(slurm: ModuleT
     assert f"Prolog={HOOKS}/slurm-prolog" in said and "JobSubmitPlugins=lua" in said and str(CONF) in said
     assert (HOOKS / "slurm-prolog").exists()
 
-    run(f"sed -i -E '/^(Prolog|Epilog|PrologFlags|JobSubmitPlugins)=/d' {CONF}; scontrol reconfigure")
+    run(
+        f"sed -i -E '/^(Prolog|Epilog|PrologFlags|PrologEpilogTimeout|BatchStartTimeout|JobSubmitPlugins)=/d' {CONF}; scontrol reconfigure"
+    )
     slurm.until("Slurm to name none", lambda: "gridwarden" not in run("scontrol show config"))
     run(f"gridwarden hooks uninstall {GLEXEC}")
     assert not [
