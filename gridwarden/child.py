@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PIECE = 65536  # bytes read at once: what a pipe holds
+LOOK_SECONDS = 1.0  # between two looks at whether a child stands still
 
 
 def run(
@@ -20,7 +21,8 @@ def run(
     """Run ``work`` in a child for at most ``seconds``: its report, and whether it ended well, by itself and in time.
 
     ``work`` gets a descriptor to write its report to; the child is killed early once that is ``enough``.
-    What a child that was killed had reported by then is returned all the same.  Standard input, output and error of
+    What a child that was killed had reported by then is returned all the same.  One that is found stopped at two looks in
+    a row, as its account can do, has had its time; who is stopped with us goes on with us.  Standard input, output and error of
     the child are /dev/null: whoever reads ours to their end does not wait for a child that hangs.
     """
     import select  # noqa: PLC0415 - a prolog has no use for it
@@ -37,11 +39,14 @@ def run(
         os.close(failing)
         ending = os.pidfd_open(child)
         report = bytearray()
-        told = False
+        told = stopped = False
         poll = select.poll()
         poll.register(reading)
         while not (ended or enough(report)) and (left := deadline - time.monotonic()) > 0:
-            if not poll.poll(left * 1000):
+            if not poll.poll(min(left, LOOK_SECONDS) * 1000):
+                before, stopped = stopped, _is_stopped(child)
+                if before and stopped:
+                    break
                 continue
             if told:
                 ended = True
@@ -68,6 +73,13 @@ def ask(question: Callable[[], str], seconds: float) -> str | None:
     """The answer of ``question``, asked in a child; None where it did not come within ``seconds``, or not whole."""
     report, well = run(lambda writing: write_all(writing, os.fsencode(question())), seconds)
     return os.fsdecode(bytes(report)) if well else None
+
+
+def _is_stopped(child: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _work(work: Callable[[int], None], writing: int, failing: int) -> None:

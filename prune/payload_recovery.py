@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Finish = Callable[[Site, State, int], None]
 
 LOCK_SECONDS = 10.0
+SLOW_SECONDS = 2.0  # an account can see to it that what is done as itself takes its time
 KILL_SECONDS = 15.0
 GROUP_SECONDS = 2.0
 PAUSE_SECONDS = 0.01
@@ -42,9 +43,19 @@ def recover_all(
     """See to the payloads of this machine whose launcher is gone: (payload, why) of each that must wait.
 
     ``finish`` does what ``settle`` does not, for who can (``hooks.pilot.begin_end.finish``); ``concerns`` says which to
-    see to.  Never raises: whoever calls has work of their own.
+    see to.  Those of an account wait for the next one as soon as one of them was slow.  Never raises: whoever calls has
+    work of their own.
     """
     left: list[tuple[str, str]] = []
+    account, slow = "", set[str]()
+
+    def is_next(state: State) -> bool:
+        nonlocal account
+        account = state.account
+        if concerns(state) and account in slow:
+            raise Unavailable(f"another payload of {account} took long; this one is the next epilog's or the pruner's")
+        return concerns(state)
+
     directory = site.get("payloads", [""])[0]
     try:
         if payloads.leftovers(directory):
@@ -52,11 +63,14 @@ def recover_all(
     except (GridwardenError, OSError) as error:
         left.append((directory, str(error)))
     for payload in payloads.without_launcher(directory):
+        began = time.monotonic()
         try:
-            recover(site, payload, finish or settle_only, concerns)
+            recover(site, payload, finish or settle_only, is_next)
         except Exception as error:  # noqa: BLE001 - and a fault of ours, too, is theirs to tell and not to die of
             left.append((f"payload {payload}", str(error) or type(error).__name__))
             syslog_line.decision("payload-end", "left", batch=payloads.BATCH, job=payload, detail=left[-1][1])
+        if time.monotonic() - began >= SLOW_SECONDS:
+            slow.add(account)
     return left
 
 

@@ -15,6 +15,7 @@ else:  # without the enumerations around it, which cost a hook 3 ms
 
 SECONDS = 100.0  # where the node file says nothing
 LONGEST_RESERVE = 30.0  # to cancel a job, or to write a gap
+PAYLOADS_SECONDS = 15.0  # of an epilog, for payloads, of whomever and however many
 AGAIN_SECONDS = 1.0
 
 

@@ -51,7 +51,7 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
     work, _ = deadline.parts_of(site)
     began = time.monotonic()
     if context == "epilog":
-        _see_to_payloads(environment, site, work / 2)
+        _see_to_payloads(environment, site, min(work / 2, deadline.PAYLOADS_SECONDS))
     account = environment.get("SLURM_JOB_USER", "")
     if account and not (_is_name(account) and batch_job.concerns(account, site)):
         return PASS

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import child, locks
+from gridwarden import become, child, locks
 from gridwarden.hooks.slurm import deadline
 
 if TYPE_CHECKING:
@@ -57,3 +60,48 @@ def test_a_child_that_was_stopped_keeps_no_lock_when_a_hooks_own_deadline_ends_t
     deadline.disarm()
     os.close(held)
     locks.take(os.open(tmp_path / "lock", os.O_RDWR), "the lock", 5)
+
+
+def test_whoever_stops_a_child_of_ours_does_not_cost_us_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LOOK_SECONDS", 0.05, raising=False)
+    deadline.arm(10)
+    assert child.run(lambda _: os.kill(os.getpid(), signal.SIGSTOP), 60) == (b"", False)
+    deadline.disarm()
+
+
+def test_a_child_that_was_stopped_with_us_goes_on_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LOOK_SECONDS", 0.3, raising=False)
+
+    def stand_still_for_a_moment(report: int) -> None:
+        itself = os.getpid()
+        if os.fork() == 0:
+            time.sleep(0.4)
+            os.kill(itself, signal.SIGCONT)
+            os._exit(0)
+        os.kill(itself, signal.SIGSTOP)
+        os.write(report, b"done")
+
+    assert child.run(stand_still_for_a_moment, 60) == (b"done", True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes an account: needs root")
+def test_what_works_as_an_account_ends_with_a_parent_that_is_killed() -> None:
+    """It has its parent's locks, and the account can stop it for as long as it likes."""
+    told, telling = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+
+        def stand_still(_: int) -> None:
+            os.write(telling, b"%d\n" % os.getpid())
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        become.as_account(61099, 61099, [], stand_still, 60)
+        os._exit(1)
+    working = os.pidfd_open(int(os.read(told, 100)))
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    try:
+        assert select.select([working], [], [], 10)[0], "it lives on"
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(working, signal.SIGKILL)

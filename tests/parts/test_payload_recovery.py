@@ -505,6 +505,25 @@ def test_a_payload_that_starts_processes_faster_than_they_can_be_looked_at_ends_
     assert len(node.records("payload_end")) == 1
 
 
+def test_an_account_that_makes_its_first_payload_slow_keeps_nobody_waiting_for_its_others(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = [node.launch(uid, script="exec sleep 1000", processes=1) for uid in (ANNA, ANNA, ANNA, BELA)]
+    for one in launched:
+        one.kill_launcher()
+
+    def settle(site: Any, state: Any, held: int) -> None:
+        if state.account == ACCOUNTS[ANNA]:
+            time.sleep(0.3)
+        begin_end.finish(site, state, held)
+
+    monkeypatch.setattr(payload_recovery, "SLOW_SECONDS", 0.3, raising=False)
+    left = payload_recovery.recover_all(node.site, settle)
+    assert {why.partition(" took")[0] for _, why in left} == {f"another payload of {ACCOUNTS[ANNA]}"}
+    assert sorted(end["account"] for end in node.records("payload_end")) == [ACCOUNTS[ANNA], ACCOUNTS[BELA]]
+    assert len(left) == 2
+
+
 def test_two_who_clear_up_at_once_write_one_record(node: Node) -> None:
     node.launch().kill_launcher()
     workers = []
