@@ -27,8 +27,8 @@ COLUMNS = ["kind", "severity", "detail", "remedy"]
 def doctor_group(context: click.Context, nagios: bool, format: str) -> None:
     """Say what is amiss with gridwarden on this machine, node or controller, and which command mends it.
 
-    Parts that are off; node file, directories and ledger; hooks that Slurm does not call, or that others could change; jobs that no
-    prolog has seen; clock, agent, pool accounts; who else can write in the gridmapdir; files of bans and followed files.
+    Parts that are off; node file, directories and ledger; hooks that Slurm does not call, or that others could change; a launcher of
+    another gridwarden than the one installed; jobs that no prolog has seen; clock, agent, pool accounts; who else can write in the gridmapdir; files of bans and followed files.
 
     Changes nothing. Run it as root on each node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a
     finding that is more than a note. With a command: looks at that part instead.
@@ -69,11 +69,13 @@ def everything(path: Path) -> list[Finding]:
     """All findings, by the configuration at ``path``; raises what reading that raises, OSError without a gridmapdir."""
     from gridwarden.hooks.doctor.examine import examine
     from gridwarden.hooks.doctor.finding import CRITICAL, WARNING, Finding, of_risk
+    from gridwarden.hooks.pilot import doctor
     from gridwarden.load_settings import load
     from gridwarden.mapper import ban_remarks, follow, sharing
 
     settings = load(path)
     found = examine(wanted(settings))
+    found += map(of_risk, doctor.stale(settings.pilot))
     if os.path.lexists(settings.gridmapdir):
         found += map(of_risk, sharing.find(settings.gridmapdir))
     for severity, rows in (

@@ -29,6 +29,7 @@ STRIPPED = 2  # no docstrings, which are a tenth of what each launch would read
 
 def contents(library: str) -> bytes:
     """The file for the gridwarden in the directory ``library``; raises ConfigurationError for what others could change."""
+    begins = stamp(_path(library, own_modules.OURS))  # of an update that comes meanwhile it is not
     found: dict[str, tuple[str, CodeType]] = {}
     waiting = [*NEEDED]
     while waiting:
@@ -47,7 +48,7 @@ def contents(library: str) -> bytes:
         left -= len(code)
     path = _path(library, own_modules.__name__)
     importer = _compiled(trusted.read_file(path), path)
-    first = stamp(found["gridwarden"][0]) + marshal.dumps((importer, index))
+    first = begins + marshal.dumps((importer, index))
     if len(first) > own_modules.LONGEST_INDEX:
         raise ConfigurationError(f"{library}: gridwarden has more modules than its launcher can load")
     return b"".join((first, *codes.values()))
@@ -64,9 +65,11 @@ def is_made_of(data: bytes, library: str) -> bool:
 def stamp(package: str) -> bytes:
     """What the file begins with, as the entry makes it of what it finds: which interpreter, and which gridwarden.
 
-    ``package`` is a file of gridwarden's that every update replaces.
+    ``package`` is a file of gridwarden's that every update replaces, and that has its version: on OSTree and Nix each file
+    is of one and the same time.
     """
-    return repr((importlib.util.MAGIC_NUMBER, int(os.stat(package).st_mtime))).encode()
+    with open(package, "rb") as file:
+        return repr((importlib.util.MAGIC_NUMBER, int(os.fstat(file.fileno()).st_mtime), file.read())).encode()
 
 
 def _code(data: bytes, library: str) -> dict[str, CodeType]:

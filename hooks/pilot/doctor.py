@@ -93,6 +93,12 @@ def kernel(process: str) -> list[Risk]:
     return found
 
 
+def stale(pilot: Pilot, launcher: str = Places().launcher) -> list[Risk]:
+    """``modules`` of a launcher that is here, where pilots call one that loads them."""
+    called = pilot.callers and pilot.mode != "log-only" and os.path.lexists(launcher)
+    return modules(f"{launcher}.modules") if called else []
+
+
 def modules(path: str) -> list[Risk]:
     """The file that the launcher loads gridwarden from: there, root's, and of what is installed now."""
     try:

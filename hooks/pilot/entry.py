@@ -42,7 +42,8 @@ try:
     held = os.open(MODULES, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     look(MODULES, os.fstat(held))
     first = os.read(held, {first})
-    stamp = repr((MAGIC_NUMBER, int(os.stat(PACKAGE).st_mtime))).encode()
+    with open(PACKAGE, "rb", buffering=0) as file:
+        stamp = repr((MAGIC_NUMBER, int(os.fstat(file.fileno()).st_mtime), file.read())).encode()
     if not first.startswith(stamp):
         raise RuntimeError("gridwarden or Python was updated; `gridwarden hooks install` comes next")
     importer, index = marshal.loads(first[len(stamp):])

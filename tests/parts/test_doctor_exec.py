@@ -109,6 +109,17 @@ def test_modules_of_the_launcher_that_are_not_those_installed_now_are_named(tmp_
     assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
 
 
+def test_the_plain_doctor_names_modules_that_are_stale_where_pilots_call_the_launcher_alone(tmp_path: Path) -> None:
+    launcher, pilots = tmp_path / "exec", Pilot(callers=[Caller(account="daemon", service=True)])
+    assert doctor.stale(pilots, str(launcher)) == [], "no launcher is on this machine"
+    launcher.touch()
+    assert [risk.kind for risk in doctor.stale(pilots, str(launcher))] == ["launcher-modules"]
+    assert doctor.stale(pilots.model_copy(update={"mode": "log-only"}), str(launcher)) == []
+    assert doctor.stale(Pilot(), str(launcher)) == []
+    (tmp_path / "exec.modules").write_bytes(code_file.contents(str(Path(gridwarden.__path__[0]).resolve().parent)))
+    assert doctor.stale(pilots, str(launcher)) == []
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "kind"),
     [

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gridwarden
+from gridwarden import trusted
 from gridwarden.hooks.pilot import code_file, entry
 from tests.pure.test_layout import LAUNCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
 INTERPRETER = os.path.realpath(sys.executable)
@@ -83,6 +84,38 @@ def test_a_file_that_others_could_change_is_not_loaded(root_only: Path) -> None:
     modules.rename(elsewhere)
     modules.symlink_to(elsewhere)
     assert start(program).returncode == 202
+
+
+def test_an_update_in_which_every_file_keeps_its_time_is_one(root_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on OSTree, and on Nix, where each file is of the first second of 1970."""
+    package = root_only / "gridwarden"
+    package.mkdir()
+    version = package / "__init__.py"
+    version.write_text('__version__ = "1"\n')
+    os.utime(version, (1, 1))
+    monkeypatch.setattr(code_file, "stamp", lambda _, stamp=code_file.stamp: stamp(str(version)))
+    _, program = write(root_only, package)
+    assert start(program).returncode == 0
+    version.write_text('__version__ = "2"\n')
+    os.utime(version, (1, 1))
+    done = start(program)
+    assert (done.returncode, "was updated" in done.stderr) == (202, True)
+
+
+def test_a_file_made_while_gridwarden_is_updated_is_not_taken_for_one_of_the_new(
+    root_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = root_only / "__init__.py"
+    version.write_text('__version__ = "1"\n')
+    before = code_file.stamp(str(version))
+    monkeypatch.setattr(code_file, "stamp", lambda _, stamp=code_file.stamp: stamp(str(version)))
+
+    def read(path: str, read_file: Callable[[str], bytes] = trusted.read_file) -> bytes:
+        version.write_text('__version__ = "2"\n')
+        return read_file(path)
+
+    monkeypatch.setattr(trusted, "read_file", read)
+    assert code_file.contents(str(LIBRARY)).startswith(before)
 
 
 def test_after_an_update_nothing_runs_until_hooks_are_installed_again(root_only: Path) -> None:
