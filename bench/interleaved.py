@@ -77,7 +77,8 @@ def print_programs(taken: dict[str, list[float]], budgets: Mapping[str, float], 
     ]
     if as_json:
         rounds = len(taken["floor"])
-        print(json.dumps({"rounds": rounds, "python": sys.version.split()[0], "rows": rows}, indent=1))
+        told = {"rounds": rounds, "python": sys.version.split()[0], "load": os.getloadavg()[0]}
+        print(json.dumps(told | {"rows": rows}, indent=1))
         return
     for row in rows:
         budget = f"budget {row['budget']}" if row["budget"] else ""

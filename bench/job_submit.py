@@ -99,7 +99,9 @@ def main() -> int:
         for name, all_of_it in times.items()
     }
     if arguments.json:
-        print(json.dumps({"budget": BUDGET_MICROSECONDS, "submissions": arguments.submissions, "figures": figures}))
+        version = subprocess.run(["sinfo", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+        told = {"slurm": version, "budget": BUDGET_MICROSECONDS, "submissions": arguments.submissions}
+        print(json.dumps(told | {"figures": figures}, indent=1))
     else:
         for name, row in figures.items():
             print(f"{name:16}" + "".join(f"  {key} {value:7.1f} µs" for key, value in row.items()))

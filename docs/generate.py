@@ -113,6 +113,7 @@ def pages() -> dict[Path, str]:
         DOCS / "configuration.md": configuration_page(),
         DOCS / "files.md": files_page(),
         DOCS / "globus-speed.md": speed_page("globus"),
+        DOCS / "hooks-speed.md": speed_page("hooks"),
         DOCS / "gridmapdir-speed.md": speed_page("gridmapdir"),
         DOCS / "launcher-speed.md": speed_page("launch"),
         DOCS / "pacct-speed.md": speed_page("pacct"),

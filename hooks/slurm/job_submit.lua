@@ -13,6 +13,7 @@ local last_text, last_site            -- the node file as it was last read whole
 local last_look                       -- when it was last looked at
 local NAMES_SECONDS = 60
 local names, names_since = {}, 0      -- by uid: Slurm reads the whole of passwd for a name
+local judged = {}                     -- by account: the text of its holder file as it was last, and what that says
 
 -- The text of a file, nil and why (the message, errno) when it cannot be opened.
 local function read_text(path)
@@ -106,6 +107,10 @@ local function read_holder(site, account, uid)
     end
     return nil
   end
+  local before = judged[account]
+  if before and before.text == text and before.uid == uid then
+    return before.holder
+  end
   local values = parse(text, path)
   local function one(key)
     if not values[key] or #values[key] ~= 1 then
@@ -120,7 +125,9 @@ local function read_holder(site, account, uid)
   if #lease ~= 32 or not lease:match("^%x+$") or (verdict ~= "ok" and verdict ~= "banned") then
     error(path .. ": has no lease id, or no verdict")
   end
-  return {lease = lease, banned = verdict == "banned"}
+  local holder = {lease = lease, banned = verdict == "banned"}
+  judged[account] = {text = text, uid = uid, holder = holder}
+  return holder
 end
 
 local function stamp(job, text)
