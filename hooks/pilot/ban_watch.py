@@ -1,4 +1,4 @@
-"""Whether the owner of a payload that runs has been banned: looked for by its own launcher, which asks nobody.
+"""Whether owner or pilot of a payload that runs has been banned: looked for by its own launcher, which asks nobody.
 
 A ban reaches a node as its ban files do, or in the holder file that an agent publishes.  A file that cannot be read, or
 that is not whole yet, ends nobody: at the next launch it refuses everybody.
@@ -26,10 +26,21 @@ BANNED = "banned: "
 
 
 class BanWatch:
-    """Looks every few seconds whether one of ``owners``, the credentials of a payload as ``account``, is banned now."""
+    """Looks every few seconds whether one of ``owners``, the credentials of a payload as ``account``, is banned now.
 
-    def __init__(self, owners: Sequence[Identity], account: str, site: SiteValues) -> None:
-        self._owners = owners
+    Or one of ``pilots``, those of the account ``caller``, which started it: who may not start payloads here may not have
+    them run here either.
+    """
+
+    def __init__(
+        self,
+        owners: Sequence[Identity],
+        account: str,
+        site: SiteValues,
+        pilots: Sequence[Identity] = (),
+        caller: str = "",
+    ) -> None:
+        self._people = [*((one, account) for one in owners), *((one, caller) for one in pilots)]
         self._account = account
         self._site = site
         self._files = (*site.bans, *site.ban_lists, f"{site.holders}/{account}")
@@ -59,7 +70,7 @@ class BanWatch:
         met = [
             ban
             for ban in bans.everywhere(self._site)
-            if any(is_met(ban, identity, self._account) for identity in self._owners)
+            if any(is_met(ban, identity, account) for identity, account in self._people)
         ]
         self._begins = min((ban.start for ban in met if ban.state(now) == NOT_YET), default="")
         for ban in met:

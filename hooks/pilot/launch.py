@@ -182,7 +182,7 @@ def launch(run: Launch) -> Ended:
             payload=state.payload,
             script=executed.script,
         )
-        banned = ban_watch.BanWatch(people.owner, target.account, site).why
+        banned = ban_watch.BanWatch(people.owner, target.account, site, people.pilot, pilot.account).why
 
         def meanwhile() -> None:  # PAM opens the session
             if not asked.target:

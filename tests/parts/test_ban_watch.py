@@ -55,6 +55,14 @@ def test_only_a_ban_of_the_owner_ends_a_payload(site: SiteValues, watch: ban_wat
     assert watch.why() == "banned: account=cms001"
 
 
+@pytest.mark.parametrize("ban", ["pattern=/DC=org/DC=example/CN=Robot", "account=pilotcms"])
+def test_a_ban_of_the_pilot_ends_what_it_has_started(site: SiteValues, ban: str) -> None:
+    watch = ban_watch.BanWatch([person("Anna")], "cms001", site, [person("Robot")], "pilotcms")
+    assert watch.why() == ""
+    Path(site.ban_lists[0]).write_text(f"{ban}\n")
+    assert watch.why() == f"banned: {ban.removeprefix('pattern=')}"
+
+
 def test_a_ban_that_begins_later_ends_a_payload_then_without_any_change_of_a_file(
     site: SiteValues, watch: ban_watch.BanWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
