@@ -44,8 +44,7 @@ def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> int:
     directory = site["payloads"][0]
     try:
         never_begun = not state.process and state.status < 0
-        if not (state.recorded or never_begun):
-            _record_end(site, state)
+        at = None if state.recorded or never_begun else _record_end(site, state)
     except (GridwardenError, OSError):
         os.close(payloads.write(directory, state, held))
         raise
@@ -53,6 +52,8 @@ def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> int:
         held = payloads.write(directory, state.but(recorded=1), held)
     except OSError:
         pass  # no room in memory: should we be killed now, there will be two records of one end rather than none
+    if at:  # not before, since syslog can keep us waiting
+        _log_end(state, at)
     _record_left(site, state, [*give_back(state, scratch), *remove_temporary(state)])
     register.leave(site["register"][0], state.account, register_name(state))
     return held
@@ -72,17 +73,25 @@ def record_start(site: Site, state: State) -> tuple[int, str]:
     return at
 
 
-def _record_end(site: Site, state: State) -> None:
+def _record_end(site: Site, state: State) -> tuple[int, str]:
+    fields = {**state.facts(*AT_END), **_figures(state), **state.facts("measured", "because")}
+    return append(site["ledger"][0], "payload_end", fields, node=state.node, cluster=state.cluster)
+
+
+def _log_end(state: State, at: tuple[int, str]) -> None:
+    known = _figures(state)
+    about = {name: known[name] for name in ("status", "signal", "user", "system")}
+    _log(state, "payload-end", "ended", at, lease=state.lease, because=state.because, **about)
+
+
+def _figures(state: State) -> dict[str, Value]:
     known: dict[str, Value] = {
         name: None if getattr(state, name) < 0 else getattr(state, name) for name in payload_state.FIGURES
     }
     status = state.status
     known["signal"] = status & SIGNAL_BITS or None if status >= 0 else None
     known["status"] = os.waitstatus_to_exitcode(status) if status >= 0 and not known["signal"] else None
-    fields = {**state.facts(*AT_END), **known, **state.facts("measured", "because")}
-    at = append(site["ledger"][0], "payload_end", fields, node=state.node, cluster=state.cluster)
-    about = {name: known[name] for name in ("status", "signal", "user", "system")}
-    _log(state, "payload-end", "ended", at, lease=state.lease, because=state.because, **about)
+    return known
 
 
 def give_back(state: State, scratch: int = NOT_OPEN) -> Left:

@@ -538,7 +538,7 @@ def test_two_who_clear_up_at_once_write_one_record(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["_record_end", "give_back", "remove_temporary", "register.leave", "payloads.remove", "clear"]
+    "step", ["_record_end", "_log", "give_back", "remove_temporary", "register.leave", "payloads.remove", "clear"]
 )
 def test_whoever_is_killed_while_clearing_up_is_followed_by_one_who_goes_on(
     node: Node, monkeypatch: pytest.MonkeyPatch, step: str
@@ -551,7 +551,7 @@ def test_whoever_is_killed_while_clearing_up_is_followed_by_one_who_goes_on(
     }.get(step, (payload_end, step))
     worker = os.fork()
     if worker == 0:
-        monkeypatch.setattr(owner, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr(owner, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         node.recover()
         os._exit(0)
     assert os.waitpid(worker, 0)[1] == signal.SIGKILL
