@@ -41,9 +41,12 @@ def parse(lines: Iterable[bytes], name: str, *, now: int, zone: tzinfo) -> Itera
     """Yield the heads in lines of syslog from the file ``name``; lines of others, and of no form we know, have none."""
     for number, raw in enumerate(lines, 1):
         end = _END.search(raw[-_LONGEST_END:])
-        begin = _BEGIN.match(raw.decode("utf-8", "backslashreplace")) if end else None
+        line = raw.decode("utf-8", "backslashreplace") if end else ""
+        begin = _BEGIN.match(line)
         if end is None or begin is None or (time := _time(begin["iso"], begin["old"], now, zone)) is None:
             continue
+        if line[begin.end() : -len(end[0])].count('"') % 2:
+            continue  # it is within a value, where a daemon of syslog cut a long line short: rsyslog after 8 KiB
         node = begin["host"].partition(".")[0]
         yield Head(node, int(end[1]), end[2].decode("ascii"), time, f"{name}:{number}")
 

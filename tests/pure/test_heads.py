@@ -49,6 +49,9 @@ def test_a_time_without_a_year_is_never_still_to_come():
         "2026-11-21T07:44:18Z wn1 gridwarden[123]: " + TEXT[:-1],
         "2026-11-21T07:44:18Z wn1 gridwarden[123]: "
         + syslog_line.line("map", "refused", subject=f"x seq=1 head={HEAD}"),
+        "2026-11-21T07:44:18Z wn1 gridwarden[123]: "
+        + syslog_line.line("question", "refused", text=f"x seq=1 head={HEAD} x" + "\x01" * 900).partition(f"{HEAD}")[0]
+        + HEAD,
         "\udcff\x00",
         "",
     ],
