@@ -56,21 +56,28 @@ def this_node() -> str:
 
 def _answers(process: Process, past: Past, is_lent: Callable[[str], bool]) -> list[Answer]:
     process = process._replace(account=process.account or _account_of(process.uid))
-    runs = _runs(process, past) if process.account else []
+    runs = _runs(process, past) if process.account or process.job else []
+    if runs and not process.account:  # one of the uids that the job's user has in user namespaces (subuid(5))
+        process = process._replace(
+            account=runs[0].account, known_by=f"{process.known_by}, with the uid {process.uid}, which is nobody's here"
+        )
     candidates = lease_history.holders_at(past.sightings(process.account), process.account, process.start)
     lent = bool(runs or candidates) or is_lent(process.account)
     return process_records.of_process(process, runs, candidates, _lineage(past, process), lent=lent)
 
 
 def _runs(process: Process, past: Past) -> list[Run]:
-    """Return the runs of the process's account on its machine, which a batch system may call by other names."""
+    """Return the runs of the process's account, of its job where it has none, on its machine, which may have other names."""
     within = Range(process.start - BLUR, process.end + BLUR)
-    found = past.runs(Question(None, within, account=process.account))
+    found = past.runs(
+        Question(None, within, account=process.account or None, job=None if process.account else process.job)
+    )
     ledgers = past.ledgers_of(process.node)
     return [
         run
         for run in found
-        if run.account == process.account and (run.node.partition(".")[0] == process.node or run.ledger in ledgers)
+        if (run.account == process.account if process.account else (run.batch, run.job) == (process.batch, process.job))
+        and (run.node.partition(".")[0] == process.node or run.ledger in ledgers)
     ]
 
 

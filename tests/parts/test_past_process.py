@@ -116,6 +116,17 @@ def test_a_process_under_two_peoples_jobs_is_given_to_neither(machine):
     assert "its control group" in answer.because
 
 
+def test_who_works_under_uids_of_a_user_namespace_is_still_whom_their_job_is_of(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.job("8", at, at + HOUR, BELA, OTHER_LEASE)
+    exact = {"exact": 1, "cpu": 3, "batch": "slurm", "job": "8", "known_by": "its control group", "account": ""}
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND, **exact, uid=1234567)
+    (answer,), _ = machine.ask(str(pid))
+    assert (answer.evidence, answer.identity, answer.job) == (evidence.KERNEL_MEASURED, BELA, "8")
+    assert (answer.account, "1234567" in answer.because) == (LENT, True)
+
+
 def test_a_ledger_that_cannot_be_read_is_said_beside_an_answer_from_the_past(machine):
     pid, at = gone(), machine.begin
     machine.job("7", at, at + HOUR)
