@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+FAILED = b"failed\n"  # no answer that can be understood
+
 
 def serve(orders: socket, maker: int) -> NoReturn:
     """Fork verifiers for the orders that come, until ``maker``, who gives them, has closed the socket or is gone.
@@ -49,6 +51,9 @@ def verify(order: Sequence[str], *standard: int) -> NoReturn:
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
         module, *sys.argv[1:] = order
-        __import__(module, fromlist=["main"]).main()
+        try:
+            __import__(module, fromlist=["main"]).main()
+        except Exception:  # noqa: BLE001 - nobody sees our exit code, and who says nothing at all has been killed
+            os.write(1, FAILED)
     finally:
         os._exit(0)

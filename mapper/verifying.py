@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ANSWER_LIMIT = 128 * 1024
 DETAIL_LIMIT = 2000
 READY = b"ready\n"
+KILLED = -9  # by SIGKILL, as the kernel does where memory is short
 # The package that runs is the package that verifies, also in a checkout; the standard library comes first.
 _CODE = os.path.dirname(os.path.dirname(os.path.abspath(gridwarden.__file__)))
 _START = "import sys; sys.path.append(sys.argv[1]); __import__(sys.argv[2], fromlist=['main']).main()"
@@ -87,7 +88,8 @@ def start(module: str, arguments: Sequence[str], presented: bytes, seconds: floa
 def answer(verifier: Verifier, shown: str, doing: str = "verified", limit: int = ANSWER_LIMIT) -> bytes:
     """What the verifier says, and its end; ``shown`` names the credential in errors, ``doing`` what is done with it.
 
-    Raises Refused (credential-timeout, credential-malformed) and Unavailable.
+    Raises Refused (credential-timeout, credential-malformed) and Unavailable, also for one that was killed: by whom or for
+    want of memory, that is the machine's fault.
     """
     milliseconds = status = 0
     try:
@@ -106,6 +108,10 @@ def answer(verifier: Verifier, shown: str, doing: str = "verified", limit: int =
 
         by_hand = f"run it by hand: {shlex.join(verifier.command)} < /dev/null" if verifier.pid else ""
         raise Unavailable(f"the credential verifier did not start (exit status {status})", by_hand)
+    if len(said) == len(READY) and (status == KILLED or not verifier.pid):
+        raise Unavailable(
+            f"{shown}: its verifier was killed before it was {doing}", "see the kernel's log: is memory short?"
+        )
     if len(said) == len(READY):
         raise Refused(reasons.CREDENTIAL_MALFORMED, f"{shown}: it could not be {doing} (exit status {status})")
     return said[len(READY) :]

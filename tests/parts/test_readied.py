@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ from gridwarden.mapper import confine, readied, token, verifying
 from gridwarden.mapper.token_values import Issuer, TokenValues
 from gridwarden.mapper.verifying import READY
 from tests.tokens import CMS, HERE, SUB, Key, claims, key_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ES = Key.new()
 
@@ -65,9 +69,25 @@ class Fault:
         raise RuntimeError
 
 
+class Killed:
+    """As by the kernel, where memory is short."""
+
+    @staticmethod
+    def main() -> None:
+        ready()
+        os.kill(os.getpid(), 9)
+
+
+class Broken:
+    @staticmethod
+    def main() -> None:
+        ready()
+        raise RuntimeError
+
+
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (Echo, Sleep, Fault):
+    for kind in (Echo, Sleep, Fault, Killed, Broken):
         monkeypatch.setitem(sys.modules, f"tool.{kind.__name__}", kind)
 
 
@@ -175,3 +195,29 @@ def test_who_waits_for_credentials_with_the_code_has_no_rights_either() -> None:
         status = Path(f"/proc/{process}/status").read_text()
     assert "Uid:\t65534\t65534\t65534\t65534\n" in status
     assert "NoNewPrivs:\t1\n" in status
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_verifier_that_was_killed_is_not_the_fault_of_who_showed_the_credential() -> None:
+    with readied.Readied() as verifiers:
+        verifiers.load([])
+        killed = verifiers.start("tool.Killed", [], b"", 10)
+        broken = verifiers.start("tool.Broken", [], b"", 10)
+        with pytest.raises(Unavailable, match=r"x\.pem: its verifier was killed"):
+            verifying.answer(killed, "x.pem")
+        with pytest.raises(Refused, match=reasons.CREDENTIAL_MALFORMED):
+            verifying.judge(verifying.answer(broken, "x.pem"), "x.pem", "x509")
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"), [(lambda: os.kill(os.getpid(), 9), Unavailable), (lambda: os._exit(1), Refused)]
+)
+def test_nor_is_one_of_a_process_of_its_own(end: Callable[[], None], expected: type[Exception]) -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writing, READY)
+        end()
+    os.close(writing)
+    with pytest.raises(expected):
+        verifying.answer(verifying.Verifier(pid, reading, [], 10), "x.pem")
