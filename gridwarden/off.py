@@ -1,7 +1,8 @@
 """Parts that an administrator has switched off on this machine: a file for each, which that part looks for itself.
 
 ``/etc/gridwarden/off/PART`` is there while the part is off, also after a restart, until it is removed or the time in it
-is over.  The part looks with one lstat where all is as usual; only what root alone could have put there counts.
+is over.  The part looks with one lstat where all is as usual; only what root alone could have put there counts.  The launcher, by
+which others become somebody else, is off as well while something is there of which that cannot be told.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gridwarden.values import NamedTuple
 DIRECTORY = "/etc/gridwarden/off"
 HOOKS, PRUNE, LAUNCHER = PARTS = ("hooks", "prune", "launcher")
 MICROSECONDS = 1_000_000
+NOBODY_KNOWN = "nobody known"
 
 
 class Switch(NamedTuple):
@@ -37,15 +39,22 @@ def path_of(part: str) -> str:
 
 
 def switch(part: str) -> Switch | None:
-    """Who has switched the part off; None while it is on.  A file that others could have made says nothing."""
+    """Who has switched the part off; None while it is on.  A file that others could have made counts for the launcher alone."""
     if not os.path.lexists(path_of(part)):
         return None
     try:
         found = read(part)
     except (ConfigurationError, OSError) as error:
+        if part == LAUNCHER:
+            return doubted(error)
         syslog_line.decision("switch", "ignored", part=part, detail=str(error))
         return None
     return found if found.until == 0 or time.time_ns() // 1000 < found.until else None
+
+
+def doubted(error: Exception) -> Switch:
+    """The launcher's switch, where something is in its place that cannot be relied on."""
+    return Switch(LAUNCHER, str(error), NOBODY_KNOWN, 0, 0)
 
 
 def read(part: str) -> Switch:

@@ -77,10 +77,15 @@ def listed() -> list[dict[str, object]]:
         try:
             found = off.read(part)
         except ConfigurationError as error:
-            rows.append({"part": part, "state": "ignored", "because": str(error)})
-            continue
+            if part != off.LAUNCHER:
+                rows.append({"part": part, "state": "ignored", "because": str(error)})
+                continue
+            found = off.doubted(error)
         state = "off" if off.switch(part) else "over"
-        times = {"since": shown(found.since), "until": shown(found.until) if found.until else None}
+        times = {
+            "since": shown(found.since) if found.since else None,
+            "until": shown(found.until) if found.until else None,
+        }
         rows.append({"part": part, "state": state, "because": found.because, "who": found.who, **times})
     return rows
 

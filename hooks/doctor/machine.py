@@ -31,8 +31,9 @@ def switches() -> Iterator[Finding]:
             yield Finding("switch-over", NOTE, f"{part} was off until {row['until']}", f"gridwarden on {part}")
         else:
             until = f" until {row['until']}" if row["until"] else ""
-            detail = f"{part} is off since {row['since']}{until}, by {row['who']}: {row['because']}"
-            yield Finding("switched-off", WARNING, detail, f"gridwarden on {part}")
+            since = f" since {row['since']}" if row["since"] else ""
+            detail = f"{part} is off{since}{until}, by {row['who']}: {row['because']}"
+            yield Finding("switched-off", WARNING, detail, f"gridwarden on {part}" if since else f"rm -rf {path}")
 
 
 def node_file_is_fresh(wanted: list[tuple[str, str]]) -> Iterator[Finding]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from gridwarden import off
-from gridwarden.errors import BadQuestion, ConfigurationError
+from gridwarden.errors import BadQuestion, ConfigurationError, Refused
 from gridwarden.hooks import switching
+from gridwarden.hooks.doctor import machine
+from gridwarden.hooks.pilot import launch
 from gridwarden.hooks.slurm import node
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to others: needs root")
@@ -53,10 +56,13 @@ def test_a_part_is_on_again_when_its_time_is_over_and_the_list_says_so() -> None
     assert [row["state"] for row in switching.listed()] == ["over"]
 
 
-@pytest.mark.parametrize("how", ["owner", "mode", "link", "directory", "empty", "torn", "odd", "fifo", "folder"])
-def test_a_switch_that_others_could_have_made_or_that_is_not_whole_switches_nothing(directory: Path, how: str) -> None:
-    written()
-    path = directory / off.HOOKS
+ODD = ["owner", "mode", "link", "directory", "empty", "torn", "odd", "fifo", "folder"]
+
+
+def make_odd(directory: Path, part: str, how: str) -> None:
+    """Something in the place of a switch that cannot be relied on."""
+    off.write(off.Switch(part, "ticket 4711", "eva", now(), 0))
+    path = directory / part
     match how:
         case "owner":
             os.chown(path, 65000, 65000)
@@ -73,10 +79,29 @@ def test_a_switch_that_others_could_have_made_or_that_is_not_whole_switches_noth
         case _:
             text = {"empty": b"", "torn": path.read_bytes()[:-5], "odd": b"version\t1\nuntil\tnever\n"}[how]
             path.write_bytes(text)
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_a_switch_that_others_could_have_made_or_that_is_not_whole_switches_nothing(directory: Path, how: str) -> None:
+    make_odd(directory, off.HOOKS, how)
     assert off.switch(off.HOOKS) is None
     assert [row["state"] for row in switching.listed()] == ["ignored"]
     with pytest.raises(ConfigurationError):
         off.read(off.HOOKS)
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_a_launcher_whose_switch_cannot_be_relied_on_is_off_and_says_why(directory: Path, how: str) -> None:
+    make_odd(directory, off.LAUNCHER, how)
+    with pytest.raises(Refused, match=f"launcher switched off by nobody known: {directory}"):
+        launch.refuse_switched_off()
+    (row,) = switching.listed()
+    assert (row["state"], row["since"]) == ("off", None)
+    (found,) = machine.switches()
+    assert (found.kind, found.remedy) == ("switched-off", f"rm -rf {directory}/launcher")
+    assert f"by nobody known: {directory}" in found.detail
+    subprocess.run(found.remedy.split(), check=True)
+    launch.refuse_switched_off()
 
 
 def test_hooks_look_where_the_switch_is() -> None:
