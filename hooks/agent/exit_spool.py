@@ -84,7 +84,7 @@ class Spool:
             if self._file == -1:
                 self._begin()
             room = os.fstatvfs(self._file)
-            if room.f_bavail * room.f_frsize < self._reserve:
+            if room.f_bfree * room.f_frsize < self._reserve:  # root's: f_bavail is what users have left, and may fill
                 raise OSError(0, f"less than {self._reserve >> 20} MiB are left, which are the ledger's")
             if len(data) > self._room:
                 raise OSError(0, f"{MOST_BYTES >> 20} MiB wait to be collected")

@@ -297,6 +297,18 @@ def test_the_last_room_on_the_disk_is_left_to_the_ledger(node, monkeypatch):
     assert any("which are the ledger's" in gap for gap in node.gaps())
 
 
+def test_a_user_who_fills_the_file_system_hides_no_process_while_root_has_room_there(tmp_path, monkeypatch):
+    """As ext4 keeps a part for root; then users have none left."""
+    really = os.fstatvfs
+    monkeypatch.setattr(os, "fstatvfs", lambda file: os.statvfs_result((*really(file)[:4], 0, *really(file)[5:])))
+    assert not os.fstatvfs(0).f_bavail
+    heading = exit_lines.heading("n", "c", "b")
+    spool = exit_spool.Spool(str(tmp_path / "exits"), heading, lambda *_: None, 1 << 20)
+    spool.add(lambda seq: b"%d\n" % seq)
+    spool.close()
+    assert (spool.kept, spool.lost) == (1, 0), spool.why
+
+
 def test_what_ended_with_the_machine_is_said_to_be_missing(node):
     node.start()
     node.stop()
