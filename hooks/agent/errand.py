@@ -23,10 +23,11 @@ MOST_BYTES = 16 * 1024 * 1024  # of a report: some 100 000 leases
 class Errand:
     """A child that does ``work``, which gets a descriptor to write its report to; times are of the boot-time clock.
 
-    ``done`` is called once, with the report, or with None when the child failed, or did not come back in time.
+    ``done`` is called once, with the report, or with None when the child failed, or did not come back in time; ``ended``
+    says whether the child is gone.
     """
 
-    __slots__ = ("_deadline", "_done", "_pid", "_report", "ending", "reading")
+    __slots__ = ("_deadline", "_done", "_pid", "_report", "ended", "ending", "reading")
 
     def __init__(self, work: Callable[[int], None], done: Callable[[bytes | None], None], deadline: float) -> None:
         self.reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -44,6 +45,7 @@ class Errand:
         self._report = bytearray()
         self._done: Callable[[bytes | None], None] | None = done
         self._deadline = deadline
+        self.ended = False
 
     def read(self) -> bool:
         """Take what the child has reported by now; False once there is no more to come."""
@@ -59,6 +61,7 @@ class Errand:
         """Whether the child has ended; its report is handed over then, or at the deadline, whichever comes first."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if pid:
+            self.ended = True
             self.read()
             self._hand_over(bytes(self._report) if status == 0 else None)
             return True

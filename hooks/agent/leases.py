@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gridwarden.hooks.agent.errand import Errand
     from gridwarden.hooks.agent.starters import Send
     from gridwarden.hooks.agent.writer import Writer
 
@@ -40,7 +41,7 @@ class Leases:
         self._send = send
         self.published: Callable[[], None] = lambda: None
         self._next = self._bans_next = 0.0
-        self._busy = False
+        self._errand: Errand | None = None
         self.known: Known = remembered(path)
         self.why = ""
 
@@ -51,7 +52,7 @@ class Leases:
 
     def on_tick(self, now: float) -> None:
         """Send a child to look, if it is time and none is on its way still."""
-        if self._busy or now < self._next or not self._every:
+        if now < self._next or not self._every or (self._errand and not self._errand.ended):
             return
         self._next = now + self._every
         bans = now >= self._bans_next
@@ -64,10 +65,9 @@ class Leases:
 
             trusted.write_all(writing, lease_errand.look(gridmapdir, pools, known, config, bans=bans))
 
-        self._busy = self._send(work, self._back, LOOK_SECONDS) is not None
+        self._errand = self._send(work, self._back, LOOK_SECONDS)
 
     def _back(self, report: bytes | None) -> None:
-        self._busy = False
         try:
             values = tab_file.decode(report) if report is not None else {"fault": ["it did not answer in time"]}
         except ValueError:

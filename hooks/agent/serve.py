@@ -52,6 +52,7 @@ class Agent:
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._errands: list[Errand] = []
+        self._left = _children()
         self._started = started
         self._dropped = 0
         self._figures = site.get("agent_prometheus", [""])[0]
@@ -178,6 +179,7 @@ class Agent:
             intake.refuse(connection, f"a fault of the agent's own: {detail}")
 
     def _on_tick(self, now: float) -> None:
+        self._left = [child for child in self._left if not os.waitpid(child, os.WNOHANG)[0]]
         for errand in list(self._errands):
             self._look_after(errand, now)
         self.starters.on_tick(now)
@@ -233,6 +235,15 @@ class Agent:
         self.heads.tell()
         if self.writer.held:
             syslog_line.decision("agent", "lost", count=self.writer.held, detail=self.writer.why)
+
+
+def _children() -> list[int]:
+    """Children of who executed this program anew: each counts for ever (TasksMax), once it has ended, if nobody waits."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return []
 
 
 def _empty(descriptor: int) -> None:

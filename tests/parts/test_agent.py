@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import agent_client, chain, holders, register, tab_file
+from gridwarden.hooks.agent import held
 from tests.agent import CLIENT, ROOT, Node, client, until
 
 if TYPE_CHECKING:
@@ -164,6 +165,28 @@ def test_a_start_that_the_machine_itself_does_not_confirm_is_a_declaration(node,
     assert any(part in answer for part in why.split("|")), answer
     assert not node.records("job_start")
     assert len(node.records("declared")) == 1
+
+
+def tell():
+    one.send({tab_file.encode([("kind", "note")])!r})
+    print(one.recv(9999).split()[3].decode(), file=said, flush=True)
+tell()
+before = os.getpid()
+if os.fork() == 0:
+    while os.getppid() == before:
+        time.sleep(0.01)
+    tell()
+    print("done", file=said, flush=True)
+"""
+    (node.base / "job.py").write_text(program)
+    mom = [f"{node.base}/programs/pbs_mom", "-c", f"{sys.executable} -ISB {node.base}/job.py; sleep 60; true"]
+    process = subprocess.Popen(mom, cwd="/", start_new_session=True)
+    told = node.base / "said"
+    try:
+        until(lambda: told.exists() and told.read_text().endswith("done\n"))
+    finally:
+        end(process)
+    assert told.read_text().split() == ["stored", "declared", "done"]
 
 
 def test_a_banned_holders_job_is_refused_and_the_hook_is_told_why(node):
@@ -347,6 +370,40 @@ sys.stdin.read()
         assert said(client(node, UID, "note,n=others"))[0].startswith("declared")
 
 
+def test_a_question_that_lasts_too_long_leaves_no_whoran_behind(node):
+    asks = node.base / "whoran"
+    asks.write_text(f"#!/bin/sh\necho $$ > {node.base}/pid\nexec sleep 600\n")
+    asks.chmod(0o755)
+    node.start(
+        f"from gridwarden.hooks.agent import questions\nquestions.WHORAN_SECONDS = 1\nsys.argv[0] = '{node.base}/agent'"
+    )
+    told = agent_client.question(node.socket, ["12345"], 20)
+    assert "did not answer in time" in told["detail"]
+    pid = (node.base / "pid").read_text().strip()
+    until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(), 5)
+
+
+def test_a_reload_while_children_are_under_way_leaves_no_ended_ones_behind(node):
+    """The unit has 64 tasks; with as many of them nothing could be done any more."""
+    asks = node.base / "whoran"
+    asks.write_text("#!/bin/sh\nsleep 2\n")
+    asks.chmod(0o755)
+    node.start(
+        f"from gridwarden.hooks.agent import serve\nserve.DRAIN_SECONDS = 0.1\nsys.argv[0] = '{node.base}/agent'"
+    )
+    for _ in range(2):
+        with socket(AF_UNIX, SOCK_SEQPACKET) as one:
+            one.connect(node.socket)
+            one.send(tab_file.encode([("kind", "question"), ("word", "1")]))
+            time.sleep(0.2)
+        node.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+    children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children")
+    assert node.answers()
+    assert children.read_text()
+    until(lambda: not children.read_text(), 10)
+
+
 def test_what_is_asked_of_a_dead_file_server_holds_up_nobody(node):
     """The gridmapdir's child hangs for ever, as in the kernel; the agent serves on, and ends when it is told to."""
     node.configure(agent_poll_seconds="1")
@@ -361,6 +418,26 @@ leases.LOOK_SECONDS = 0.5
     assert said(client(node, UID, "note,n=a"))[0].startswith("declared")
     assert agent_client.status(node.socket)["gridmapdir_up"] == "0"
     assert node.end() == 0
+
+
+def test_while_a_look_hangs_in_the_kernel_no_other_is_begun(node):
+    """Each would hang, too, half a minute after the last one, until the unit has no task left for starts and ends of jobs."""
+    node.configure(agent_poll_seconds="1")
+    hangs = """
+import os, time
+from gridwarden.hooks.agent import lease_errand, leases
+lease_errand.look = lambda *_, **__: time.sleep(600)
+leases.LOOK_SECONDS = 0.5
+os.kill = lambda *_: None
+"""
+    node.start(hangs)
+    children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children")
+    until(lambda: agent_client.status(node.socket)["gridmapdir"] == "it did not answer in time")
+    time.sleep(3)
+    hanging = [int(pid) for pid in children.read_text().split()]
+    for pid in hanging:
+        os.kill(pid, signal.SIGKILL)
+    assert len(hanging) == 1
 
 
 def test_a_fault_of_the_agents_own_ends_neither_the_agent_nor_the_next_one(node):
