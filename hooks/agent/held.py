@@ -7,8 +7,9 @@ lease the account may have been somebody else's then, so that job stays held for
 from __future__ import annotations
 
 import os
+import pwd
 
-from gridwarden import holders, ledger, reasons, syslog_line, tab_file
+from gridwarden import holders, ledger, pools, proc, reasons, syslog_line, tab_file
 from gridwarden.batch import question
 from gridwarden.errors import Refused
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MARK = "gridwarden: held"  # admin_comment that job_submit.lua gives, which users cannot
 CONTROLLER = "slurmctld"
+SLURM_USER = "slurm"  # as SlurmUser of slurm.conf mostly is
 SEARCH_SECONDS = 60.0  # between two looks for a controller where there was none
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 60.0
@@ -52,12 +54,13 @@ class Held:
         self._every = float(site.get("agent_held_jobs_seconds", ["3"])[0])
         self._next = 0.0
         self._busy = self._controls = False
+        self._slurm = slurms_uid()
 
     def on_tick(self, now: float) -> None:
         """Send a child to see to them, if it is time."""
         if self._busy or now < self._next or not self._every:
             return
-        self._controls = runs_controller()
+        self._controls = runs_controller(self._slurm)
         if not self._controls:
             self._next = now + SEARCH_SECONDS
             return
@@ -80,17 +83,29 @@ class Held:
             self._look_for_holders()
 
 
-def runs_controller() -> bool:
-    """Whether a slurmctld runs on this machine."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/comm", "rb", buffering=0) as file:
-                    if file.read(16).strip() == CONTROLLER.encode():
-                        return True
-            except OSError:
-                continue
-    return False
+def slurms_uid() -> int:
+    """The uid of the user ``slurm``, root's where there is none."""
+    try:
+        return pwd.getpwnam(SLURM_USER).pw_uid
+    except KeyError:
+        return 0
+
+
+def runs_controller(slurm: int) -> bool:
+    """Whether a slurmctld of a system user's, or of the uid ``slurm``, runs on this machine."""
+    return any(is_controller(int(name), slurm) for name in os.listdir("/proc") if name.isdigit())
+
+
+def is_controller(pid: int, slurm: int) -> bool:
+    """Whether a process is one: anybody may call theirs so, and have each node's root ask the controller every few seconds."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+            if file.read(16).strip() != CONTROLLER.encode():
+                return False
+    except OSError:
+        return False
+    found = proc.read(pid)
+    return found is not None and (found.real_uid == slurm or not pools.is_ordinary(found.real_uid))
 
 
 def see_to(site: Site) -> int:

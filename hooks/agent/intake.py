@@ -18,7 +18,6 @@ from gridwarden.hooks.agent import sender
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.agent.limits import Turns
-    from gridwarden.hooks.agent.sender import Sender
 
 LONGEST_MESSAGE = 8192
 BYTES_A_TURN = 1024  # a longer message counts as several, or a few could fill the disk
@@ -38,14 +37,13 @@ class Connection:
     ``limited`` is the uid whose limits count.
     """
 
-    __slots__ = ("closed", "connected", "descriptor", "heard", "limited", "pid", "socket", "uid", "who")
+    __slots__ = ("closed", "connected", "descriptor", "heard", "limited", "pid", "socket", "uid")
 
     def __init__(self, accepted: socket, whose: tuple[int, int, int], now: float) -> None:
         self.socket = accepted
         self.descriptor = accepted.fileno()
         self.pid, self.uid, self.limited = whose
         self.connected = self.heard = now
-        self.who: Sender | None = None
         self.closed = False
 
     def answer(self, pairs: list[tuple[str, str]]) -> None:

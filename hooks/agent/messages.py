@@ -62,13 +62,11 @@ class Messages:
         elif what == QUESTION:
             self._questions.take(connection, values.get("word", []))
         else:
-            if connection.who is None:
-                connection.who = sender.look(
-                    connection.socket, connection.pid, connection.uid, connection.connected, self._daemons
-                )
+            # Anew for each message: who has connected in a job may leave the connection to others, and the job may be over.
+            who = sender.look(connection.socket, connection.pid, connection.uid, connection.connected, self._daemons)
             fields = {key: given[-1] for key, given in values.items()}
             text = data.decode("ascii").partition("\n")[2]
-            self._record(connection, connection.who, (what, text), fields)
+            self._record(connection, who, (what, text), fields)
 
     def _record(self, connection: Connection, who: Sender, said: tuple[str, str], fields: dict[str, str]) -> None:
         what, text = said

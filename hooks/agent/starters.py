@@ -32,6 +32,7 @@ BY_MESSAGE = (
 )
 AGAIN_SECONDS = 60.0
 MOST_AT_ONCE = 8
+MOST_OF_USER = 2  # they wait for one another anyway, for the account's lock, and others must not
 MOST_TRIES = 5  # with each, the startd is asked
 OK, BANNED, DOUBT = "ok", "banned", "doubt"
 
@@ -50,8 +51,8 @@ class Starters:
         self._known: dict[int, Started] = {}
         self._tries: dict[tuple[int, int], int] = {}
         self._unended: list[Started] = []
-        self._waiting: list[tuple[Callable[[int], None], Callable[[bytes | None], None], float]] = []
-        self._under_way = 0
+        self._waiting: list[tuple[int, Callable[[int], None], Callable[[bytes | None], None], float]] = []
+        self._under_way: list[int] = []  # their uids
         self._again = 0.0
 
     def __len__(self) -> int:
@@ -78,7 +79,8 @@ class Starters:
         if who.starter_name != BY_MESSAGE:
             return self._registered(who)
         started = self._of(who)
-        return started.about() if started and started.job else None
+        # What a launcher ran as somebody else is left to the starter, where that adopts orphans, once the launcher is killed.
+        return started.about() if started and started.job and started.uid == who.uid else None
 
     def _registered(self, who: Sender) -> dict[str, Value] | None:
         """The job of ``who`` that a hook of root's has entered in the register, if there is just one that it can be."""
@@ -142,7 +144,7 @@ class Starters:
             detail = values.get("detail", "it could not be found out in time which job it is")
             (refused if outcome == BANNED else doubted)(detail)
 
-        self._go(work, back, START_SECONDS)
+        self._go(started.uid, work, back, START_SECONDS)
 
     def note_end(self, who: Sender, exit_code: str) -> None:
         """Remember what the job's hook said of its exit code; whether it has ended, the starter's end tells."""
@@ -189,23 +191,29 @@ class Starters:
                 del self._known[started.pid]
                 remove(self._directory, started)
 
-        self._go(work, back, END_SECONDS)
+        self._go(started.uid, work, back, END_SECONDS)
 
-    def _go(self, work: Callable[[int], None], back: Callable[[bytes | None], None], seconds: float) -> None:
+    def _go(self, uid: int, work: Callable[[int], None], back: Callable[[bytes | None], None], seconds: float) -> None:
         """Send a child, or let that wait until fewer are under way: nobody's jobs keep those of others back for long."""
 
         def done(report: bytes | None) -> None:
-            self._under_way -= 1
+            self._under_way.remove(uid)
             back(report)
             self._go_on()
 
-        self._waiting.append((work, done, seconds))
+        self._waiting.append((uid, work, done, seconds))
         self._go_on()
 
     def _go_on(self) -> None:
-        while self._waiting and self._under_way < MOST_AT_ONCE and self._send(*self._waiting[0]):
-            del self._waiting[0]
-            self._under_way += 1
+        for one in list(self._waiting):
+            uid, work, done, seconds = one
+            if len(self._under_way) >= MOST_AT_ONCE:
+                return
+            if self._under_way.count(uid) < MOST_OF_USER:
+                if not self._send(work, done, seconds):
+                    return
+                self._waiting.remove(one)
+                self._under_way.append(uid)
 
 
 def _is_there(pid: int, start: int) -> bool:

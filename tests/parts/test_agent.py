@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gridwarden import agent_client, chain, holders, register, tab_file
+from gridwarden import agent_client, chain, holders, ledger, register, tab_file
 from gridwarden.hooks.agent import held
 from tests.agent import CLIENT, ROOT, Node, client, until
 
@@ -167,6 +167,66 @@ def test_a_start_that_the_machine_itself_does_not_confirm_is_a_declaration(node,
     assert len(node.records("declared")) == 1
 
 
+def test_a_user_whose_jobs_wait_for_their_accounts_lock_keeps_no_job_of_others_waiting(node):
+    condor(node)
+    holder(node)
+    holder(node, account="man", uid=6, gid=12)
+    for name in ("condor_startd", "condor_starter"):
+        shutil.copy("/bin/bash", node.base / "programs" / name)
+    (node.base / "hook.py").write_text(CLIENT.format(root=str(ROOT)))
+    node.start()
+    started = f"{node.base}/programs/condor_starter"
+
+    def pilot(uid: int, count: int) -> subprocess.Popen[bytes]:
+        run = f"{sys.executable} -ISB {node.base}/hook.py {uid} {node.socket} job_start,job=schedd#1.0#7 > {node.base}/answers"
+        inner = f"""for i in $(seq {count}); do {started} -c "{run}$i-{uid}; sleep 60; true" -a slot1_1 & done; wait; true"""
+        return subprocess.Popen([f"{node.base}/programs/condor_startd", "-c", inner], cwd="/", start_new_session=True)
+
+    with register.AccountLock(node.base / "locks", "games", 1):  # as long as a clean-up lasts
+        many = pilot(GAMES, 9)
+        until(lambda: len(list(node.base.glob("answers*"))) == 9)
+        time.sleep(1)
+        other = pilot(6, 1)
+        try:
+            until(lambda: "stored" in "".join(path.read_text() for path in node.base.glob("answers1-6")), 15)
+            assert not [record for record in node.records("job_start") if record["account"] == "games"]
+        finally:
+            end(many)
+            end(other)
+
+
+def test_a_payload_that_a_starter_adopts_speaks_for_nobodys_job(node):
+    """Its launcher was killed; the job that its starter started is the pilot's."""
+    condor(node)
+    holder(node)
+    node.start()
+    pilot = f"{sys.executable} -ISB {node.base}/hook.py {GAMES} {node.socket} job_start,job=schedd#1.0#7;"
+    process = starter(node, "hook,n=forged", "job_end,exit_code=9", uid=UID, between=pilot)
+    try:
+        assert all(answer.startswith("declared") for answer in answers(node))
+    finally:
+        end(process)
+    (record,) = until(lambda: node.records("job_end"))
+    assert (record["uid"], record["exit_code"]) == (GAMES, "")
+    assert not node.records("noted")
+
+
+def test_a_connection_that_was_made_in_a_job_speaks_for_none_once_who_made_it_has_ended(node):
+    """It was left to another process, which may be anybody's, and the account may have another job."""
+    shutil.copy("/bin/bash", node.base / "programs/pbs_mom")
+    node.configure(prune_daemon=f"{node.base}/programs/pbs_mom")
+    entry = register.Entry(
+        batch="pbs", cluster="site", node="here", job="7.server", restart=0, account="games", uid=GAMES, lease=LEASE, start=0,
+        boot=ledger.boot_id(),
+    )  # fmt: skip
+    register.enter(node.base / "jobs", entry)
+    node.start()
+    program = f"""
+import os, socket, time
+said = open("{node.base}/said", "w")
+os.setgid({GAMES}); os.setuid({GAMES})
+one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+one.connect({node.socket!r})
 def tell():
     one.send({tab_file.encode([("kind", "note")])!r})
     print(one.recv(9999).split()[3].decode(), file=said, flush=True)
@@ -368,6 +428,18 @@ sys.stdin.read()
             assert one.stdout.readline() == b"there\n"
         until(lambda: agent_client.status(node.socket)["dropped_total"] == "3")
         assert said(client(node, UID, "note,n=others"))[0].startswith("declared")
+
+
+def test_who_calls_a_process_slurmctld_has_no_nodes_root_ask_the_controller():
+    """Every few seconds, from each node where such a job runs."""
+    name = "import os, sys; open('/proc/self/comm', 'w').write('slurmctld'); os.setuid({uid}); print(flush=True); sys.stdin.read()"
+    for uid, slurm, counts in ((UID, 0, False), (0, 0, True), (GAMES, 0, True), (UID, UID, True)):
+        command = [sys.executable, "-c", name.format(uid=uid)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as called:
+            called.stdout.readline()
+            assert held.is_controller(called.pid, slurm) is counts
+            called.stdin.close()
+    assert not held.is_controller(os.getpid(), 0)
 
 
 def test_a_question_that_lasts_too_long_leaves_no_whoran_behind(node):
