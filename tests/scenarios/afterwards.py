@@ -28,6 +28,7 @@ def look_up(everything: list[Seen], began: float) -> None:
     """Collect, and let each row see what is now said of its jobs since ``began`` (seconds since the epoch)."""
     started = [one for seen in everything for one in seen.of("job_start") + seen.of("payload_start")]
     numbers = {one["job"] for one in started}
+    numbers |= {number for seen in everything if seen.runs and not seen.of("job_start") for number in seen.numbers}
     for _ in range(TRIES):  # what is not there then, the statements miss
         if collected(numbers):
             break

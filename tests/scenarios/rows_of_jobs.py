@@ -114,7 +114,7 @@ ROWS = (
         plays.banned_at_once,
         user=(say.CANCELLED, say.RAN_ONCE),
         administrator=(say.START_AND_END, say.CANCEL_RECORD, say.NODES_USABLE),
-        whoran=(say.NAMES_LIVE, say.NAMES_SOMEHOW),
+        whoran=(say.NAMES_LIVE, say.NAMES_AFTER),
         accounting=(say.THEIRS,),
     ),
     Row(
@@ -123,7 +123,7 @@ ROWS = (
         plays.lease_goes(Play.lose_lease),
         user=(say.COMPLETED,),
         administrator=(say.GAP_NOT_LINKED,),
-        whoran=(say.NAMES_LIVE, say.NAMES_SOMEHOW),
+        whoran=(say.NAMES_LIVE, say.NAMES_BOTH_WAYS),
         accounting=(say.THEIRS,),
     ),
     Row(
@@ -132,7 +132,7 @@ ROWS = (
         plays.lease_goes(Play.lend_to_somebody_else),
         user=(say.COMPLETED,),
         administrator=(say.GAP_NOT_LINKED,),
-        whoran=(say.NAMES_LIVE, say.NAMES_SOMEHOW),
+        whoran=(say.NAMES_LIVE, say.NAMES_BOTH_WAYS),
         accounting=(say.THEIRS,),
     ),
     Row(

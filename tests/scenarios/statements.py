@@ -196,8 +196,15 @@ NAMES_BY_LEASE = Statement(
     "names who held the account when the job was there (`lease history`)",
     lambda seen: (whose(seen), levels(seen)) == ({seen.subject}, {"lease history"}),
 )
-NAMES_SOMEHOW = Statement(
-    "names the person afterwards, and how sure that is", lambda seen: whose(seen) == {seen.subject}
+NAMES_BOTH_WAYS = Statement(
+    "names the person afterwards: of the first job (`batch`), of the other, which no hook could verify (`lease history`)",
+    lambda seen: (
+        [(one["job"], one["identity"], one["evidence"]) for one in sorted(seen.past, key=lambda one: int(one["job"]))]
+        == [
+            (number, seen.subject, level)
+            for number, level in zip(seen.numbers, ("batch", "lease history"), strict=True)
+        ]
+    ),
 )
 NAMES_OWNERS = Statement("names each payload's owner afterwards", lambda seen: seen.facts["owners"] <= whose(seen))
 NOBODY = Statement("nobody ran", lambda seen: not seen.past)
