@@ -17,6 +17,7 @@ test: host check  ## every test: on this Python, and beside it on the site's Slu
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-here test-on-site
 
 test-here:
+	.venv/bin/python -m pytest -q tests/host
 	$(SITE) apart -- .venv/bin/python -m pytest -q tests/parts tests/site tests/fuzz
 
 test-on-site:
