@@ -45,11 +45,12 @@ def open_directory(path: str | os.PathLike[str]) -> int:
 
 
 def open_installed(path: str | os.PathLike[str]) -> int:
-    """``open_directory`` of one that `gridwarden config install` makes, with the hint that it does."""
+    """``open_directory`` of one that `gridwarden config install` makes, which is the hint where it is missing."""
     try:
         return open_directory(path)
     except ConfigurationError as error:
-        raise ConfigurationError(error.faults, error.hint or "gridwarden config install makes it") from error
+        hint = "gridwarden config install makes it" if isinstance(error.__cause__, FileNotFoundError) else error.hint
+        raise ConfigurationError(error.faults, hint) from error
 
 
 def open_file(path: str | os.PathLike[str]) -> int:

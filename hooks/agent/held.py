@@ -29,6 +29,8 @@ SEARCH_SECONDS = 60.0  # between two looks for a controller where there was none
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 60.0
 WIDTH = 128
+# Between who maps and slurmctld: what the doctor lets pass. An account of ours cools an hour at least between two leases.
+CLOCKS_APART_SECONDS = 2
 FIELDS = ("jobid", "username", "submittime", "admin_comment")
 MICROSECONDS = 1_000_000
 
@@ -144,7 +146,7 @@ def _act(site: Site, programs: str, job: Job, holder: holders.Holder) -> None:
         reason = f"banned: {holder.because}"
         _record(site, "cancel", job, holder.lease, reason)
         _run([f"{programs}/scancel", job.job], job, "cancelled", holder.lease)
-    elif holder.since // MICROSECONDS > job.submitted:
+    elif holder.since // MICROSECONDS > job.submitted + CLOCKS_APART_SECONDS:
         detail = "the holder's lease is younger than the job: release it by hand once it is known whose it is"
         syslog_line.decision("agent", "held", job=job.job, account=job.account, lease=holder.lease, detail=detail)
     else:

@@ -32,7 +32,7 @@ PUBLISH_SECONDS = 10.0  # of leases.LOOK_SECONDS
 
 
 def look(path: str, of_pools: tuple[str, ...], known: Known, config: str, *, bans: bool) -> bytes:
-    """Compare with what is ``known``; a tab file: ``seen`` and ``gone`` leases, what was ``said``, or a ``fault``."""
+    """Compare with what is ``known``; a tab file: ``seen`` and ``gone`` leases, what was ``said`` or ``failed``, or a ``fault``."""
     try:
         links = leases_in(path, of_pools)
     except OSError as error:
@@ -105,7 +105,7 @@ def _publish(
             try:
                 lease = _holder(directory, name, account, inode, site, said)
             except (GridwardenError, OSError) as error:
-                said.append(("said", f"{account} {error}"))
+                said.append(("failed", f"{account}: {error}"))
                 lease = ""
             if lease or name not in known or known[name][:2] != (account, inode):
                 said.append(("seen", f"{account} {inode} {lease or '-'} {name}"))
@@ -116,8 +116,12 @@ def _publish(
     if bans:
         from gridwarden.mapper import ban_changes  # noqa: PLC0415
 
-        marked = ban_changes.refresh(site, dry_run=False).marked
-        said += [("said", f"{one.holder.account} is {one.holder.verdict}") for one in marked]
+        try:
+            marked = ban_changes.refresh(site, dry_run=False).marked
+        except (GridwardenError, OSError) as error:
+            said.append(("failed", f"verdicts of bans: {error}"))  # what was seen of leases is true all the same
+        else:
+            said += [("said", f"{one.holder.account} is {one.holder.verdict}") for one in marked]
     return said
 
 

@@ -80,6 +80,8 @@ class Leases:
         for line in values.get("said", []):
             syslog_line.decision("agent", "published", detail=line)
             self.published()
+        for line in values.get("failed", []):
+            syslog_line.decision("agent", "failed", detail=line)
         changed = False
         for line in values.get("seen", []):
             account, inode, lease, name = line.split(" ", 3)

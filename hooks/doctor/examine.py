@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import agent_client, node_file
@@ -57,7 +58,7 @@ def _look(wanted: Wanted) -> Iterator[Finding]:
         site = node_file.read()
     except ConfigurationError:
         return  # said already; Slurm's hooks do nothing without it
-    yield from _agent(site)
+    yield from agent_serves(site)
     if isinstance(wanted.files, ConfigurationError):
         yield Finding("library-unsafe", CRITICAL, str(wanted.files), wanted.files.hint or "install gridwarden as root")
     elif wanted.slurm:
@@ -65,14 +66,18 @@ def _look(wanted: Wanted) -> Iterator[Finding]:
         yield from jobs.are_registered(site, wanted.pools)
 
 
-def _agent(site: dict[str, list[str]]) -> Iterator[Finding]:
-    """Whether the node's agent answers, where the site has one, and can write."""
+def agent_serves(site: dict[str, list[str]]) -> Iterator[Finding]:
+    """Whether the node's agent answers, where the site has one, and can write its records and see the gridmapdir."""
     for path in site.get("agent_socket", []):
         told = agent_client.status(path)
         if told is None:
             meant = os.path.lexists(path) or os.path.lexists(AGENT_UNIT)  # some sites have none
             detail = f"no gridwarden-agent answers at {path}: leases of other machines are not published here"
             yield Finding("agent-silent", WARNING if meant else NOTE, detail, RESTART)
-        elif (why := told.get("ledger", "ok")) != "ok":
+            continue
+        if (why := told.get("ledger", "ok")) != "ok":
             remedy = f"systemctl restart gridwarden-agent || kill -HUP {told.get('pid', '')}"
             yield Finding("agent-ledger", CRITICAL, f"gridwarden-agent cannot write its records: {why}", remedy)
+        if (why := told.get("gridmapdir", "ok")) != "ok":
+            detail = f"gridwarden-agent publishes no leases, since it cannot look at the gridmapdir: {why}"
+            yield Finding("agent-gridmapdir", WARNING, detail, f"ls -ld {shlex.quote(site['gridmapdir'][0])}")

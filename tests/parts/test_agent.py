@@ -18,6 +18,7 @@ import pytest
 
 from gridwarden import agent_client, chain, holders, ledger, register, tab_file
 from gridwarden.hooks.agent import held
+from gridwarden.hooks.doctor import examine
 from tests.agent import CLIENT, ROOT, Node, client, until
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def small_disk(node: Node) -> Iterator[Path]:
 def said(process: subprocess.Popen[str]) -> list[str]:
     output, _ = process.communicate(timeout=60)
     return output.splitlines()
+
+
+def test_the_doctor_says_when_the_agent_cannot_see_who_holds_what(node):
+    node.configure(agent_poll_seconds="1", gridmapdir="/nowhere")
+    node.start()
+    until(lambda: agent_client.status(node.socket)["gridmapdir"] != "ok")
+    (found,) = examine.agent_serves({"agent_socket": [node.socket], "gridmapdir": ["/nowhere"]})
+    assert (found.kind, found.remedy) == ("agent-gridmapdir", "ls -ld /nowhere")
 
 
 def test_what_somebody_says_in_no_job_is_on_record_as_their_own_word_alone(node):

@@ -9,7 +9,8 @@ import pytest
 
 from gridwarden import holders, tab_file
 from gridwarden.hooks.agent import lease_errand
-from gridwarden.mapper import site_cache
+from gridwarden.mapper import ban_files, site_cache
+from tests.apart import in_private_mounts
 from tests.gridmap import asked, lcmaps_links, person
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives holder files to a group: needs root")
@@ -54,16 +55,17 @@ def test_where_the_gridmapdir_is_mounted_read_only_holders_come_and_go_all_the_s
     node = site._replace(gridmapdir=tmp_path / "mounted")
     node.gridmapdir.mkdir()
     monkeypatch.setattr(site_cache, "load", lambda _: node)
-    subprocess.run(["mount", "--bind", site.gridmapdir, node.gridmapdir], check=True)
-    try:
+
+    def on_the_node():
+        subprocess.run(["mount", "--bind", site.gridmapdir, node.gridmapdir], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", node.gridmapdir], check=True)
         known = learn({}, look(node, {}))
         assert holders.read(site.holders, lease.account).lease == lease.lease_id
         (site.gridmapdir / lease.name).unlink()
         assert look(node, known)["gone"] == [lease.name]
         assert not (site.holders / lease.account).exists()
-    finally:
-        subprocess.run(["umount", node.gridmapdir], check=True)
+
+    in_private_mounts(on_the_node)
 
 
 def test_a_holder_file_that_says_more_stays_as_it_is(site, users):
@@ -91,6 +93,14 @@ def test_a_ban_that_is_in_force_is_published_with_the_holder(site, users):
     site.bans[0].write_text('"/DC=org/DC=example/CN=Eve"\n')
     look(site, {})
     assert holders.read(site.holders, lease.account).verdict == holders.BANNED
+
+
+def test_bans_that_cannot_be_looked_at_hide_no_lease_and_are_named(site, users):
+    lease = asked(site, person(), users)
+    (site.bans[0].parent / ban_files.LOCK).mkdir()  # as where the file system is read-only
+    found = look(site, {}, bans=True)
+    assert found["failed"][0].startswith("verdicts of bans: ")
+    assert learn({}, found)[lease.name][2] == lease.lease_id
 
 
 def test_a_holder_is_taken_away_with_its_link_and_another_ones_is_not(site, users):

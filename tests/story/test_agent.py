@@ -147,16 +147,32 @@ def test_a_job_older_than_its_accounts_lease_stays_held(
 ) -> None:
     """It may be that of whoever had the account before."""
     with asleep(agent):
-        held = elsewhere(site, "Agent Young")
-        file, holder = site.gridmapdir / ".gridwarden/leases" / held.name, site.holders / held.account
-        after = int((time.time() + 5) * 1_000_000)
-        file.write_text(file.read_text().replace(str(held.since), str(after)))
+        held = leased_later(site, "Agent Young", 5)
         job = slurm.submit(held.account, "true")
     try:
-        until("its holder file", holder.exists)
+        until("its holder file", (site.holders / held.account).exists)
         time.sleep(3)
         assert slurm.job(job)["priority"]["number"] == 0
         assert not [each for each in bodies(site, "stamp") if each["job"] == str(job)]
+    finally:
+        slurm.cancel(job)
+
+
+def leased_later(site: SiteValues, name: str, seconds: float) -> holders.Holder:
+    """A lease made elsewhere that begins so long after now, by the clock there."""
+    held = elsewhere(site, name)
+    file = site.gridmapdir / ".gridwarden/leases" / held.name
+    file.write_text(file.read_text().replace(str(held.since), str(int((time.time() + seconds) * 1_000_000))))
+    return held
+
+
+def test_a_first_job_runs_where_the_clock_of_who_mapped_is_a_little_fast(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    with asleep(agent):
+        job = slurm.submit(leased_later(site, "Agent Fast", 1).account, "true")
+    try:
+        slurm.until("it to be released", lambda: slurm.state(job) == "COMPLETED", 20)
     finally:
         slurm.cancel(job)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import pwd
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -20,6 +22,9 @@ from gridwarden.mapper.ban import moment
 from tests.gridmap import asked, make_accounts, make_site, person
 from tests.site import agent as site_agent
 from tests.site.slurm import until
+
+if TYPE_CHECKING:
+    from gridwarden.mapper.site import SiteValues
 
 EXAMPLES = Path(__file__).parents[2] / "site-configs"
 UNITS = sorted({path.resolve() for kind in ("service", "socket", "timer") for path in EXAMPLES.glob(f"*/*.{kind}")})
@@ -38,6 +43,13 @@ import ctypes, os
 assert ctypes.CDLL(None).prctl({PR_SET_MDWE}, {PR_MDWE_REFUSE_EXEC_GAIN}, 0, 0, 0) == 0
 words = os.environ["COMMAND"].split()
 os.execvp(words[0], words)'
+"""
+WALLED = """
+set -e
+mount --make-rprivate /
+for path in $WRITABLE; do mount --bind "$path" "$path"; done
+mount -o remount,bind,ro /
+exec "$@"
 """
 
 
@@ -85,6 +97,24 @@ def test_the_rights_that_the_agents_unit_leaves_are_enough() -> None:
         agent.send_signal(signal.SIGHUP)
         until("it to answer again", lambda: agent_client.status(site_agent.SOCKET))
     finally:
+        site_agent.end(agent)
+
+
+def test_the_agents_unit_lets_it_write_wherever_it_must(site: SiteValues) -> None:
+    """A ban that somebody wrote into a file, and a lease of another machine, reach the holder files."""
+    banned, elsewhere = (asked(site, person(name), pwd) for name in ("Unit Banned", "Unit Elsewhere"))
+    (site.holders / elsewhere.account).unlink()
+    paths = [path.removeprefix("-") for path in read_unit(AGENT)["Service"]["ReadWritePaths"].split()]
+    writable = " ".join(path for path in paths if os.path.exists(path))
+    file = Path(site.bans[0])
+    bans = file.read_text()
+    file.write_text(f'{bans}"/DC=org/DC=example/CN=Unit Banned"\n')
+    agent = site_agent.start("env", f"WRITABLE={writable}", "unshare", "--mount", "sh", "-c", WALLED, "sh")
+    try:
+        until("the holder file", (site.holders / elsewhere.account).exists)
+        until("the ban", lambda: holders.read(site.holders, banned.account).verdict == holders.BANNED)
+    finally:
+        file.write_text(bans)
         site_agent.end(agent)
 
 
