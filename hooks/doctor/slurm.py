@@ -74,7 +74,7 @@ def examine(programs: str, spool: str, files: Sequence[HookFile], site: dict[str
     wanted = {os.path.basename(file.path): file for file in files}
     if is_node(spool):
         for key, context in CONTEXTS.items():
-            yield from _hook(config, key, context, wanted[f"slurm-{context}"])
+            yield from hook(config, key, context, wanted[f"slurm-{context}"])
         yield from _flags(config)
         yield from limits_leave_time(config, site)
     if config.is_controller():
@@ -121,21 +121,25 @@ def _is_ours(path: str, context: str) -> bool:
     return OURS in head and f"main({context!r}".encode() in head
 
 
-def _hook(config: Config, key: str, context: str, wanted: HookFile) -> Iterator[Finding]:
+def hook(config: Config, key: str, context: str, wanted: HookFile) -> Iterator[Finding]:
+    """Whether Slurm calls our program as its ``key``, and can."""
     paths = called(config, key, context)
+    for path in paths or [str(wanted.path)]:  # what is called comes first: Slurm drains the node for want of it
+        yield from installed(path, wanted)
     if not paths:
         remedy = f"echo '{key}={wanted.path}' >> {config.path} && scontrol reconfigure"
         yield Finding(
             "hook-not-called", CRITICAL, f"Slurm calls no {context} of gridwarden: no {key} names one", remedy
         )
-    for path in paths or [str(wanted.path)]:
-        yield from installed(path, wanted)
 
 
 def installed(path: str, wanted: HookFile) -> Iterator[Finding]:
     """Whether the file at ``path`` is root's alone, can be executed, and is what ``gridwarden hooks install`` writes."""
     if not os.path.lexists(path):
-        yield Finding("hook-missing", CRITICAL, f"{path} is not there: Slurm drains the node at the next job", INSTALL)
+        loss = (
+            "drains each node on which it calls that" if wanted.mode & 0o111 else "takes no job if it is to load that"
+        )
+        yield Finding("hook-missing", CRITICAL, f"{path} is not there: Slurm {loss}", INSTALL)
         return
     try:
         descriptor = trusted.open_file(os.path.realpath(path))
@@ -182,6 +186,7 @@ def limits_leave_time(config: Config, site: dict[str, list[str]]) -> Iterator[Fi
 
 
 def _plugin(config: Config, wanted: HookFile) -> Iterator[Finding]:
+    yield from installed(os.path.join(os.path.dirname(config.path), "job_submit.lua"), wanted)
     plugins = config.words("JobSubmitPlugins")
     if "lua" not in plugins:
         line = ",".join([*plugins, "lua"])
@@ -192,4 +197,3 @@ def _plugin(config: Config, wanted: HookFile) -> Iterator[Finding]:
         )
         detail = "slurmctld loads no lua: jobs carry no stamp, and who is banned can submit"
         yield Finding("plugin-not-loaded", CRITICAL, detail, f"{edit} && {config.load_plugins()}")
-    yield from installed(os.path.join(os.path.dirname(config.path), "job_submit.lua"), wanted)

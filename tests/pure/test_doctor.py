@@ -10,6 +10,7 @@ import pytest
 
 from gridwarden.hooks.doctor import clock, finding, slurm
 from gridwarden.hooks.doctor.finding import CRITICAL, NOTE, WARNING, Finding
+from gridwarden.hooks.install import HookFile
 
 HEAD = "Configuration data as of 2026-11-22T11:26:26\n"
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +78,13 @@ def test_slurm_must_wait_longer_than_a_hook_takes_for_the_hook_and_for_its_job(
     found = list(slurm.limits_leave_time(config, {"hook_seconds": [hook_seconds]}))
     assert {one.severity for one in found} == severities
     assert all(f"={int(hook_seconds or 100) + 20} >> /etc/slurm.conf" in one.remedy for one in found)
+
+
+def test_who_follows_the_commands_in_their_order_never_has_slurm_call_what_is_not_there() -> None:
+    config = slurm.parse(f"{HEAD}SLURM_CONF = /etc/slurm/slurm.conf\n")
+    assert config
+    wanted = HookFile(Path("/nowhere/slurm-prolog"), b"", 0o755)
+    assert [one.kind for one in slurm.hook(config, "Prolog", "prolog", wanted)] == ["hook-missing", "hook-not-called"]
 
 
 def test_the_worst_finding_decides_what_monitoring_sees_and_no_byte_breaks_its_line() -> None:
