@@ -10,10 +10,10 @@ import os
 import resource
 import select
 import time
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET, socket
+from _socket import AF_UNIX, MSG_CTRUNC, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET, socket
 
 from gridwarden import tab_file
-from gridwarden.hooks.agent import sender
+from gridwarden.hooks.agent import closing, sender
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BYTES_A_TURN = 1024  # a longer message counts as several, or a few could fill t
 ACCEPTED_AT_ONCE = 32
 BACKLOG = 64  # short: who waits in it waits behind whoever floods it
 MOST_CONNECTIONS = 2048
-OTHER_FILES = 128  # that the agent may have open beside them
+OTHER_FILES = 128 + closing.AT_ONCE  # that the agent may have open beside them
 PAUSE_SECONDS = 0.01
 IDLE_SECONDS = 60.0
 MOST_LEFT_UNREAD = 1024
@@ -64,6 +64,7 @@ class Intake:
         self._turns = turns
         self._each = each
         self._connections: dict[int, Connection] = {}
+        self.closing = closing.Closing()
         self._most = min(MOST_CONNECTIONS, _raise_files(MOST_CONNECTIONS + OTHER_FILES) - OTHER_FILES)
         poll.register(listening.fileno(), select.EPOLLIN)
 
@@ -87,7 +88,7 @@ class Intake:
             own = self._turns.of(limited, now)
             if own.connections >= self._each or len(self._connections) >= self._most:
                 own.drop(1, now)
-                accepted.close()
+                self.closing.add(accepted)
                 continue
             own.connections += 1
             connection = Connection(accepted, (pid, uid, limited), now)
@@ -105,6 +106,10 @@ class Intake:
         """One message of a connection whose turn it is; None where there is none, or none that can be taken."""
         own = self._turns.of(connection.limited, now)
         try:
+            if _carries_files(connection.socket):
+                refuse(connection, "a message may carry no open files")
+                self.close(connection, now)
+                return None
             message = connection.socket.recv(LONGEST_MESSAGE + 1)
         except (BlockingIOError, InterruptedError):
             own.bucket.give_back()
@@ -137,13 +142,14 @@ class Intake:
         connection.closed = True
         del self._connections[connection.descriptor]
         self._poll.unregister(connection.descriptor)
-        connection.socket.close()
+        self.closing.add(connection.socket)
 
     def close_idle(self, now: float) -> None:
         """Close connections on which nothing has come for a while: their uid may want new ones."""
         for connection in list(self._connections.values()):
             if now - connection.heard > IDLE_SECONDS:
                 self.close(connection, now)
+        self.closing.go()
 
     def let_nobody_in(self) -> None:
         """Leave those who connect from now on waiting: for the next agent, where the socket is handed on."""
@@ -153,6 +159,7 @@ class Intake:
         """Be done with all connections."""
         for connection in list(self._connections.values()):
             self.close(connection, now)
+        self.closing.go()
 
 
 def refuse(connection: Connection, detail: str) -> None:
@@ -191,8 +198,13 @@ def _raise_files(wanted: int) -> int:
 def _unread(connection: socket) -> int:
     count = 0
     try:
-        while count < MOST_LEFT_UNREAD and connection.recv(1):
+        while count < MOST_LEFT_UNREAD and not _carries_files(connection) and connection.recv(1):
             count += 1
     except OSError:
         pass
     return count
+
+
+def _carries_files(connection: socket) -> bool:
+    """Whether open files come with the next message, which is left where it is; raises OSError, BlockingIOError for none."""
+    return bool(connection.recvmsg(0, 0, MSG_PEEK)[2] & MSG_CTRUNC)

@@ -485,6 +485,45 @@ def test_a_reload_while_children_are_under_way_leaves_no_ended_ones_behind(node)
     until(lambda: not children.read_text(), 10)
 
 
+@pytest.mark.parametrize("connections", [1, 40])
+def test_who_sends_open_files_that_take_long_to_close_holds_up_nobody(node, connections):
+    """A TCP socket that lingers: whoever drops a message with it, read or unread, would wait for ten minutes."""
+    node.start()
+    program = f"""
+import array, os, socket, struct, sys
+os.setgid({UID}); os.setuid({UID})
+listening, unsent = socket.create_server(("127.0.0.1", 0)), socket.socket()
+unsent.connect(listening.getsockname())
+unsent.setblocking(False)
+try:
+    while True:
+        unsent.send(bytes(65536))
+except BlockingIOError:
+    pass
+unsent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 600))
+kept = []
+for _ in range({connections}):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.connect({node.socket!r})
+    one.send({tab_file.encode([("kind", "note")])!r})
+    socket.send_fds(one, [{tab_file.encode([("kind", "note")])!r}], [unsent.fileno()])
+    kept.append(one)
+unsent.close()
+print("closed", flush=True)
+sys.stdin.read()
+"""
+    node.process.send_signal(signal.SIGSTOP)  # so that nobody else has the file when it drops the message
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sending:
+        assert sending.stdout.readline() == b"closed\n"
+        node.process.send_signal(signal.SIGCONT)
+        time.sleep(0.3)
+        assert said(client(node, UID + 1, "note,n=others"))[0].startswith("declared")
+        node.process.send_signal(signal.SIGHUP)  # what is not read holds up nobody who executes itself anew, either
+        assert said(client(node, UID + 1, "note,n=again"))[0].startswith("declared")
+        assert node.end() == 0
+        sending.stdin.close()
+
+
 def test_what_is_asked_of_a_dead_file_server_holds_up_nobody(node):
     """The gridmapdir's child hangs for ever, as in the kernel; the agent serves on, and ends when it is told to."""
     node.configure(agent_poll_seconds="1")
