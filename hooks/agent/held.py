@@ -12,6 +12,7 @@ import pwd
 from gridwarden import holders, ledger, pools, proc, reasons, syslog_line, tab_file
 from gridwarden.batch import question
 from gridwarden.errors import Refused
+from gridwarden.hooks.pilot.job_of import DEBIANS
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
@@ -99,10 +100,13 @@ def runs_controller(slurm: int) -> bool:
 
 
 def is_controller(pid: int, slurm: int) -> bool:
-    """Whether a process is one: anybody may call theirs so, and have each node's root ask the controller every few seconds."""
+    """Whether a process is one: anybody may call theirs so, and have each node's root ask the controller every few seconds.
+
+    A reconfiguration has slurmctld execute itself, by the name to which its links lead on Debian.
+    """
     try:
         with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
-            if file.read(16).strip() != CONTROLLER.encode():
+            if file.read(16).strip().removesuffix(DEBIANS.encode()) != CONTROLLER.encode():
                 return False
     except OSError:
         return False
