@@ -10,7 +10,8 @@ BATCH = "batch"
 LEASE_HISTORY = "lease history"
 """Only the account is certain; the records say who held it at that time."""
 DECLARED = "declared"
-"""Only a stamp on the job says so: a claim that no hook on the node has confirmed."""
+"""Only a stamp on the job says so: a claim that no hook on the node has confirmed.  Or the agent once saw a process of that
+pid in the job, and nobody knows when it ended."""
 AMBIGUOUS = "ambiguous"
 """Several identities are possible, or a gap in the records hides who it was."""
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gridwarden.accounting import answers, evidence, hostlist, lease_history, live_process, past_answers, past_process
+from gridwarden.accounting import (
+    answers,
+    evidence,
+    hostlist,
+    lease_history,
+    live_process,
+    noted_process,
+    past_answers,
+    past_process,
+)
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.living import is_lent, living, no_slot_account
@@ -67,7 +76,8 @@ def _of_pid(question: Question, pid: int, node: Node, past: Past, notes: list[st
         found += past_process.children(pid, process.started, past, notes, lent)
     killed = _killed(question, past)  # whose records say more
     ended = past_process.ended(question, past, notes, lent)
-    return [*found, *killed, *(each for each in ended if not any(_is_same(each, kill) for kill in killed))]
+    recorded = [*found, *killed, *(each for each in ended if not any(_is_same(each, kill) for kill in killed))]
+    return recorded or noted_process.of_pid(question, past)
 
 
 def _of_session(question: Question, session: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:

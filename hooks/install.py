@@ -34,6 +34,20 @@ from gridwarden.hooks.slurm.node import main
 # Not sys.exit: every record is on disk, and taking the interpreter apart would cost a tenth of the time.
 os._exit(main({context!r}))
 """
+# None of these may end with anything but 0, which costs the job; slurmctld puts it back for ever.
+TELLING = """\
+#!{interpreter} -ISB
+# Written by `gridwarden hooks install`; the next one overwrites it.
+import os, sys
+
+try:
+    sys.path.append({library!r})
+    from gridwarden.hooks.slurm.telling import main
+
+    main({context!r})
+finally:
+    os._exit(0)
+"""
 AGENT = """\
 #!{interpreter} -ISB
 # Written by `gridwarden hooks install`; the next one overwrites it.
@@ -82,8 +96,17 @@ PrologFlags=Alloc
 JobSubmitPlugins=lua
 PrologEpilogTimeout={seconds}
 BatchStartTimeout={seconds}
+# Optional, where gridwarden-agent runs: what slurmctld knows of jobs, in its own machine's ledger, and the pid of each task.
+#PrologSlurmctld={directory}/slurm-prolog-slurmctld
+#EpilogSlurmctld={directory}/slurm-epilog-slurmctld
+#TaskProlog={directory}/slurm-task-prolog
 """
 SPARE_SECONDS = 20  # what Slurm waits longer than a hook's own deadline
+HOOKS = {
+    "prolog": PROGRAM,
+    "epilog": PROGRAM,
+    **dict.fromkeys(("prolog-slurmctld", "epilog-slurmctld", "task-prolog"), TELLING),
+}
 
 
 class HookFile(NamedTuple):
@@ -110,7 +133,7 @@ PARTS = (
 def plan(
     directory: Path, slurm_directory: Path, programs: Path, glexec: Sequence[Path] = (), mode: str = "switch"
 ) -> list[HookFile]:
-    """The files to write: prolog and epilog, the mapping plugins, the job_submit plugin, the launcher and its faces.
+    """The files to write: Slurm's hooks, the mapping plugins, the job_submit plugin, the launcher and its faces.
 
     ``programs`` is where pilots find ``gridwarden-exec``, ``glexec`` the paths at which they find gLExec;
     ``mode`` is ``pilot.mode``.  Raises ConfigurationError when what they would run could be changed by others than root.
@@ -126,9 +149,9 @@ def plan(
     files = [
         _program(
             directory / f"slurm-{context}",
-            PROGRAM.format(interpreter=interpreter, library=library, context=context),
+            program.format(interpreter=interpreter, library=library, context=context),
         )
-        for context in ("prolog", "epilog")
+        for context, program in HOOKS.items()
     ]
     launcher, modules = directory / "exec", directory / "exec.modules"
     whoran = os.path.join(sysconfig.get_path("scripts"), "whoran")
@@ -170,5 +193,5 @@ def write(files: list[HookFile]) -> None:
 
 
 def slurm_conf(directory: Path, hook_seconds: int) -> str:
-    """The lines that slurm.conf needs where hooks take up to ``hook_seconds``."""
+    """The lines that slurm.conf needs where hooks take up to ``hook_seconds``, and as comments those that it may have."""
     return SLURM_CONF.format(directory=directory, seconds=hook_seconds + SPARE_SECONDS)

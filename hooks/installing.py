@@ -95,7 +95,7 @@ def refuse_in_use(files: Sequence[HookFile], programs: str) -> None:
     paths = {str(file.path) for file in files}
     named = [
         f"{key}={path}"
-        for key in slurm.CONTEXTS
+        for key in slurm.CONTEXTS | slurm.OPTIONAL
         for path in config.values.get(key, [])
         if set(glob.glob(path) or [path]) <= paths
     ]
@@ -107,10 +107,10 @@ def refuse_in_use(files: Sequence[HookFile], programs: str) -> None:
 
 
 def fragment(directory: Path, drop_in: Path | None, hook_seconds: int) -> str:
-    """The lines that slurm.conf needs where hooks take up to ``hook_seconds``."""
+    """The lines that slurm.conf needs where hooks take up to ``hook_seconds``, and as comments those that it may have."""
     text = slurm_conf(directory, hook_seconds)
     for context in CONTEXTS if drop_in else ():
-        text = text.replace(f"{directory}/slurm-{context}", f"{drop_in}/{context}.d/*")
+        text = text.replace(f"{directory}/slurm-{context}\n", f"{drop_in}/{context}.d/*\n")
     return text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gridwarden import off, tab_file
+from gridwarden import executables, off, tab_file
 from gridwarden.errors import EvidenceError
 from gridwarden.hooks.agent import intake, sender
 from gridwarden.hooks.agent.writer import REFUSED, STORED
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DECLARED = "declared"
 STATUS, QUESTION, START, END = "status", "question", "job_start", "job_end"
+TASK = "task"  # of Slurm's TaskProlog, a child of the process that is about to execute the task
 LONGEST_WHAT = 32
 WHAT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 MEBIBYTE = 1024 * 1024
@@ -38,7 +39,8 @@ class Messages:
         questions: Questions,
         status: Callable[[], list[tuple[str, str]]],
     ) -> None:
-        self._daemons = site.get("prune_daemon", [])
+        named = site.get("prune_daemon", [])  # Debian's are links: /proc shows where they lead
+        self._daemons = [*named, *(real for real, _ in executables.resolve(named).values())]
         self._ledger = site["ledger"][0]
         self._reserve = int(site.get("agent_reserve_megabytes", ["64"])[0]) * MEBIBYTE
         self._writer = writer
@@ -92,7 +94,8 @@ class Messages:
                 self._starters.note_end(who, fields.get("exit_code", ""))
             elif not self._has_room(connection):
                 return
-            self._add(connection, "noted", {**about, **_seen(who), "what": what, "text": text}, STORED)
+            seen = _seen_above(who) if what == TASK else _seen(who)
+            self._add(connection, "noted", {**about, **seen, "what": what, "text": text}, STORED)
 
     def _declare(self, connection: Connection, who: Sender, said: tuple[str, str], because: str) -> None:
         """Record what somebody says of whom nobody knows which job they are in: nothing is ever attributed by that."""
@@ -133,3 +136,10 @@ class Messages:
 
 def _seen(who: Sender) -> dict[str, Value]:
     return {"pid": who.pid, "process_start": who.start, "cgroup": who.cgroup}
+
+
+def _seen_above(who: Sender) -> dict[str, Value]:
+    """The sender's parent in its place, unless that started the job itself: no more than a process of the same job."""
+    if who.parent is None or who.parent is who.starter:
+        return _seen(who)
+    return {**_seen(who), "pid": who.parent.pid, "process_start": who.parent.start}

@@ -37,10 +37,10 @@ class Sender:
     """A process that has connected, as it was when its message came.
 
     ``start`` is in clock ticks since boot.  ``starter`` is what started its job, called ``starter_name`` (without a
-    path); None where nothing did that can be believed, and ``why`` says why.
+    path); None where nothing did that can be believed, and ``why`` says why.  ``parent`` is known where ``starter`` is.
     """
 
-    __slots__ = ("cgroup", "command", "pid", "start", "starter", "starter_name", "uid", "why")
+    __slots__ = ("cgroup", "command", "parent", "pid", "start", "starter", "starter_name", "uid", "why")
 
     def __init__(self, pid: int, uid: int, why: str = "") -> None:
         self.pid = pid
@@ -48,6 +48,7 @@ class Sender:
         self.start = 0
         self.command = ""
         self.cgroup = ""
+        self.parent: Process | None = None
         self.starter: Process | None = None
         self.starter_name = ""
         self.why = why
@@ -130,7 +131,7 @@ def _find_starter(sender: Sender, process: Process, daemons: list[str]) -> None:
         elif any(between.real_uid != sender.uid for between in above[: above.index(one)]):
             sender.why = "another account's process lies between it and its batch daemon"
         else:
-            sender.starter, sender.starter_name = one, name
+            sender.starter, sender.starter_name, sender.parent = one, name, above[0]
         return
     sender.why = "no batch daemon of root's started it"
 

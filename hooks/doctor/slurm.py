@@ -10,16 +10,18 @@ import glob
 import os
 import re
 import stat
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden import trusted
+from gridwarden import node_file, trusted
 from gridwarden.batch import question, slurm_spool
 from gridwarden.errors import ConfigurationError, Unavailable
 from gridwarden.hooks import install
 from gridwarden.hooks.doctor import clock
 from gridwarden.hooks.doctor.finding import CRITICAL, WARNING, Finding
-from gridwarden.hooks.slurm import deadline
+from gridwarden.hooks.slurm import deadline, telling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 ASK_SECONDS = 8.0
 HEAD_BYTES = 4096
 INSTALL = "gridwarden hooks install"
-OURS = b"from gridwarden.hooks.slurm.node import main"
+OURS = b"from gridwarden.hooks.slurm."
 CONTEXTS = {"Prolog": "prolog", "Epilog": "epilog"}
+OF_TASKS = {"TaskProlog": "task-prolog"}
+OF_CONTROLLER = {"PrologSlurmctld": "prolog-slurmctld", "EpilogSlurmctld": "epilog-slurmctld"}
+OPTIONAL = OF_TASKS | OF_CONTROLLER
 LIMITS = {"PrologEpilogTimeout": CRITICAL, "BatchStartTimeout": WARNING}
 NOT_SET = 65534  # PrologEpilogTimeout of who has set none; BatchStartTimeout is 10 then, slurm.conf(5)
 _LINE = re.compile(r"(\w+)(?:\[\d+\])?\s*= (.*)")
@@ -75,9 +80,11 @@ def examine(programs: str, spool: str, files: Sequence[HookFile], site: dict[str
     if is_node(spool):
         for key, context in CONTEXTS.items():
             yield from hook(config, key, context, wanted[f"slurm-{context}"])
+        yield from _optional(config, OF_TASKS, wanted)
         yield from _flags(config)
         yield from limits_leave_time(config, site)
     if config.is_controller():
+        yield from _optional(config, OF_CONTROLLER, wanted)
         yield from _plugin(config, wanted["job_submit.lua"])
 
 
@@ -133,13 +140,27 @@ def hook(config: Config, key: str, context: str, wanted: HookFile) -> Iterator[F
         )
 
 
+def _optional(config: Config, contexts: dict[str, str], wanted: dict[str, HookFile]) -> Iterator[Finding]:
+    """Hooks that a site may leave out, and that others than root execute."""
+    for key, context in contexts.items():
+        for path in called(config, key, context):
+            yield from installed(path, wanted[f"slurm-{context}"])
+            for closed in _closed_to_others([path, sys.executable, telling.__file__, node_file.PATH]):
+                detail = f"{closed} can be read by root alone, and {key} runs as another user"
+                yield Finding("hook-unreadable", CRITICAL, detail, f"chmod o+rX {closed}")
+
+
+def _closed_to_others(paths: Sequence[str]) -> list[str]:
+    """Which of these files, and the directories above them, only root or a group can read or enter."""
+    real = [Path(os.path.realpath(path)) for path in paths if os.path.exists(path)]
+    modes = {path: path.stat().st_mode for file in real for path in (file, *file.parents)}
+    return sorted(str(path) for path, mode in modes.items() if not mode & (0o001 if stat.S_ISDIR(mode) else 0o004))
+
+
 def installed(path: str, wanted: HookFile) -> Iterator[Finding]:
     """Whether the file at ``path`` is root's alone, can be executed, and is what ``gridwarden hooks install`` writes."""
     if not os.path.lexists(path):
-        loss = (
-            "drains each node on which it calls that" if wanted.mode & 0o111 else "takes no job if it is to load that"
-        )
-        yield Finding("hook-missing", CRITICAL, f"{path} is not there: Slurm {loss}", INSTALL)
+        yield Finding("hook-missing", CRITICAL, f"{path} is not there: {_without(wanted)}", INSTALL)
         return
     try:
         descriptor = trusted.open_file(os.path.realpath(path))
@@ -156,6 +177,18 @@ def installed(path: str, wanted: HookFile) -> Iterator[Finding]:
         yield Finding("hook-not-executable", CRITICAL, detail, f"chmod 755 {path}")
     if text != wanted.data:
         yield Finding("hook-old", WARNING, f"{path} is not what this version of gridwarden installs", INSTALL)
+
+
+def _without(wanted: HookFile) -> str:
+    """What Slurm does where the file is missing: docs/slurm-behaviour.md."""
+    if not wanted.mode & 0o111:
+        return "Slurm takes no job if it is to load that"
+    name = wanted.path.name.removeprefix("slurm-")
+    if name in OF_TASKS.values():
+        return "every job fails"
+    if name in OF_CONTROLLER.values():
+        return "slurmctld notes that in its log, and nobody is told of jobs"
+    return "Slurm drains each node on which it calls that"
 
 
 def _flags(config: Config) -> Iterator[Finding]:

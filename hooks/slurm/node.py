@@ -13,7 +13,7 @@ import time
 from gridwarden import holders, node_file, syslog_line
 from gridwarden.errors import ConfigurationError, GridwardenError, Refused
 from gridwarden.hooks import job as batch_job
-from gridwarden.hooks.slurm import deadline
+from gridwarden.hooks.slurm import deadline, variables
 from gridwarden.tab_file import escape
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
     from gridwarden.hooks.job import Job, Site
 
-LEASE_ID_LENGTH = 32
-HEX = frozenset("0123456789abcdef")
 PASS, FAIL = 0, 1
 OFF = "/etc/gridwarden/off/hooks"  # gridwarden.off, which nobody loads while nothing is there
-NAME_BYTES = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 def main(context: str) -> int:
@@ -53,7 +50,7 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
     if context == "epilog":
         _see_to_payloads(environment, site, min(work / 2, deadline.PAYLOADS_SECONDS))
     account = environment.get("SLURM_JOB_USER", "")
-    if account and not (_is_name(account) and batch_job.concerns(account, site)):
+    if account and not (variables.is_name(account) and batch_job.concerns(account, site)):
         return PASS
     job = read_job(environment, site["cluster"][0])
     act: Callable[[Job, Site], int] = prolog if context == "prolog" else epilog
@@ -69,26 +66,18 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> in
 def read_job(environment: Mapping[str, str], cluster: str) -> Job:
     """The job that slurmd's variables describe; raises ConfigurationError when they are not slurmd's.
 
-    https://slurm.schedmd.com/prolog_epilog.html lists them; SLURM_JOB_EXTRA and SLURM_JOB_START_TIME came
-    with 24.05, so a job may have no stamp.
+    SLURM_JOB_START_TIME came with 24.05.
     """
-    account = environment.get("SLURM_JOB_USER", "")
-    node = environment.get("SLURMD_NODENAME", "")
-    for name, value in (("SLURM_JOB_USER", account), ("SLURMD_NODENAME", node)):
-        if not _is_name(value):
-            raise ConfigurationError(f"{name}: {escape(value)!r} is not a name")
-    stamp = environment.get("SLURM_JOB_EXTRA", "")
-    is_lease_id = len(stamp) == LEASE_ID_LENGTH and HEX.issuperset(stamp)
-    start = _number(environment, "SLURM_JOB_START_TIME", "0")
+    start = variables.number(environment, "SLURM_JOB_START_TIME", "0")
     return batch_job.Job(
         batch="slurm",
         cluster=cluster,
-        node=node,
-        job=str(_number(environment, "SLURM_JOB_ID")),
-        restart=_number(environment, "SLURM_JOB_RESTART_COUNT", "0"),
-        account=account,
-        uid=_number(environment, "SLURM_JOB_UID"),
-        stamp=stamp if is_lease_id else "",
+        node=variables.name(environment, "SLURMD_NODENAME"),
+        job=str(variables.number(environment, "SLURM_JOB_ID")),
+        restart=variables.number(environment, "SLURM_JOB_RESTART_COUNT", "0"),
+        account=variables.name(environment, "SLURM_JOB_USER"),
+        uid=variables.number(environment, "SLURM_JOB_UID"),
+        stamp=variables.stamp(environment),
         batch_start=start or None,
         exit_code=environment.get("SLURM_JOB_EXIT_CODE2", ""),
     )
@@ -227,24 +216,12 @@ def _end_payloads(environment: Mapping[str, str], site: Site) -> None:
     from gridwarden.prune.payload_recovery import ask_to_end  # noqa: PLC0415 - rare
 
     try:
-        job = str(_number(environment, "SLURM_JOB_ID"))
+        job = str(variables.number(environment, "SLURM_JOB_ID"))
         steps = slurm.steps_here(site["slurm_spool"][0])
         if steps is not None and not any(step.job == job for step in steps):  # of another slurmd of this machine
             ask_to_end(site, "slurm", job)
     except (GridwardenError, OSError) as error:
         _complain("epilog", "left", str(error))
-
-
-def _is_name(value: str) -> bool:
-    """Whether a pool account, a fixed account or a node may be called so; other users are nobody of ours."""
-    return value != "" and value[0] not in ".-" and NAME_BYTES.issuperset(value)
-
-
-def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
-    value = environment.get(name, default)
-    if not (value.isascii() and value.isdigit()):
-        raise ConfigurationError(f"{name}: {escape(value)!r} is not a number")
-    return int(value)
 
 
 def _complain(context: str, outcome: str, detail: str) -> None:

@@ -149,6 +149,21 @@ def test_a_hook_of_htcondors_records_its_jobs_start_and_the_starters_end_the_job
     until(lambda: not register.jobs_of(node.base / "jobs", "games"))
 
 
+def test_a_hook_speaks_for_the_process_above_it_only_where_that_is_of_its_own_job(node):
+    """What Slurm's TaskProlog says of the task that is about to be: its parent, but never the starter itself."""
+    condor(node)
+    holder(node)
+    node.start()
+    process = starter(node, "job_start,job=schedd#1.0#7", "task,pid=1", "sub:task,pid=1")
+    try:
+        assert [line.split()[0] for line in answers(node)] == ["stored"] * 3
+    finally:
+        end(process)
+    alone, below = node.records("noted")
+    assert alone["pid"] == below["pid"]
+    assert alone["process_start"] == below["process_start"]
+
+
 @pytest.mark.parametrize(
     ("why", "changed"),
     [

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_UNIX, SOCK_SEQPACKET, socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -686,6 +687,9 @@ def test_the_programs_start_an_interpreter_that_only_root_decides_about(machine:
     assert first == f"#!{os.path.realpath(sys.executable)} -ISB"
     done = subprocess.run([prolog], env={}, capture_output=True, check=False)
     assert done.returncode == 0
+    for name in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog"):
+        told = subprocess.run([prolog.with_name(f"slurm-{name}")], env=EVENT, capture_output=True, check=False)
+        assert (told.returncode, told.stdout, told.stderr) == (0, b"", b""), name
 
 
 def test_a_program_is_not_installed_over_code_that_others_can_change(
@@ -702,7 +706,7 @@ def test_a_program_is_not_installed_over_code_that_others_can_change(
 
 PROLOG = {
     "", ".errors", ".holders", ".hooks", ".hooks.job", ".hooks.job_holder", ".hooks.slurm", ".hooks.slurm.deadline",
-    ".hooks.slurm.node", ".ledger", ".locks", ".node_file", ".pools", ".reasons", ".records", ".register", ".sha256",
+    ".hooks.slurm.node", ".hooks.slurm.variables", ".ledger", ".locks", ".node_file", ".pools", ".reasons", ".records", ".register", ".sha256",
     ".syslog_line", ".tab_file", ".trusted",
 }  # fmt: skip
 EPILOG = PROLOG | {
@@ -716,6 +720,7 @@ PROLOG_STANDARD = {
     "__future__", "_collections_abc", "_json", "_stat", "errno", "fcntl", "genericpath", "os", "os.path", "posixpath",
     "pwd", "stat", "syslog", "_sha2" if sys.version_info >= (3, 12) else "_sha256",
 }  # fmt: skip
+TELLING = PROLOG - {".hooks.slurm.node"} | {".agent_client", ".hooks.slurm.telling", ".values"}
 OWN = {"prolog": PROLOG, "epilog": EPILOG}
 STANDARD = {"prolog": PROLOG_STANDARD, "epilog": PROLOG_STANDARD | {"_operator", "_socket", "resource", "select"}}
 """All that each loads: a module more is paid at every job, so whoever adds one here has measured it (bench/hooks.py)."""
@@ -746,6 +751,36 @@ print("\\n".join(set(sys.modules) - bare))
     own = {name for name in loaded if name.startswith("gridwarden")}
     assert {name.removeprefix("gridwarden") for name in own} == OWN[context]
     assert loaded - own == STANDARD[context]
+
+
+@pytest.mark.parametrize("context", ["prolog-slurmctld", "epilog-slurmctld", "task-prolog"])
+def test_a_hook_that_tells_the_agent_loads_nothing_dear_and_holds_up_no_job(machine: Machine, context: str) -> None:
+    """The agent listens, and never answers."""
+    machine.configure(agent_socket=str(machine.base / "agent"))
+    library = os.path.dirname(os.path.dirname(trusted.__file__))
+    code = f"""
+import sys
+bare = set(sys.modules)
+import os
+sys.path.append({library!r})
+from gridwarden.hooks.slurm import telling
+telling.node_file.PATH = {str(machine.base / "node")!r}
+telling.syslog_line.decision = lambda *said, **fields: os.write(2, repr((said, fields)).encode())
+telling.main({context!r})
+print("\\n".join(set(sys.modules) - bare))
+"""
+    (machine.base / "program").write_text(code)
+    command = [os.path.realpath(sys.executable), "-ISB", str(machine.base / "program")]
+    with socket(AF_UNIX, SOCK_SEQPACKET) as silent:
+        silent.bind(str(machine.base / "agent"))
+        silent.listen()
+        done = subprocess.run(command, env=EVENT, capture_output=True, text=True, check=True, timeout=60)
+        assert "job\t2\n" in silent.accept()[0].recv(8192).decode()
+    assert "'absent'" in done.stderr
+    loaded = set(done.stdout.split())
+    own = {name for name in loaded if name.startswith("gridwarden")}
+    assert {name.removeprefix("gridwarden") for name in own} == TELLING
+    assert loaded - own == PROLOG_STANDARD | {"_operator", "_socket"}
 
 
 def test_five_hundred_prologs_at_once_all_leave_their_record(machine: Machine) -> None:

@@ -6,12 +6,13 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 from datetime import UTC
 from pathlib import Path
 
 import pytest
 
-from gridwarden import exit_lines, ledger
+from gridwarden import exit_lines, ledger, proc
 from gridwarden.accounting import collect, evidence, past_process, processes
 from gridwarden.accounting.answers import Answer
 from gridwarden.accounting.living import Node
@@ -100,6 +101,33 @@ def test_two_processes_of_one_pid_are_each_their_own_holders(machine):
     assert then.identity == BELA
     nobody, _ = machine.ask(f"{pid}@@{(at + HOUR) // SECOND}")
     assert nobody == []
+
+
+def test_a_pid_that_the_kernel_kept_nothing_of_is_led_to_its_job_by_what_the_agent_noted_and_no_further(machine):
+    pid, at = gone(), machine.begin
+    start = int(time.clock_gettime(time.CLOCK_BOOTTIME) * proc.TICKS) + 5 * proc.TICKS
+    note = {
+        "batch": "slurm", "job": "7", "restart": 0, "account": LENT, "uid": 5, "lease": LEASE, "pid": pid,
+        "process_start": start, "cgroup": "", "what": "task", "text": "job\t8\n",
+    }  # fmt: skip
+    machine.job("7", at, at + HOUR)
+    machine.job("8", at, at + HOUR, BELA, OTHER_LEASE)
+    machine.record(at + SECOND, "noted", **note)
+    machine.record(at + SECOND, "noted", **note | {"what": "other"})
+    machine.record(at + 2 * HOUR, "noted", **note | {"job": "9"})  # no hook knew who was behind it
+    (answer,), _ = machine.ask(str(pid), node="n1")
+    assert (answer.evidence, answer.identity, answer.job, answer.pid) == (evidence.DECLARED, ANNA, "7", pid)
+    assert answer.since is not None and abs(answer.since - (at + 6 * SECOND)) < SECOND
+    assert answer.until == at + HOUR
+    for second, count in ((1, 0), (60, 1), (2 * 3600, 0)):
+        found, _ = machine.ask(f"{pid}@@{at // SECOND + second}", node="n1")
+        assert len(found) == count, second
+    assert machine.ask(str(pid), node="n2")[0] == machine.ask(str(pid))[0] == []
+    machine.process(
+        pid, at + 6 * SECOND, at + 9 * SECOND, node="n1", batch="slurm", job="7", account=LENT, known_by="x"
+    )
+    (better,), _ = machine.ask(str(pid), node="n1")
+    assert better.evidence == evidence.KERNEL_MEASURED
 
 
 def test_a_process_under_two_peoples_jobs_is_given_to_neither(machine):

@@ -6,6 +6,7 @@ import pytest
 
 from gridwarden.errors import ConfigurationError
 from gridwarden.hooks.job import is_pool_account
+from gridwarden.hooks.slurm import telling
 from gridwarden.hooks.slurm.node import read_job
 
 EVENT = {
@@ -32,6 +33,24 @@ def test_only_a_lease_id_is_a_stamp(extra: str) -> None:
 def test_a_number_that_slurm_would_not_write_is_not_guessed_at(value: str) -> None:
     with pytest.raises(ConfigurationError):
         read_job(EVENT | {"SLURM_JOB_ID": value}, "site")
+
+
+def test_what_the_controller_says_of_a_job_is_what_slurm_says_and_nothing_is_made_up() -> None:
+    given = {name: value for name, value in EVENT.items() if name != "SLURMD_NODENAME"}
+    assert telling.job(given) == {"job": "7", "restart": "0", "account": "cms001", "uid": "2101"}
+    more = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_EXTRA": "0f" * 16, "SLURM_JOB_EXIT_CODE2": "3:0"}
+    told = telling.job(given | more | {"SLURM_JOB_RESTART_COUNT": "2"})
+    assert (told["nodes"], told["stamp"], told["exit_code"], told["restart"]) == ("n[1-2]", "0f" * 16, "3:0", "2")
+    assert "stamp" not in telling.job(given | {"SLURM_JOB_EXTRA": "my own note"})
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_USER", "SLURM_JOB_UID"):
+        with pytest.raises(ConfigurationError, match=name):
+            telling.job(given | {name: "../x"})
+
+
+def test_a_task_says_its_numbers_and_nothing_else_of_its_environment() -> None:
+    assert telling.task({"SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "TOKEN": "secret"}) == {"job": "7", "task": "3"}
+    with pytest.raises(ConfigurationError, match="SLURM_STEP_ID"):
+        telling.task({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "x\ny"})
 
 
 def test_accounts_are_a_pools_by_prefix_and_digits_alone() -> None:
