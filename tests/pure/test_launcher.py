@@ -204,13 +204,15 @@ def test_the_entry_can_be_read_at_one_sitting() -> None:
     assert len(entry.ENTRY.splitlines()) <= 40
 
 
-def test_the_entry_looks_before_it_loads_anything_but_what_the_interpreter_itself_begins_with() -> None:
+def test_the_entry_looks_before_it_loads_anything_but_what_the_interpreter_itself_begins_with(tmp_path: Path) -> None:
     """Encodings are read from the library at every start of Python; all else that is there by then is frozen or built in."""
     text = entry.text(sys.executable, "/nowhere/package", [], Path("/nowhere/exec.modules"))
     look, _, _ = text.partition("    for path in")
     assert look != text
     show = "    for name, module in sorted(sys.modules.items()):\n        os.write(1, f'{name} {module.__spec__ and module.__spec__.origin}\\n'.encode())\nfinally:\n    pass\n"
-    done = subprocess.run([sys.executable, "-ISB", "-c", look + show], capture_output=True, text=True, check=True)
+    program = tmp_path / "program"  # with -c, newer interpreters load linecache
+    program.write_text(look + show)
+    done = subprocess.run([sys.executable, "-ISB", program], capture_output=True, text=True, check=True)
     loaded = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert {"os", "sys"} <= loaded.keys()
     read = {name for name, origin in loaded.items() if origin not in ("frozen", "built-in", "None")}
