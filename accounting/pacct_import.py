@@ -85,7 +85,7 @@ def _pieces(log: Log, offset: int) -> Iterator[bytes]:
     held = b""
     for chunk in log.chunks(offset):
         held += chunk
-        if len(held) >= PIECE:
+        while len(held) >= PIECE:
             yield held[:PIECE]
             held = held[PIECE:]
     if held:
