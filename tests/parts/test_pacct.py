@@ -135,7 +135,7 @@ def test_the_same_file_of_two_machines_is_of_both(url, tmp_path):
 
 
 def test_what_is_damaged_is_quarantined_and_stops_nothing(url, tmp_path):
-    data = records(0, 60) + b"torn by a full disk".ljust(64) + records(60, 200) + bytes(640) + records(200, 300)
+    data = records(0, 60) + b"torn by a full disk".ljust(64) + records(60, 190) + bytes(640) + records(190, 300)
     (found,) = take(url, put(tmp_path / "pacct", data))
     assert found.counts == imports.Counts(300 + 1 + 10, 300, 11, 0)
     assert len(found.fresh_faults) == 2
