@@ -7,7 +7,7 @@ import pwd
 
 from gridwarden import holders, off, proc, tab_file
 from gridwarden.batch import htcondor
-from gridwarden.errors import GridwardenError, Refused, Unavailable
+from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.hooks import job as batch_job
 from gridwarden.hooks.agent.starters import BANNED, DOUBT, OK
 from gridwarden.hooks.pilot import begin_end
@@ -24,17 +24,20 @@ HEX = frozenset("0123456789abcdef")
 
 
 def begin(site: Site, started: Started, claimed: str, stamp: str, restart: str) -> bytes:
-    """Verify and record a job's start; a tab file: ``outcome``, and the job's fields, or a ``detail``."""
+    """Verify and record a job's start; a tab file: ``outcome``, the job's fields once it is known, or a ``detail``.
+
+    A job of nobody, or of somebody banned, has no ``lease``; it is in the register all the same, until its starter ends.
+    """
+    fields: dict[str, str] = {}
     try:
         job = _job(site, started, claimed, stamp, restart)
+        fields = {"batch": job.batch, "job": job.job, "restart": str(job.restart), "account": job.account, "lease": ""}
         holder = batch_job.start(job, site)
-    except Refused as refusal:
-        return _said(DOUBT, detail=str(refusal))
     except (GridwardenError, OSError, KeyError) as error:
-        return _said(DOUBT, detail=str(error) or type(error).__name__)
+        return _said(DOUBT, **fields, detail=str(error) or type(error).__name__)
     if holder.verdict == holders.BANNED:
-        return _said(BANNED, detail=f"banned: {holder.because}")
-    return _said(OK, batch=job.batch, job=job.job, restart=str(job.restart), account=job.account, lease=holder.lease)
+        return _said(BANNED, **fields, detail=f"banned: {holder.because}")
+    return _said(OK, **fields | {"lease": holder.lease})
 
 
 def end(site: Site, started: Started) -> bytes:

@@ -80,7 +80,7 @@ class Starters:
             return self._registered(who)
         started = self._of(who)
         # What a launcher ran as somebody else is left to the starter, where that adopts orphans, once the launcher is killed.
-        return started.about() if started and started.job and started.uid == who.uid else None
+        return started.about() if started and started.lease and started.uid == who.uid else None
 
     def _registered(self, who: Sender) -> dict[str, Value] | None:
         """The job of ``who`` that a hook of root's has entered in the register, if there is just one that it can be."""
@@ -133,14 +133,16 @@ class Starters:
         def back(report: bytes | None) -> None:
             values = _decoded(report)
             outcome = values.get("outcome", DOUBT)
-            if outcome == OK:
+            if "job" in values:
                 started.restart = int(values["restart"])
                 started.batch, started.job, started.account, started.lease = (values[field] for field in TEXTS[:4])
                 write(self._directory, started)
                 self._await_end(started)
+            else:
+                del self._known[started.pid]
+            if outcome == OK:
                 done(started.job)
                 return
-            del self._known[started.pid]
             detail = values.get("detail", "it could not be found out in time which job it is")
             (refused if outcome == BANNED else doubted)(detail)
 

@@ -88,3 +88,4 @@ def test_a_banned_persons_job_is_put_on_hold_with_the_reason(pool: ModuleType, s
     finally:
         subprocess.run(["condor_rm", str(cluster)], check=True, capture_output=True)
     assert not [each for each in bodies(site, "job_start") if f"#{cluster}.0#" in str(each["job"])]
+    until("it to leave the register", lambda: not register.jobs_of(site.register, held.account))
