@@ -41,7 +41,7 @@ BROKEN = {
     "library-unsafe": f"chmod o+w {LIBRARY}",
     "account-unknown": f"touch {GRIDMAPDIR}/cms998",
     "account-privileged": f"useradd --no-create-home --uid 733 cms997; touch {GRIDMAPDIR}/cms997",
-    "register-unreadable": f"mkdir {REGISTER}/cms001; echo torn > {REGISTER}/cms001/slurm.site.n1.9",
+    "register-unreadable": f"mkdir -p {REGISTER}/cms001; echo torn > {REGISTER}/cms001/slurm.site.n1.9",
     "hook-missing": f"rm {HOOKS}/slurm-prolog",
     "hook-unsafe": f"chown nobody {HOOKS}/slurm-epilog",
     "hook-not-executable": f"chmod 644 {HOOKS}/slurm-epilog",
