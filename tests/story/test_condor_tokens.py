@@ -142,7 +142,9 @@ def test_somebody_with_a_token_becomes_the_account_that_they_are_lent(pool: Simp
     assert account.startswith("cms0")
     assert ask(honest(wlcg__groups=["/cms"])) == f"{account}@site.example"
     bodies = [line.body for line in chain.read(pool.site.ledger)]
-    record = [body for body in bodies if (body["kind"], body.get("account")) == ("lease", account)][-1]  # others had it before
+    record = [body for body in bodies if (body["kind"], body.get("account")) == ("lease", account)][
+        -1
+    ]  # others had it before
     assert (record["scheme"], record["subject"]) == ("token", f"{CMS},{tokens.SUB}")
     assert (record["vo"], record["credential"]) == ("cms", "jti=b5c1f7")
     assert (pool.site.gridmapdir / account).stat().st_nlink == 2
