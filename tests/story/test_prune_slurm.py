@@ -83,7 +83,7 @@ def submit(slurm: ModuleType, account: str, script: str, *options: str) -> int:
 def slurmd(node: str = "n1") -> int:
     """The pid of a node's slurmd."""
     for process in proc.everyone():
-        if process.command == "slurmd" and process.real_uid == 0 and not process.has_ended():
+        if process.command in ("slurmd", "slurmd-wlm") and process.real_uid == 0 and not process.has_ended():
             words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
             if node.encode() in words:
                 return process.pid

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pprint
 import queue
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +38,12 @@ STATEMENTS = [
 ]
 
 
+def forget(account: str) -> None:
+    """Leave nothing by which hooks know an account that other stories mapped somebody to."""
+    Path("/run/gridwarden/holders", account).unlink(missing_ok=True)
+    shutil.rmtree(f"/run/gridwarden/jobs/{account}", ignore_errors=True)
+
+
 class Players:
     """Who plays a row: each person has one account, so that rows beside each other need different people."""
 
@@ -48,6 +56,7 @@ class Players:
     def play(self, row: Row) -> tuple[str, Outcome]:
         """Play a row; its name and what was seen, or what went wrong."""
         if row.whose in LOCAL:
+            forget(LOCAL[row.whose])
             return row.name, self._played(row, None, LOCAL[row.whose])
         if row.whose == "newcomer":  # who gets no account; the record of that names nobody else's
             return row.name, self._played(row, self.grid.newcomer("scenario", "atlas"), "bob")
