@@ -196,7 +196,7 @@ def test_many_live_jobs_survive_slurmd_killed_started_and_upgraded_and_a_control
         assert set.union(*(killed(report) for report in reports)) == {stray.pid}
         assert gone(live) == []
         slurm.until("slurmd to be there", slurmd)
-    controller = next(process.pid for process in proc.everyone() if process.command == "slurmctld")
+    controller = next(process.pid for process in proc.everyone() if process.command in ("slurmctld", "slurmctld-wlm"))
     os.kill(controller, signal.SIGSTOP)
     try:
         assert Pruner("slurm").run().unknown == {}
