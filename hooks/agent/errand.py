@@ -81,6 +81,15 @@ class Errand:
             done(report)
 
 
+def left_behind() -> list[int]:
+    """Children of who executed this program anew: each counts for ever (TasksMax), once it has ended, if nobody waits."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return []
+
+
 def _alone(work: Callable[[int], None], writing: int) -> None:
     """Do the work in the child, which keeps nothing of the daemon's open: a peer of a child that hangs would wait, too."""
     try:

@@ -131,6 +131,7 @@ def _holder(directory: Gridmapdir, name: str, account: str, inode: int, site: Si
 
     from gridwarden.mapper import accounts, bans, names, publishing  # noqa: PLC0415
     from gridwarden.mapper.ban import banned_holder  # noqa: PLC0415
+    from gridwarden.mapper.identity import Identity  # noqa: PLC0415
 
     with _locked(directory, name):
         status, file = directory.look(name), names.read_lease(directory, name)
@@ -141,20 +142,8 @@ def _holder(directory: Gridmapdir, name: str, account: str, inode: int, site: Si
         holder = publishing.published(account, site)
         if holder and (holder.name, holder.inode, holder.lease) == (name, inode, file.lease):
             return file.lease
-        user = accounts.usable(account, pwd)
-        new = holders.Holder(
-            account=account,
-            uid=user.uid,
-            gid=user.gid,
-            lease=file.lease,
-            name=name,
-            scheme=file.scheme,
-            subject=file.subject,
-            vo=file.vo,
-            fqans=tuple(file.fqans.split()),
-            since=file.since,
-            inode=inode,
-        )
+        person = Identity(file.scheme, file.subject, tuple(file.fqans.split()), file.vo, "", 0, limited=False)
+        new = publishing.holder_of(person, accounts.usable(account, pwd), file, name)
         if ban := banned_holder(new, bans.in_force(site)):
             new.verdict, new.because = holders.BANNED, f"{new.subject} matches {ban.pattern}"
         publishing.publish(new, site)

@@ -11,7 +11,7 @@ import select
 
 from gridwarden import syslog_line
 from gridwarden.hooks.agent import figures, intake, sender, systemd
-from gridwarden.hooks.agent.errand import Errand
+from gridwarden.hooks.agent.errand import Errand, left_behind
 from gridwarden.hooks.agent.heads import Heads
 from gridwarden.hooks.agent.held import Held
 from gridwarden.hooks.agent.intake import Intake
@@ -52,7 +52,7 @@ class Agent:
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._errands: list[Errand] = []
-        self._left = _children()
+        self._left = left_behind()
         self._started = started
         self._dropped = 0
         self._figures = site.get("agent_prometheus", [""])[0]
@@ -235,15 +235,6 @@ class Agent:
         self.heads.tell()
         if self.writer.held:
             syslog_line.decision("agent", "lost", count=self.writer.held, detail=self.writer.why)
-
-
-def _children() -> list[int]:
-    """Children of who executed this program anew: each counts for ever (TasksMax), once it has ended, if nobody waits."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return [int(pid) for pid in file.read().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return []
 
 
 def _empty(descriptor: int) -> None:

@@ -60,7 +60,7 @@ def run(context: str, environment: Mapping[str, str], node_file_path: str) -> No
 def job(environment: Mapping[str, str]) -> dict[str, str]:
     """What slurmctld's variables say of a job; raises ConfigurationError when they are not slurmctld's.
 
-    Seen with 24.11.5 and 22.05.8: both hooks have those of a Prolog but for SLURMD_NODENAME; the exit code is the epilog's.
+    Seen with 24.11.5: both hooks have those of a Prolog but for SLURMD_NODENAME; the exit code is the epilog's.
     """
     said = {
         "job": str(variables.number(environment, "SLURM_JOB_ID")),
