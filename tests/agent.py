@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gridwarden import agent_client, chain, node_file
+from tests.site_values import node_values
 
 ROOT = Path(__file__).resolve().parents[1]
 START = """
@@ -51,25 +52,13 @@ class Node:
         self.configure()
 
     def configure(self, **changed: str) -> None:
-        values = {
-            "site": "TEST",
-            "cluster": "site",
-            "pool": "gwtest",
-            "holders": f"{self.base}/holders",
-            "register": f"{self.base}/jobs",
-            "locks": f"{self.base}/locks",
-            "ledger": f"{self.base}/ledger",
-            "gridmapdir": f"{self.base}/gridmapdir",
-            "gridmapdir_local": "yes",
-            "slurm_programs": f"{self.base}/programs",
-            "slurm_spool": f"{self.base}/spool",
-            "prolog_on_failure": "record-gap",
-            "epilog_on_failure": "record-gap",
-            "prune_htcondor_programs": f"{self.base}/programs",
-            "agent_socket": self.socket,
-            "agent_poll_seconds": "0",
-            "agent_held_jobs_seconds": "0",
-        }
+        values = node_values(
+            self.base,
+            prune_htcondor_programs=f"{self.base}/programs",
+            agent_socket=self.socket,
+            agent_poll_seconds="0",
+            agent_held_jobs_seconds="0",
+        )
         values |= changed
         daemons = [("prune_daemon", f"{self.base}/programs/{name}") for name in ("condor_startd", "condor_starter")]
         node_file.write(self.base / "node", [*values.items(), *daemons])

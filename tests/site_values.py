@@ -16,3 +16,23 @@ def with_paths(site: SiteValues) -> SiteValues:
 
 def values_of(path: str | Path = "/etc/gridwarden/site.yaml") -> SiteValues:
     return with_paths(from_settings(load(Path(path))))
+
+
+def node_values(base: Path, **others: str) -> dict[str, str]:
+    """What the node file of a machine below ``base`` says, whose pool is ``gwtest``; ``others`` in place, or besides."""
+    return {
+        "site": "TEST",
+        "cluster": "site",
+        "pool": "gwtest",
+        "holders": f"{base}/holders",
+        "register": f"{base}/jobs",
+        "locks": f"{base}/locks",
+        "ledger": f"{base}/ledger",
+        "gridmapdir": f"{base}/gridmapdir",
+        "gridmapdir_local": "yes",
+        "scratch": f"{base}/scratch",
+        "slurm_programs": f"{base}/programs",
+        "slurm_spool": f"{base}/spool/%n",
+        "prolog_on_failure": "record-gap",
+        "epilog_on_failure": "record-gap",
+    } | others

@@ -24,6 +24,7 @@ from gridwarden.errors import ConfigurationError, EvidenceError, Refused
 from gridwarden.hooks import clean_up, install, job, job_holder
 from gridwarden.hooks.slurm import controller, node
 from gridwarden.prune import recording
+from tests.site_values import node_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,23 +79,7 @@ class Machine:
         self.configure()
 
     def configure(self, **changed: str) -> None:
-        values = {
-            "site": "TEST",
-            "cluster": "site",
-            "pool": "gwtest",
-            "holders": f"{self.base}/holders",
-            "register": f"{self.base}/jobs",
-            "locks": f"{self.base}/locks",
-            "ledger": f"{self.base}/ledger",
-            "gridmapdir": f"{self.base}/gridmapdir",
-            "gridmapdir_local": "yes",
-            "scratch": f"{self.base}/scratch",
-            "slurm_programs": f"{self.base}/programs",
-            "slurm_spool": f"{self.base}/spool/%n",
-            "prolog_on_failure": "record-gap",
-            "epilog_on_failure": "record-gap",
-        }
-        node_file.write(self.base / "node", list((values | changed).items()))
+        node_file.write(self.base / "node", list(node_values(self.base, **changed).items()))
 
     def holder(self, **changed: object) -> None:
         values: dict[str, Any] = {
