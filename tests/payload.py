@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ UID, GID, GROUPS = 61041, 61041, (61042, 65001)
 SECONDS = 15.0
 PERMIT_LOGIN = "auth required pam_permit.so\naccount required pam_permit.so\n"
 SERVICES = {"gridwarden-exec": PERMIT_LOGIN + "session required pam_permit.so\n"}
+_started: list[subprocess.Popen[str]] = []
 
 
 PILOT = """
@@ -203,7 +205,19 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
         [*apart, *pilot], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
         start_new_session=True,
     )  # fmt: skip
+    _started.append(process)
     return Chain(directory, process)
+
+
+def end_all() -> None:
+    """Have nobody stay of the chains of a test, which may have failed: the next one counts who runs as the account."""
+    while _started:
+        leader = _started.pop()
+        for process in proc.owned_by(UID):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
 
 
 def python(code: str) -> list[str]:

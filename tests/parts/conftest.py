@@ -10,13 +10,19 @@ import pytest
 
 from gridwarden.errors import Refused
 from gridwarden.mapper import repair, verifying
-from tests import confined
+from tests import confined, payload
 from tests.gridmap import Users, make_accounts, make_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gridwarden.mapper.site import SiteValues
+
+
+@pytest.fixture(autouse=True)
+def _nobody_stays() -> Iterator[None]:
+    yield
+    payload.end_all()
 
 
 @pytest.fixture

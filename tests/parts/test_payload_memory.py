@@ -45,7 +45,8 @@ def job() -> Iterator[Path]:
 
 
 def test_a_pilot_cannot_have_launcher_and_guard_killed_before_its_payload(tmp_path: Path) -> None:
-    chain = start(tmp_path, *python("time.sleep(600)"), before=FIRST_TO_BE_KILLED).begun()
+    chain = start(tmp_path, *python("tell('runs'); time.sleep(600)"), before=FIRST_TO_BE_KILLED).begun()
+    chain.told_by_payload("runs")
     assert (score(chain.pilot), score(chain.launcher), score(chain.guard)) == (1000, spared(), spared())
     assert score(chain.payload) == 1000, "what the pilot chose for itself is its payload's"
     os.kill(chain.payload, 9)
