@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import hostlist
+from gridwarden.accounting.attribute import fqan_of
 from gridwarden.accounting.lease_history import LOCAL
 from gridwarden.accounting.rows import batches
 from gridwarden.output import escape
@@ -70,7 +71,7 @@ def usage(job: Job, holder: Part | None, settings: Accounting, *, withhold: bool
         return None
     grid = holder is not None and holder.scheme != LOCAL
     fqan, vo, group, role = (
-        attributes(holder.fqan or job.fqan, holder.vo or job.vo) if holder and grid else ("", "", "", "")
+        attributes(fqan_of(holder, job), holder.vo or job.vo) if holder and grid else ("", "", "", "")
     )
     subject = holder.subject if holder and grid else ""
     return Usage(
@@ -84,7 +85,7 @@ def usage(job: Job, holder: Part | None, settings: Accounting, *, withhold: bool
         vo=vo or ("" if grid else job.group_name),
         group=group,
         role=role,
-        wall=max(job.end - job.start if job.wall is None else job.wall, 0),
+        wall=job.wall_time,
         cpu=job.total_cpu,
         cores=job.cores or 1,
         nodes=max(len(hostlist.expand(job.nodes)), 1),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
-from gridwarden.accounting.lease_history import held_throughout, window
+from gridwarden.accounting.lease_history import LOCAL, held_throughout, window
 from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class Part(NamedTuple):
     payload: str = ""
     because: str = ""
     fqan: str = ""
+
+
+def fqan_of(part: Part, job: Job) -> str:
+    """Return the primary FQAN of a part: of the lending, else of a job's holder what the job itself declares."""
+    return part.fqan or ("" if part.payload or part.scheme == LOCAL else job.fqan)
 
 
 class Attribution(NamedTuple):
@@ -131,12 +136,14 @@ def _of_payloads(payloads: Sequence[Payload], leases: Mapping[str, Sighting]) ->
             nobodys += cpu
             continue
         because = "the launcher verified the owner's credential"
+        lent = leases.get(payload.lease)
+        fqan = lent.fqan if lent and lent.account == payload.account else ""
         level = evidence.KERNEL_MEASURED if payload.whole else evidence.BATCH
         if not payload.subject:
             level, because = evidence.LEASE_HISTORY, "whoever was lent the account, since its start was not recorded"
         parts.append(
             Part(
-                owner.scheme, owner.subject, owner.vo, payload.account, cpu, level, 0, payload.payload, because
+                owner.scheme, owner.subject, owner.vo, payload.account, cpu, level, 0, payload.payload, because, fqan
             )
         )  # fmt: skip
     return parts, nobodys

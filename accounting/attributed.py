@@ -77,9 +77,9 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
         steps, runs = _steps(connection, chunk), _runs(connection, chunk)
         exact = _exact(connection, chunk)
         payloads = {job[:5]: placed.of_job.get(job[:5], []) for job in chunk}
-        unnamed = [each.lease for of_job in payloads.values() for each in of_job if not each.subject]
+        owners = [each.lease for of_job in payloads.values() for each in of_job]
         lent = [lease for of_job in runs.values() for run in of_job for lease in (run.lease, run.held)]
-        leases = leases_of(connection, [*(job.stamp for job in chunk), *unnamed, *lent])
+        leases = leases_of(connection, [*(job.stamp for job in chunk), *owners, *lent])
         histories.read(job.account for job in chunk if not any(is_of(run, job) for run in runs.get(job.job, [])))
         for job in chunk:
             key = job[:5]

@@ -56,6 +56,18 @@ class Job(NamedTuple):
     slot: str = ""
     node_class: str = ""
 
+    @property
+    def wall_time(self) -> int:
+        """Microseconds of wall time, 0 for a job that never ran or has not ended."""
+        if self.wall is not None:
+            return max(self.wall, 0)
+        return 0 if self.start is None or self.end is None else max(self.end - self.start, 0)
+
+    @property
+    def wall_cores(self) -> int:
+        """Wall time times cores, of which there is at least one."""
+        return self.wall_time * max(self.cores or 1, 1)
+
 
 class Step(NamedTuple):
     """A step of the job with the same first five fields."""

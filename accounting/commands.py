@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="TIME", default="now", show_default=True, help="Jobs that ended before this time.")
 @click.option(
     "--by",
-    type=click.Choice(("identity", "vo", "account")),
-    help="Add up over one of these, not over each combination.",
+    type=click.Choice(("identity", "vo", "fqan", "account", "node", "queue", "month")),
+    multiple=True,
+    help="Add up over this, or each combination of several; without it, of identity, vo and account.",
 )
 @click.option("--chart", is_flag=True, help="Draw bars for the terminal instead of a table.")
 @click.option("--pilots", is_flag=True, help="Instead, of each pilot: how much of its CPU time payload records cover.")
@@ -39,7 +40,7 @@ def report_command(
     config: Path,
     since: str | None,
     until: str,
-    by: str | None,
+    by: tuple[str, ...],
     chart: bool,
     pilots: bool,
     explain: str | None,
@@ -56,6 +57,7 @@ def report_command(
       gridwarden report --since 2026-11-01
       gridwarden report --since -2h --chart
       gridwarden report --since 2026-10-01 --until 2026-11-01 --by vo --format csv
+      gridwarden report --since 2026-01-01 --by month --by vo
       gridwarden report --since -7d --pilots
       gridwarden report --explain 4711
     """
@@ -84,8 +86,8 @@ def report_command(
     if pilots:
         job_views.list_pilots(settings, within, format)
         return
-    names = (by,) if by else BY
-    found = report(open_to_read(settings.store), within, names)
+    names = tuple(dict.fromkeys(by)) or BY
+    found = report(open_to_read(settings.store), within, names, zone)
     for note in show.report_notes(found, within, zone):
         _note("gridwarden", note)
     if chart:
@@ -93,7 +95,7 @@ def report_command(
         click.echo("\n".join(draw(show.bars(found, names), shutil.get_terminal_size().columns, plain=plain)))
         return
     rows = [{**row._asdict(), "batch_cpu": row.batch} for row in found.rows]
-    columns = ("row", *names, "jobs", "cpu", "evidence", "payloads", "batch_cpu")
+    columns = ("row", *names, "jobs", "cpu", "evidence", "payloads", "batch_cpu", "wall_cores")
     output.write(*show.cpu_cells(rows, columns, as_text=format == "table"), format)
 
 

@@ -24,8 +24,8 @@ def cpu_text(microseconds: int) -> str:
 def cpu_cells(
     rows: Iterable[Mapping[str, object]], columns: tuple[str, ...], *, as_text: bool
 ) -> tuple[list[dict[str, object]], tuple[str, ...]]:
-    """Return rows and columns with CPU times (``cpu`` and ``…_cpu``) as text, or under names that say their unit."""
-    measures = [column for column in columns if column == "cpu" or column.endswith("_cpu")]
+    """Return rows and columns with times (``cpu``, ``…_cpu``, ``wall_cores``) as text, or under names that say their unit."""
+    measures = [column for column in columns if column in {"cpu", "wall_cores"} or column.endswith("_cpu")]
     found: list[dict[str, object]] = []
     for row in rows:
         cells = dict(row)
@@ -67,8 +67,16 @@ def report_notes(report: Report, within: times.Range, zone: tzinfo) -> list[str]
 
 def bars(report: Report, names: tuple[str, ...]) -> list[tuple[str, int, str]]:
     """Return a bar (label, value, value as text) for each row of a report over these names."""
-    labels = [" ".join(filter(None, (getattr(row, name) for name in names))) or row.row for row in report.rows]
-    marks = [" (outside)" if row.row == "outside" else "" for row in report.rows]
+    named = {"part", "outside"}  # the others' own words stand where nothing names them
+    labels = [
+        " ".join(filter(None, (getattr(row, name) for name in names)))
+        or (f"no {' or '.join(names)}" if row.row in named else row.row)
+        for row in report.rows
+    ]
+    marks = [
+        f" ({row.row})" if row.row not in {"part", label} else ""
+        for row, label in zip(report.rows, labels, strict=True)
+    ]
     return [
         (label + mark, row.cpu, cpu_text(row.cpu)) for label, mark, row in zip(labels, marks, report.rows, strict=True)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import UTC, timedelta, timezone
 
 import pytest
 from click.testing import CliRunner
@@ -170,6 +171,47 @@ def test_a_report_splits_pilots_and_adds_up_by_both_measures(node):
     for by in (BY, ("vo",), ("account",)):
         counted = [row for row in report(store, EVER, by).rows if row.row not in ("outside", "total")]
         assert sum(row.cpu for row in counted) == sum(row.batch for row in counted) == 100 * SECOND
+
+
+def test_a_report_adds_up_by_group_node_queue_and_month_and_shows_wall_time_by_cores(node):
+    node.job("7", 10, 5, 100 * SECOND, cores=8, queue="grid", nodes="n[1-2]")
+    node.job("8", 20, 19, 10 * SECOND, account="cms065", queue="short")
+    node.job("9", 24 * 40, 24 * 40 - 1, 50 * SECOND, account="cms065", queue="short", cores=4, wall=1800 * SECOND)
+    own = {"account": "cms065", "lease": "c" * 32}
+    node.write(
+        24 * 50, "lease", **own, uid=1, name="n", scheme="x509", subject=ANNA, vo="cms",
+        fqans="/cms/Role=production /cms", credential="", adopted=0,
+    )  # fmt: skip
+    node.payload(9, 8, ANNA, 30 * SECOND, "7", **own)
+    node.payload(9, 8, ANNA, 5 * SECOND, "", **own)
+    store = node.collect()
+
+    def by(*names: str) -> dict[tuple[str, ...], tuple[int, int]]:
+        return {
+            (row.row, *(getattr(row, name) for name in names)): (row.cpu // SECOND, row.wall_cores // (3600 * SECOND))
+            for row in report(store, EVER, names, UTC).rows
+            if row.row in ("part", "outside", "total")
+        }
+
+    total = {("total", ""): (160, 43)}
+    assert by("fqan") == total | {
+        ("part", "/cms/Role=production"): (90, 3), ("part", ""): (70, 40), ("outside", ""): (5, 0),
+    }  # fmt: skip
+    # A payload ran on the node that its record names; what is left of its job, on all of that job's.
+    assert by("node") == total | {("part", "n1"): (90, 3), ("part", "n[1-2]"): (70, 40), ("outside", "n1"): (5, 0)}
+    assert by("queue") == total | {("part", "grid"): (100, 40), ("part", "short"): (60, 3), ("outside", ""): (5, 0)}
+    assert list(by("month", "queue").items()) == [
+        (("part", "2026-10", "short"), (50, 2)), (("part", "2026-11", "grid"), (100, 40)),
+        (("part", "2026-11", "short"), (10, 1)), (("outside", "2026-11", ""), (5, 0)), (("total", "", ""), (160, 43)),
+    ]  # fmt: skip
+
+
+def test_a_month_is_that_of_the_zone_in_which_a_report_was_asked_for(node):
+    node.job("7", 24 * 22, 24 * 21, SECOND)  # until 2026-10-31T22:53Z
+    store = node.collect()
+    east = timezone(timedelta(hours=2))
+    of_zone = [report(store, EVER, ("month",), zone).rows[0].month for zone in (UTC, east)]
+    assert of_zone == ["2026-10", "2026-11"]  # of what is nobody's, too
 
 
 def test_each_payload_counts_in_one_report_only_whichever_spans_are_asked_for(node):

@@ -53,3 +53,13 @@ def test_a_report_says_what_it_leaves_out():
     assert "2 jobs" in notes[1]
     assert "no hook recorded its start: 3 jobs" in notes[2]
     assert [label for label, _, _ in bars(report, ("identity", "vo"))] == ["/CN=Anna cms", "total"]
+
+
+def test_a_bar_says_what_it_is_of_where_there_is_no_name():
+    part, nobodys = Row("part", "", "", "", 1, 5, "batch"), Row("unattributed", "", "", "", 1, 5, "", queue="short")
+    report = Report([part, part._replace(row="outside", queue="short"), nobodys], 0, {})
+    assert [label for label, _, _ in bars(report, ("queue",))] == [
+        "no queue",
+        "short (outside)",
+        "short (unattributed)",
+    ]
