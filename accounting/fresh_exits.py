@@ -1,9 +1,12 @@
-"""Processes of this machine that the agent has put down, and nobody has collected yet: lines of files, looked through anew."""
+"""Processes of this machine that the agent has put down, and nobody has collected yet: its files, read once for all that is asked."""
 
 from __future__ import annotations
 
 import os
 import re
+from array import array
+from bisect import bisect_left
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gridwarden import exit_lines, trusted
@@ -11,50 +14,97 @@ from gridwarden.accounting.process_records import Process
 from gridwarden.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LARGEST = 64 << 20  # bytes of a file, as many as a collector takes
+_LINE = re.compile(rb"(?m)^\d{1,20}\t\d{1,20}\t\d{1,20}\t(\d{1,9})\t(\d{1,9})\t")
+_BITS = 32  # of a line's place in a key; before them stands a pid
 
 
-def of_pid(directory: Path, pid: int) -> list[Process]:
-    """Return the processes that had the pid; none where there are no such files, or they may not be read."""
-    return _matching(directory, rb"(?m)^\d+\t\d+\t\d+\t%d\t.*$" % pid)
+class FreshExits:
+    """The files below ``directory``; without them, or where they may not be read, there are no processes.
+
+    An index of numbers, 24 bytes a line, since a user's processes may be two million, and each question asks for the ancestors
+    and descendants of others.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def of_pid(self, pid: int) -> list[Process]:
+        """Return the processes that had the pid."""
+        return list(self._found(self._read.by_pid, pid))
+
+    def of_parent(self, pid: int) -> list[Process]:
+        """Return the processes whose parent had the pid when they ended."""
+        return list(self._found(self._read.by_parent, pid))
+
+    @cached_property
+    def _read(self) -> _Index:
+        index = _Index()
+        for data in _files(self._directory):
+            index.add(data)
+        index.sort()
+        return index
+
+    def _found(self, keys: array[int], pid: int) -> Iterator[Process]:
+        place = bisect_left(keys, pid << _BITS)
+        while place < len(keys) and keys[place] >> _BITS == pid:
+            process = self._read.process(keys[place] & (1 << _BITS) - 1)
+            if process is not None:
+                yield process
+            place += 1
 
 
-def of_parent(directory: Path, pid: int) -> list[Process]:
-    """Return the processes whose parent had the pid when they ended."""
-    return _matching(directory, rb"(?m)^\d+\t\d+\t\d+\t\d+\t%d\t.*$" % pid)
+class _Index:
+    """Lines by number: where they are, and sorted keys of their pids and parents with that number."""
+
+    def __init__(self) -> None:
+        self._data: list[bytes] = []
+        self._first: list[int] = []  # each file's first line, by number
+        self._places = array("I")
+        self.by_pid, self.by_parent = array("Q"), array("Q")
+
+    def add(self, data: bytes) -> None:
+        """Take the lines of a file."""
+        self._data.append(data)
+        self._first.append(len(self._places))
+        for number, match in enumerate(_LINE.finditer(data), len(self._places)):
+            self._places.append(match.start())
+            self.by_pid.append(int(match[1]) << _BITS | number)
+            self.by_parent.append(int(match[2]) << _BITS | number)
+
+    def sort(self) -> None:
+        """Make ready what is asked for."""
+        self.by_pid, self.by_parent = array("Q", sorted(self.by_pid)), array("Q", sorted(self.by_parent))
+
+    def process(self, number: int) -> Process | None:
+        """Return the process of a line, None for one that is none: the collector says so."""
+        file = bisect_left(self._first, number + 1) - 1
+        data, place = self._data[file], self._places[number]
+        try:
+            node, cluster, _ = exit_lines.parse_heading(data[: data.index(b"\n")])
+            numbers, batch, job, known_by, command = exit_lines.parse(data[place : data.index(b"\n", place)])
+        except ValueError:
+            return None
+        _, end, start, pid, parent, uid, *_ = numbers
+        return Process(node, pid, start, end, 1, parent, uid, command, "", batch, cluster if job else "", job, known_by)
 
 
-def _matching(directory: Path, pattern: bytes) -> list[Process]:
-    wanted = re.compile(pattern)
+def _files(directory: Path) -> Iterator[bytes]:
+    """Yield what each file holds now, the oldest first."""
     try:
         spool = trusted.open_directory(directory)
     except (OSError, ConfigurationError):
-        return []
+        return
     try:
         names = [name for name in os.listdir(spool) if name == exit_lines.CURRENT or name.endswith(exit_lines.SUFFIX)]
-        return [process for name in sorted(names) for process in _of_file(spool, name, wanted)]
+        for name in sorted(names):
+            try:
+                with open(os.open(name, trusted.OPEN_FLAGS, dir_fd=spool), "rb") as file:
+                    yield file.read(LARGEST)
+            except OSError:
+                pass  # collected meanwhile
     finally:
         os.close(spool)
-
-
-def _of_file(spool: int, name: str, wanted: re.Pattern[bytes]) -> list[Process]:
-    try:
-        with open(os.open(name, trusted.OPEN_FLAGS, dir_fd=spool), "rb") as file:
-            data = file.read(LARGEST)
-    except OSError:
-        return []  # collected meanwhile
-    heading, _, lines = data.partition(b"\n")
-    found: list[Process] = []
-    for match in wanted.finditer(lines):
-        try:
-            node, cluster, _ = exit_lines.parse_heading(heading)
-            numbers, batch, job, known_by, command = exit_lines.parse(match[0])
-        except ValueError:
-            continue  # the collector says so
-        _, end, start, pid, parent, uid, *_ = numbers
-        found.append(
-            Process(node, pid, start, end, 1, parent, uid, command, "", batch, cluster if job else "", job, known_by)
-        )
-    return found

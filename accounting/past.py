@@ -10,6 +10,7 @@ from gridwarden import chain, exit_lines, ledger
 from gridwarden.accounting import spans, store_reader, switched
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting.fresh_exits import FreshExits
 from gridwarden.accounting.job_runs import Body, OpenRuns, Run, number
 from gridwarden.accounting.lease_history import KINDS as KINDS_OF_SIGHTING
 from gridwarden.accounting.lease_history import Sighting, sighting
@@ -46,7 +47,7 @@ class Past:
     def __init__(self, store_url: str, ledger_directory: Path) -> None:
         self.unread: list[str] = []
         self._store = self._open(store_url)
-        self.exits = ledger_directory.parent / exit_lines.DIRECTORY
+        self.exits = FreshExits(ledger_directory.parent / exit_lines.DIRECTORY)
         self._own = ""  # the identifier of this machine's ledger
         self._new: list[Body] = []
         self._runs: dict[tuple[str, int], Run] = {}

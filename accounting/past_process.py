@@ -7,7 +7,7 @@ import pwd
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from gridwarden.accounting import fresh_exits, lease_history, process_records
+from gridwarden.accounting import lease_history, process_records
 from gridwarden.accounting.process_records import BLUR, Process
 from gridwarden.accounting.question import Question
 from gridwarden.times import Range
@@ -92,8 +92,8 @@ def _nodes(question: Question, past: Past) -> list[str]:
 
 
 def _of_pid(past: Past, node: str, pid: int) -> list[Process]:
+    fresh = past.exits.of_pid(pid) if node == this_node() else []  # first: what is collected meanwhile is in the store then
     found = past.rows(f"{_SELECT} AND pid = :pid", {"node": node, "pid": pid})
-    fresh = fresh_exits.of_pid(past.exits, pid) if node == this_node() else []
     return process_records.merged([*(Process(*row) for row in found), *fresh])
 
 
@@ -103,11 +103,11 @@ def _descendants(past: Past, process: Process, notes: list[str]) -> list[Process
     waiting = [process]
     while waiting and len(found) < MOST_CHILDREN:
         parent = waiting.pop()
+        fresh = past.exits.of_parent(parent.pid) if parent.node == this_node() else []
         rows = past.rows(
             f"{_SELECT} AND parent = :pid AND start >= :start AND start <= :end ORDER BY start LIMIT {MOST_CHILDREN}",
             {"node": parent.node, "pid": parent.pid, "start": parent.start - BLUR, "end": parent.end + BLUR},
         )
-        fresh = fresh_exits.of_parent(past.exits, parent.pid) if parent.node == this_node() else []
         known = process_records.merged([*(Process(*row) for row in rows), *fresh])
         own = [
             child

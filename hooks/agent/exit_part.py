@@ -12,7 +12,7 @@ import time
 
 from gridwarden import exit_lines, ledger, syslog_line
 from gridwarden.errors import Unavailable
-from gridwarden.hooks.agent import exit_statistics
+from gridwarden.hooks.agent import exit_statistics, subordinate
 from gridwarden.hooks.agent.exit_jobs import Jobs
 from gridwarden.hooks.agent.exit_netlink import Listener
 from gridwarden.hooks.agent.exit_spool import Spool
@@ -58,7 +58,8 @@ class Exits:
         self._jobs = jobs
         self._record = record
         self._groups = Groups()
-        self._of_user: dict[int, int] = {}  # processes since the last tick
+        self._of_user: dict[int | str, int] = {}  # processes since the last tick, by whose they are
+        self._owners = subordinate.Owners(subordinate.PATH)
         self._watched = os.path.join(directory, WATCHED)
         self._drops = self._lost = 0
         self._gap_next = self._watched_next = 0.0
@@ -87,6 +88,8 @@ class Exits:
         self._spool.on_tick(now)
         self._jobs.forget()
         self._of_user.clear()
+        if self._spool.scarce:
+            self._owners.refresh()
         if now >= self._watched_next:
             self._watched_next = now + WATCHED_SECONDS
             self._touch()
@@ -117,7 +120,8 @@ class Exits:
             self._keep(process)
 
     def _keep(self, process: Process) -> None:
-        count = self._of_user[process.uid] = self._of_user.get(process.uid, 0) + 1
+        owner = self._owners.of(process.uid)
+        count = self._of_user[owner] = self._of_user.get(owner, 0) + 1
         if count > MOST_OF_USER and self._spool.scarce:
             self._spool.refuse(f"more than {MOST_OF_USER} a second of one user, and half of the room is taken")
             return

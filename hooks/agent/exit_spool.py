@@ -3,7 +3,7 @@
 A record of the ledger for each would be a thousand a second on a busy node, with a sync for each turn; a line is a
 tenth of that and a sync serves a file.  Each file's digest goes to the ledger when it is complete, and with the ledger's
 head off the node: from then on nobody alters a line unseen.  The order: sync, rename, record.  A file whose record may
-be missing (the agent was killed) is recorded once more at the next start.
+be missing (the agent was killed) is recorded once more after the next start, some at a tick: there may be many.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FLUSH_BYTES = 64 << 10
 COMPLETE_BYTES = 4 << 20
 COMPLETE_SECONDS = 300.0
 MOST_BYTES = 256 << 20  # of all files: two million processes; then somebody has to collect
+MOST_FILES = 1024  # three days of them; while more wait, a file is completed by its size alone
+RECORDING_SECONDS = 0.02  # of a tick, for what an agent before this one left
 PIECE = 1 << 20
 
 
@@ -53,7 +55,7 @@ class Spool:
         self.kept = self.lost = 0
         self.why = ""
         self._room = MOST_BYTES
-        self._take_over()
+        self._left = self._find_left()
 
     @property
     def scarce(self) -> bool:
@@ -98,9 +100,13 @@ class Spool:
         self.kept += count
 
     def on_tick(self, now: float) -> None:
-        """Write what waits, and complete a file that is large or old."""
+        """Write what waits, and complete a file that is large, or old while not many wait."""
         self.flush()
-        if self._file != -1 and (self._size >= COMPLETE_BYTES or now - self._begun >= COMPLETE_SECONDS):
+        self._record_left()
+        if self._file == -1:
+            return
+        old = now - self._begun >= COMPLETE_SECONDS
+        if self._size >= COMPLETE_BYTES or (old and len(self._complete_files()) < MOST_FILES):
             try:
                 self.complete()
             except OSError as error:
@@ -112,7 +118,7 @@ class Spool:
         if self._file == -1:
             return
         os.fdatasync(self._file)
-        self._finish(self._lines, self._size, self._digest.hexdigest())
+        self._tell(self._rename(), self._lines, self._size, self._digest.hexdigest())
         os.close(self._file)
         self._file = -1
 
@@ -148,26 +154,36 @@ class Spool:
         self._size += len(data)
         self._digest.update(data)
 
-    def _finish(self, lines: int, size: int, digest: str) -> None:
-        """Give the current file its name, later than any before it, whatever the clock says, and record it."""
+    def _rename(self) -> str:
+        """Give the current file its name, later than any before it, whatever the clock says."""
         last = max((int(name.removesuffix(exit_lines.SUFFIX)) for name in self._complete_files()), default=0)
         name = f"{max(time.time_ns() // 1000, last + 1):020d}{exit_lines.SUFFIX}"
         os.rename(exit_lines.CURRENT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         os.fsync(self._directory)
-        self._tell(name, lines, size, digest)
+        return name
 
     def _tell(self, name: str, lines: int, size: int, digest: str) -> None:
         self._record("exits", {"file": name, "lines": lines, "bytes": size, "sha256": digest})
 
-    def _take_over(self) -> None:
-        """Record what an agent before this one left: of none of it is it known whether it is on record."""
-        for name in self._complete_files():
-            self._tell(name, *self._measure(name))
+    def _find_left(self) -> list[str]:
+        """What an agent before this one left, the latest first: of none of it is it known whether it is on record."""
         try:
-            lines, size, digest = self._measure(exit_lines.CURRENT)
+            self._rename()
         except FileNotFoundError:
-            return
-        self._finish(lines, size, digest)
+            pass
+        return self._complete_files()[::-1]
+
+    def _record_left(self) -> None:
+        """Record some of it, one file at least."""
+        until = time.monotonic() + RECORDING_SECONDS
+        while self._left:
+            name = self._left.pop()
+            try:
+                self._tell(name, *self._measure(name))
+            except FileNotFoundError:
+                pass  # collected meanwhile
+            if time.monotonic() >= until:
+                return
 
     def _measure(self, name: str) -> tuple[int, int, str]:
         """Lines after the heading, bytes and digest of a file."""

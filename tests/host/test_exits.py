@@ -23,7 +23,7 @@ from gridwarden.accounting import collect, exit_records, schema
 from gridwarden.accounting.store import open_store, open_to_read
 from gridwarden.cli import gridwarden
 from gridwarden.errors import EvidenceError
-from gridwarden.hooks.agent import exit_part, exit_spool
+from gridwarden.hooks.agent import exit_part, exit_spool, subordinate
 from gridwarden.register import Entry
 from tests import agent as agents
 
@@ -338,17 +338,26 @@ def test_a_file_that_cannot_be_completed_now_is_completed_later(node, monkeypatc
 
 def test_whoever_forks_without_end_does_not_hide_others_when_room_is_scarce(node, monkeypatch):
     monkeypatch.setattr(exit_part, "MOST_OF_USER", 5)
+    monkeypatch.setattr(subordinate, "PATH", str(node.base / "subuid"))
+    (node.base / "subuid").write_text("anna:100000:65536\n")
     node.start()
     assert not node.part._spool.scarce
     node.part._spool._begin()
     node.part._spool._room = exit_spool.MOST_BYTES // 2 - 1
+    node.read()
     node.work(uid=UID + 1, short=30)
     node.work(short=1)
+    uids = range(100_000, 100_005)  # all of them at once, as in a user namespace of one person
+    work = [[sys.executable, "-c", WORK.format(uid=uid), json.dumps({"short": 2})] for uid in uids]
+    for program in [subprocess.Popen(each, stdout=subprocess.DEVNULL) for each in work]:
+        assert program.wait() == 0
+    node.read()
     node.stop()
     assert any("of one user" in gap for gap in node.gaps())
     node.collect()
     assert len(node.rows(UID + 1)) == 5
     assert len(node.rows()) == 2
+    assert sum(len(node.rows(uid)) for uid in uids) == 5
 
 
 def test_files_that_nobody_collects_do_not_fill_the_disk(node, monkeypatch):

@@ -174,7 +174,7 @@ def test_a_launch_loads_no_module_that_each_payload_would_wait_for() -> None:
 
 
 def test_the_agent_keeps_nothing_in_memory_that_a_launch_could_not_afford() -> None:
-    assert loaded("gridwarden.hooks.agent.main") <= LAUNCH_IMPORTS | {"_collections"}
+    assert loaded("gridwarden.hooks.agent.main") <= LAUNCH_IMPORTS | {"_bisect", "_collections"}
 
 
 def test_only_the_command_line_names_the_parts() -> None:
