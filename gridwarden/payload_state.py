@@ -17,10 +17,10 @@ FIGURES = ("status", "user", "system", "memory", "group_cpu")
 TEXTS = (
     "payload", "cluster", "node", "boot", "account", "lease", "scheme", "subject", "vo", "credential", "also_scheme",
     "also_subject", "also_vo", "also_credential", "name", "pilot", "pilot_scheme", "pilot_subject", "pilot_vo", "batch",
-    "job", "program", "cgroup", "proxy", "token", "temporary", "scratch", "measured", "because",
+    "job", "program", "cgroup", "proxy", "token", "temporary", "scratch", "measured", "because", "owed",
 )  # fmt: skip
 # What the files of payloads lack that were running when gridwarden was brought up to date.
-LATER = ("also_scheme", "also_subject", "also_vo", "also_credential", "pilot_scheme", "pilot_vo")
+LATER = ("also_scheme", "also_subject", "also_vo", "also_credential", "pilot_scheme", "pilot_vo", "owed")
 
 
 class State:
@@ -38,7 +38,8 @@ class State:
     Of a payload that has ended, and until that is on record: ``status`` as waitpid(2) gives it, ``user`` and
     ``system`` CPU and that of its control group, ``group_cpu``, in microseconds, ``memory``, the most it had at a
     time, in bytes; each -1 where nobody knows; ``measured``, how that was found out; and ``because``, who ended it,
-    "" for itself.  ``recorded`` is 1 once its end is on record.
+    "" for itself.  ``recorded`` is when its end was put on record, in microseconds since the epoch, 0 before, 1 where there
+    was none; ``owed`` why the directory that it was lent could not be given back yet, "" otherwise.
     """
 
     __slots__ = (*NUMBERS, *TEXTS)
@@ -91,6 +92,7 @@ class State:
     scratch: str
     measured: str
     because: str
+    owed: str
 
     def __init__(self, **values: str | int) -> None:
         """What is not given is 0 or "", a figure -1; raises AttributeError for what is not declared."""

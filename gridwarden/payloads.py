@@ -127,6 +127,15 @@ def everything(directory: str) -> list[State]:
     return [state for name in names(directory) if (state := read(directory, name))]
 
 
+def lent(directory: str) -> frozenset[tuple[int, int]]:
+    """Device and inode of each directory that a payload of this machine was lent and that was not given back yet.
+
+    It is the pilot's, whoever owns it meanwhile.  ``directory`` may be "" or missing.  Raises as ``read``.
+    """
+    states = everything(directory) if directory else []
+    return frozenset((state.scratch_device, state.scratch_inode) for state in states if state.scratch)
+
+
 def leftovers(directory: str) -> list[str]:
     """The files that writers left who were killed before a file had its name; ``directory`` may be "" or missing."""
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import pwd
 import time
 
+from gridwarden import payloads
+from gridwarden.errors import ConfigurationError
 from gridwarden.prune import clear as clearing
 from gridwarden.prune import files, holds, reasons
 from gridwarden.prune.lent import Lent, LentTo
@@ -16,17 +18,15 @@ from gridwarden.prune.recording import Owner, Recorder
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
     from gridwarden.hooks.job import Job, Site
-    from gridwarden.prune.remove import Identity
 
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 20.0
 
 
-def clear(job: Job, site: Site, lease: str, spared: Identity | None = None) -> None:
+def clear(job: Job, site: Site, lease: str) -> None:
     """Kill what runs as the account and remove what it owns in scratch; record what went and what is left.
 
-    On an account that is on hold, stop and keep both.  ``lease`` is that of the account's last job, ``spared`` as in
-    ``prune.remove.remove``.  Raises EvidenceError, ConfigurationError.
+    On an account that is on hold, stop and keep both.  ``lease`` is that of the account's last job.  Raises EvidenceError, ConfigurationError.
     """
     gid = pwd.getpwnam(job.account).pw_gid
     lent = LentTo(Lent(), job.account, job.uid)
@@ -35,7 +35,12 @@ def clear(job: Job, site: Site, lease: str, spared: Identity | None = None) -> N
     recorder = Recorder(site, owner)
     hold = holds.why_held(site, job.account)
     clearing.everything(owner, recorder, reasons.NO_JOB, hold=hold, seconds=KILL_SECONDS)
+    try:
+        spared = payloads.lent(site.get("payloads", [""])[0])
+    except (ConfigurationError, OSError) as error:
+        recorder.left([("files", f"it cannot be told which of them are a pilot's: {error}")])
+        return
     deadline = time.monotonic() + REMOVE_SECONDS
-    found, left = files.find(lambda uid: uid == job.uid, site.get("scratch", []), REMOVE_SECONDS)
+    found, left = files.find(lambda uid: uid == job.uid, site.get("scratch", []), REMOVE_SECONDS, spared)
     recorder.left(left)
     clearing.files(owner, recorder, found.get(job.uid, {}), deadline, hold=hold, spared=spared)

@@ -11,7 +11,7 @@ import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridwarden import child, holders, holds, ledger, proc, reasons, register, syslog_line
+from gridwarden import child, holders, holds, ledger, payloads, proc, reasons, register, syslog_line
 from gridwarden.batch import slurm, slurm_queue, slurm_spool
 from gridwarden.errors import GridwardenError, Refused
 from gridwarden.install import LOCAL_FILE_SYSTEMS, file_system
@@ -184,6 +184,17 @@ def why_held(account: str, site: SiteValues) -> str:
     return "a holder file here gives it to somebody"
 
 
+def why_lent(account: str, terms: Terms) -> str:
+    """Which payload of the account still has something of a pilot's here, which is not to be emptied with it; or nothing."""
+    states = payloads.everything(terms.payloads) if terms.payloads else []
+    lent = [
+        f"payload {state.payload} has not given back {state.scratch}"
+        for state in states
+        if state.scratch and state.account == account
+    ]
+    return shown(lent)
+
+
 def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: str) -> str:
     """Empty the account on this machine, record what went, and say what is left, or nothing.
 
@@ -192,6 +203,8 @@ def emptied(account: Account, lease: str, site: SiteValues, terms: Terms, home: 
     """
     if hold := holds.why_held(site.holds, account.name):
         return f"it is on hold: {hold}"
+    if lent := why_lent(account.name, terms):
+        return lent
     with Room(site.ledger):
         done = hand_over.empty(
             account.name, account.uid, account.gid, list(terms.scratch), home if terms.skeleton else "", terms.skeleton

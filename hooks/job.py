@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gridwarden.holders import Holder
-    from gridwarden.prune.remove import Identity
     from gridwarden.records import Value
 
     Site = dict[str, list[str]]
@@ -151,12 +150,10 @@ def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], b
         clear_if_last(job, site, lease, runs)
 
 
-def clear_if_last(
-    job: Job, site: Site, lease: str, runs_elsewhere: Callable[[], bool | None], spared: Identity | None = None
-) -> None:
+def clear_if_last(job: Job, site: Site, lease: str, runs_elsewhere: Callable[[], bool | None]) -> None:
     """Clear away what the account runs and left when ``job``, no longer in the register, was its last one here.
 
-    ``runs_elsewhere`` as for ``end``, ``spared`` as in ``prune.remove.remove``.  The caller holds the account's lock.
+    ``runs_elsewhere`` as for ``end``.  The caller holds the account's lock.
     Raises EvidenceError, ConfigurationError.
     """
     if not is_pool_account(job.account, site) or register.jobs_of(site["register"][0], job.account):
@@ -172,7 +169,7 @@ def clear_if_last(
     if running is False:
         from gridwarden.hooks.clean_up import clear  # noqa: PLC0415 - a prolog has no use for it
 
-        clear(job, site, lease, spared)
+        clear(job, site, lease)
         return
     why = "a job that is not in the register runs" if running else "it cannot be told what runs here"
     job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)

@@ -17,7 +17,7 @@ class Terms(NamedTuple):
 
     ``cooling``, ``answers`` (how old one may be) and ``idle`` are in µs; ``nodes`` are those that must answer,
     beside this machine; ``skeleton`` is empty where homes are not to be touched, ``quota`` says whether then the
-    quota must show them empty.
+    quota must show them empty; ``payloads`` is where the state files of payloads are.
     """
 
     cooling: int
@@ -30,6 +30,7 @@ class Terms(NamedTuple):
     slurm_programs: str
     slurm_spool: str
     quota: bool = False
+    payloads: str = ""
 
 
 def from_settings(settings: Settings) -> Terms:
@@ -46,4 +47,5 @@ def from_settings(settings: Settings) -> Terms:
         slurm_programs=str(settings.slurm.programs),
         slurm_spool=settings.slurm.spool,
         quota=leases.homes == "quota",
+        payloads=str(settings.payloads_directory),
     )

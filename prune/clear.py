@@ -10,13 +10,12 @@ from gridwarden.prune.files import share
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from gridwarden.prune.files import Left
+    from gridwarden.prune.files import Identity, Left
     from gridwarden.prune.judge import Verdict
     from gridwarden.prune.outcome import Outcome
     from gridwarden.prune.recording import Owner, Recorder
-    from gridwarden.prune.remove import Identity
 
 
 def everything(
@@ -66,7 +65,7 @@ def files(
     *,
     hold: str,
     before: float | None = None,
-    spared: Identity | None = None,
+    spared: Collection[Identity] = (),
 ) -> tuple[list[str], Left]:
     """Remove or quarantine what an account owns in scratch: (paths that are gone, (path, why it is left)).
 

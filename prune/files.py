@@ -13,8 +13,9 @@ from gridwarden.prune import mounts
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
+    Identity = tuple[int, int]  # device and inode
     Found = dict[int, dict[str, list[str]]]  # uid -> directory -> names in it
     Left = list[tuple[str, str]]  # what, and why it is left
 
@@ -25,16 +26,19 @@ IN_ONE_WRITE = 512  # entries
 MOST_OF_ONE = 250_000  # names of one uid in one directory, since tens of millions would take our memory
 
 
-def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) -> tuple[Found, Left]:
+def find(
+    wanted: Callable[[int], bool], directories: list[str], seconds: float, spared: Collection[Identity] = ()
+) -> tuple[Found, Left]:
     """What those uids that are ``wanted`` own in ``directories``: (their names there, what was not listed and why).
 
-    A directory that is not there holds nothing; one that is named twice, or is mounted twice, is listed once.
+    A directory that is not there holds nothing; one that is named twice, or is mounted twice, is listed once.  What is
+    ``spared`` is nobody's.
     """
     deadline = time.monotonic() + seconds
     found: Found = {}
     left: Left = []
     seen = set()
-    for directory, report, finished in _reports(wanted, directories, deadline):
+    for directory, report, finished in _reports(wanted, directories, deadline, spared):
         head, newline, entries = report.partition(b"\n")
         if not newline:
             left.append((directory, "does not answer"))
@@ -52,7 +56,7 @@ def find(wanted: Callable[[int], bool], directories: list[str], seconds: float) 
 
 
 def _reports(
-    wanted: Callable[[int], bool], directories: list[str], deadline: float
+    wanted: Callable[[int], bool], directories: list[str], deadline: float, spared: Collection[Identity]
 ) -> Iterator[tuple[str, bytes, bool]]:
     """Each directory with what a child reports of it, and whether that is all.
 
@@ -62,7 +66,7 @@ def _reports(
     waiting = list(directories)
     while waiting:
         seconds = share(deadline, len(waiting)) - time.monotonic()
-        report, _ = child.run(_lister(waiting, wanted), max(seconds, 0))
+        report, _ = child.run(_lister(waiting, wanted, spared), max(seconds, 0))
         *whole, part = report.split(END)
         for listed in whole:
             yield waiting.pop(0), listed, True
@@ -79,18 +83,20 @@ def share(deadline: float, parts: int) -> float:
     return now + (deadline - now) / parts
 
 
-def _lister(directories: list[str], wanted: Callable[[int], bool]) -> Callable[[int], None]:
+def _lister(
+    directories: list[str], wanted: Callable[[int], bool], spared: Collection[Identity]
+) -> Callable[[int], None]:
     """Work that reports each of the directories, and ``END`` behind it."""
 
     def work(report: int) -> None:
         for directory in directories:
-            _list(directory, wanted, report)
+            _list(directory, wanted, spared, report)
             os.write(report, END)
 
     return work
 
 
-def _list(directory: str, wanted: Callable[[int], bool], report: int) -> None:
+def _list(directory: str, wanted: Callable[[int], bool], spared: Collection[Identity], report: int) -> None:
     """Report a line ``DEVICE:INODE`` (``- ERROR`` if it cannot), then ``UID/NAME`` and a zero byte each.
 
     How many more of one uid there are than are named, it reports as ``UID//NUMBER`` and a zero byte; what a uid has
@@ -112,7 +118,7 @@ def _list(directory: str, wanted: Callable[[int], bool], report: int) -> None:
     lines = [b"%d///%b\0" % (uid, os.fsencode(name)) for name, uid in mounted.items() if uid > 0 and wanted(uid)]
     with os.scandir(descriptor) as entries:
         for entry in entries:
-            uid = -1 if entry.name in mounted else _owner(entry)
+            uid = -1 if entry.name in mounted else _owner(entry, spared)
             if uid not in known:
                 known[uid] = uid > 0 and wanted(uid)
             if known[uid]:
@@ -127,11 +133,12 @@ def _list(directory: str, wanted: Callable[[int], bool], report: int) -> None:
     os.close(descriptor)
 
 
-def _owner(entry: os.DirEntry[str]) -> int:
+def _owner(entry: os.DirEntry[str], spared: Collection[Identity]) -> int:
     try:
-        return entry.stat(follow_symlinks=False).st_uid
+        status = entry.stat(follow_symlinks=False)
     except OSError:
         return -1  # gone meanwhile
+    return -1 if (status.st_dev, status.st_ino) in spared else status.st_uid
 
 
 def _enter(entries: bytes, directory: str, found: Found) -> Left:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from gridwarden import register
-from gridwarden.errors import Unavailable
+from gridwarden import payloads, register
+from gridwarden.errors import ConfigurationError, Unavailable
 from gridwarden.prune import clear, files, holds, ipc, remove
 from gridwarden.prune import report as reporting
 from gridwarden.prune.judge import may_be_emptied
@@ -43,7 +43,12 @@ def clear_leavings(machine: Machine, sight: Sight, report: Report) -> None:
     Each account has its share of the time, whatever the others left.
     """
     directories = list(dict.fromkeys([*machine.site.get("scratch", []), *files.POSIX_IPC]))
-    found, left = files.find(lambda uid: bool(machine.account_to_clear(uid)), directories, machine.left() / 2)
+    try:
+        spared = payloads.lent(machine.site.get("payloads", [""])[0])
+    except (ConfigurationError, OSError) as error:
+        report.left("", [("files", f"it cannot be told which of them are a pilot's: {error}")])
+        return
+    found, left = files.find(lambda uid: bool(machine.account_to_clear(uid)), directories, machine.left() / 2, spared)
     report.left("", left)
     makers = {uid for one in ipc.everything() for uid in one.uids if machine.account_to_clear(uid)}
     uids = from_anywhere(sorted(makers | found.keys()))
@@ -92,11 +97,12 @@ def _clear_locked(
     machine: Machine, owner: Owner, places: Places, limits: Limits, until: float, hold: str, report: Report
 ) -> None:
     """Do it, by the age and so by the holder of each file."""
+    spared = payloads.lent(machine.site.get("payloads", [""])[0])  # somebody may have lent one since
     rounds: list[tuple[float | None, Owner]] = [(None, owner)] if hold else [*limits]
     for place, (before, whose) in enumerate(rounds):
         recorder = Recorder(machine.site, whose)
         deadline = files.share(until, len(rounds) - place)
-        gone, left = clear.files(whose, recorder, places, deadline, hold=hold, before=before)
+        gone, left = clear.files(whose, recorder, places, deadline, hold=hold, before=before, spared=spared)
         if not hold:
             with recorder.room():
                 removed, more = ipc.remove(owner.uid, owner.gid, IPC_SECONDS, before=before)

@@ -6,6 +6,7 @@ The order is so that who is killed in the midst of it leaves a state file from w
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -28,18 +29,21 @@ if TYPE_CHECKING:
     Site = dict[str, list[str]]
 
 GIVE_BACK_SECONDS = 60.0
+KEEP_SECONDS = 86400.0  # for a directory that is nowhere to be found: its file system may come back
 REMOVE_SECONDS = 20.0
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
 NOT_OPEN = -1
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 AT_END = ("payload", "batch", "job", "restart", "account", "uid", "lease")
 
 
-def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> int:
-    """Put the end on record, take back what was lent, and leave the register; the descriptor that holds the lock then.
+def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> tuple[State, int]:
+    """Put the end on record, take back what was lent, and leave the register.
 
     ``state`` has the figures, ``held`` is the descriptor of its file, ``scratch`` that of the directory which it was lent,
-    where the caller has that open.  Raises EvidenceError, ConfigurationError, OSError; the state file then has the figures,
-    for who comes next.
+    where the caller has that open.  What comes back is the state, whose file must stay while its ``owed`` says that the
+    directory could not be given back yet, and the descriptor that holds the lock then.  Raises EvidenceError,
+    ConfigurationError, OSError; the state file then has the figures, for who comes next.
     """
     directory = site["payloads"][0]
     try:
@@ -49,14 +53,33 @@ def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> int:
         os.close(payloads.write(directory, state, held))
         raise
     try:
-        held = payloads.write(directory, state.but(recorded=1), held)
+        if not state.recorded:
+            state = state.but(recorded=time.time_ns() // 1000)
+            held = payloads.write(directory, state, held)
     except OSError:
-        pass  # no room in memory: should we be killed now, there will be two records of one end rather than none
+        pass  # no room in memory: should we be killed now, who comes next looks into the ledger
     if at:  # not before, since syslog can keep us waiting
         _log_end(state, at)
-    _record_left(site, state, [*give_back(state, scratch), *remove_temporary(state)])
+    left, owed = give_back(state, scratch)
+    if owed == state.owed:
+        left = [] if owed else left  # that is on record
+    _record_left(site, state, [*left, *remove_temporary(state)])
+    if owed != state.owed:
+        state = state.but(owed=owed)
+        held = payloads.write(directory, state, held)
     register.leave(site["register"][0], state.account, register_name(state))
-    return held
+    return state, held
+
+
+def if_recorded(site: Site, state: State) -> State:
+    """The state as the ledger has it: whoever recorded the end may have been killed before they could say so.
+
+    Raises OSError, ConfigurationError.
+    """
+    from gridwarden import ledger_search  # noqa: PLC0415 - not for a launch to pay
+
+    is_there = ledger_search.has(site["ledger"][0], "payload_end", state.payload, state.start / 1_000_000)
+    return state.but(recorded=time.time_ns() // 1000) if is_there else state
 
 
 def register_name(state: State) -> str:
@@ -94,38 +117,47 @@ def _figures(state: State) -> dict[str, Value]:
     return known
 
 
-def give_back(state: State, scratch: int = NOT_OPEN) -> Left:
-    """Give the scratch directory that the payload was lent back to the pilot; what is left, and why.
+def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
+    """Give the scratch directory that the payload was lent back to the pilot; what is left, and why it is still owed.
 
     Whoever has it open as ``scratch`` gives that back, whatever the payload has called it meanwhile.  Else it is found by
-    its path, and is the one that was lent or nothing happens.
+    its path, and is the one that was lent or nothing happens.  It is owed no longer once all of it was reached, or when it
+    has been nowhere to be found for too long.
     """
     if not state.scratch:
-        return []
+        return [], ""
     what = f"scratch directory {state.scratch}"
     if scratch != NOT_OPEN:
         now = os.readlink(f"/proc/self/fd/{scratch}")
         renamed = [] if now == state.scratch else [(what, f"has another name now, by which it is given back: {now}")]
-        return renamed + give_back_open(scratch, state)
+        left, owed = give_back_open(scratch, state)
+        return renamed + left, owed
     try:
         top = os.open(state.scratch, OPEN_DIRECTORY)
     except OSError as error:
-        return [(what, f"is not given back to {state.pilot}: {(error.strerror or str(error)).lower()}")]
+        why = (error.strerror or str(error)).lower()
+        is_there = error.errno not in NOT_THERE
+        return [(what, f"is not given back to {state.pilot}: {why}")], why if is_there or _may_come_back(state) else ""
     try:
-        return give_back_open(top, state)
+        status = os.fstat(top)
+        if (status.st_dev, status.st_ino) == (state.scratch_device, state.scratch_inode):
+            return give_back_open(top, state)
     finally:
         os.close(top)
+    why = "it is another one now"
+    return [(what, f"is not given back to {state.pilot}: {why}")], why if _may_come_back(state) else ""
 
 
-def give_back_open(top: int, state: State) -> Left:
-    """``give_back`` for an open directory."""
-    what = f"scratch directory {state.scratch}"
-    status = os.fstat(top)
-    if (status.st_dev, status.st_ino) != (state.scratch_device, state.scratch_inode):
-        return [(what, f"is not given back to {state.pilot}: it is another one now")]
+def give_back_open(top: int, state: State) -> tuple[Left, str]:
+    """``give_back`` for the open directory."""
     giving = Giving(state.uid, state.pilot_uid, state.scratch_gid, GIVE_BACK_SECONDS, directory_last=True)
     left = change_owner(top, giving)
-    return [(f"{what}: {path}", why) for path, why in left]
+    owed = next((why for path, why in left if path == "."), "")
+    return [(f"scratch directory {state.scratch}: {path}", why) for path, why in left], owed
+
+
+def _may_come_back(state: State) -> bool:
+    return time.time() < state.recorded / 1_000_000 + KEEP_SECONDS
 
 
 def remove_temporary(state: State) -> Left:

@@ -90,7 +90,7 @@ def recover(site: Site, payload: str, finish: Finish, concerns: Callable[[State]
             return False
         with register.AccountLock(site["locks"][0], state.account, LOCK_SECONDS):
             if not state.recorded:
-                state = _end(site, state)
+                state = payload_end.if_recorded(site, _end(site, state))
             finish(site, state, os.dup(held))
     finally:
         os.close(held)
@@ -108,8 +108,10 @@ def ask_to_end(site: Site, batch: str, job: str) -> None:
 
 def settle_only(site: Site, state: State, held: int) -> None:
     """``finish`` for the pruner, which clears accounts in its own time."""
-    os.close(payload_end.settle(site, state, held))
-    payloads.remove(site["payloads"][0], state.payload)
+    state, held = payload_end.settle(site, state, held)
+    os.close(held)
+    if not state.owed:
+        payloads.remove(site["payloads"][0], state.payload)
 
 
 def _end(site: Site, state: State) -> State:

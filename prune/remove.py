@@ -19,12 +19,11 @@ from gridwarden.prune.mounts import mount_of
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from gridwarden.prune.files import Left
+    from gridwarden.prune.files import Identity, Left
 
-    Identity = tuple[int, int]  # device and inode
-    Limits = tuple[float | None, Identity | None]  # before, spared
+    Limits = tuple[float | None, Collection[Identity]]  # before, spared
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
@@ -58,7 +57,7 @@ def remove(
     deadline: float,
     *,
     before: float | None = None,
-    spared: Identity | None = None,
+    spared: Collection[Identity] = (),
     dry_run: bool = False,
 ) -> tuple[list[str], Left]:
     """Remove ``names`` from ``directory``, if ``uid`` owns them, until ``deadline`` (of time.monotonic).
@@ -166,7 +165,7 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
-def remove_tree(parent: int, name: str, mount: bytes, deadline: float, spared: Identity | None = None) -> None:
+def remove_tree(parent: int, name: str, mount: bytes, deadline: float, spared: Collection[Identity] = ()) -> None:
     """Remove ``name`` below the descriptor ``parent``, with all below it that is on ``mount``, not ``spared``; raises OSError.
 
     The first failure is raised when the rest is gone.  Call it in a child that has become the account.
@@ -203,7 +202,7 @@ def remove_tree(parent: int, name: str, mount: bytes, deadline: float, spared: I
         raise failure
 
 
-def _remove_or_open(parent: int, name: str, mount: bytes, spared: Identity | None) -> int | None:
+def _remove_or_open(parent: int, name: str, mount: bytes, spared: Collection[Identity]) -> int | None:
     """Remove what is no directory, or open what is one; raises OSError when it is of another mount, or spared."""
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
@@ -211,7 +210,7 @@ def _remove_or_open(parent: int, name: str, mount: bytes, spared: Identity | Non
             _disarm(parent, name, status.st_mode)
         os.unlink(name, dir_fd=parent)
         return None
-    if (status.st_dev, status.st_ino) == spared:
+    if (status.st_dev, status.st_ino) in spared:
         raise OSError(errno.EBUSY, SPARED)
     directory = _open_own_directory(parent, name)
     if mount_of(directory) == mount:

@@ -22,11 +22,14 @@ from gridwarden.prune.signals import STOPPED, Urgent, key
 
 TYPE_CHECKING = False  # typing's own costs a quiet run 6 ms
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gridwarden.prune.judge import Verdict
     from gridwarden.prune.machine import Sight, Site
 
 UNSEEN = "there may be some: processes started while others were looked at, and halting those did not work"
 UNLED = "its launcher was killed; a run that kills ends it, records its end and gives back what it was lent"
+OWED = "the directory that it was lent could not be given back yet"
 IN_TURN = "it takes the uid of somebody else in turn, and had that one when it was to be signalled"
 LOCK_SECONDS = 10.0  # for an account that a prolog or an epilog is busy with; the next run comes to it again
 KILL_SECONDS = 15.0  # for one account: what is left by then hangs, or forks too fast; others have a right, too
@@ -78,19 +81,24 @@ def _recover_payloads(site: Site, report: Report) -> None:
     if payloads.without_launcher(directory) or payloads.leftovers(directory):
         from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415 - hardly any run finds one
 
-        report.left("", recover_all(site))
+        left = recover_all(site)
+        report.left("", left)
+        _report_payloads(site, report, [what for what, _ in left])
 
 
-def _report_payloads(site: Site, report: Report) -> None:
+def _report_payloads(site: Site, report: Report, reported: Sequence[str] = ()) -> None:
     """Report payloads whose launchers were killed; what they ran is among the strays, unless a batch system counts it."""
     directory = site.get("payloads", [""])[0]
     for payload in payloads.without_launcher(directory):
+        if f"payload {payload}" in reported:
+            continue
         try:
             state = payloads.read(directory, payload)
         except ConfigurationError as error:
             report.left("", [(f"payload {payload}", str(error))])
         else:
-            report.left(state.account if state else "", [(f"payload {payload}", UNLED)])
+            why = f"{OWED}: {state.scratch}: {state.owed}" if state and state.owed else UNLED
+            report.left(state.account if state else "", [(f"payload {payload}", why)])
 
 
 def _report_processes(machine: Machine, uid: int, sight: Sight, report: Report) -> None:

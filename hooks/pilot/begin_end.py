@@ -35,7 +35,10 @@ def begin(site: Site, state: State, most: int = UNLIMITED) -> tuple[State, int]:
         from gridwarden.prune.payload_recovery import recover_all  # noqa: PLC0415 - rare
 
         # Not those of other pilots: giving a large scratch back takes a minute, which is for their next launch to wait.
-        recover_all(site, finish, lambda left: left.account == state.account or left.pilot_uid == state.pilot_uid)
+        def mine(left: State) -> bool:
+            return not left.owed and (left.account == state.account or left.pilot_uid == state.pilot_uid)
+
+        recover_all(site, finish, mine)
     state = payloads.here(state)
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):
         if most and (running := _running(site, state)) >= most:
@@ -85,13 +88,13 @@ def ended(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None:
 
 def finish(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None:
     """``ended`` for who holds the account's lock."""
-    held = payload_end.settle(site, state, held, scratch)
+    again = bool(state.owed)  # somebody has cleared up, and the account may be somebody else's now
+    state, held = payload_end.settle(site, state, held, scratch)
     try:
-        if state.uid != state.pilot_uid:  # the pilot itself lives on
-            # The pilot's, whether or not it could be given back, and under whatever name it is now.
-            lent = (state.scratch_device, state.scratch_inode) if state.scratch else None
-            batch_job.clear_if_last(_job(state), site, state.lease, lambda: runs_elsewhere(state.uid, site), lent)
-        payloads.remove(site["payloads"][0], state.payload)
+        if state.uid != state.pilot_uid and not again:  # the pilot itself lives on
+            batch_job.clear_if_last(_job(state), site, state.lease, lambda: runs_elsewhere(state.uid, site))
+        if not state.owed:
+            payloads.remove(site["payloads"][0], state.payload)
     finally:
         os.close(held)
 
@@ -121,7 +124,7 @@ def _running(site: Site, state: State) -> int:
         others = payloads.everything(directory)
     except OSError as error:
         raise Unavailable(f"{directory}: it cannot be told how many payloads run: {error.strerror}") from error
-    return sum((other.scheme, other.subject) == (state.scheme, state.subject) for other in others)
+    return sum((other.scheme, other.subject) == (state.scheme, state.subject) for other in others if not other.recorded)
 
 
 def _job(state: State) -> batch_job.Job:

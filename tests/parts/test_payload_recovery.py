@@ -538,7 +538,17 @@ def test_two_who_clear_up_at_once_write_one_record(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["_record_end", "_log", "give_back", "remove_temporary", "register.leave", "payloads.remove", "clear"]
+    "step",
+    [
+        "_record_end",
+        "payloads.write",
+        "_log",
+        "give_back",
+        "remove_temporary",
+        "register.leave",
+        "payloads.remove",
+        "clear",
+    ],
 )
 def test_whoever_is_killed_while_clearing_up_is_followed_by_one_who_goes_on(
     node: Node, monkeypatch: pytest.MonkeyPatch, step: str
@@ -546,6 +556,7 @@ def test_whoever_is_killed_while_clearing_up_is_followed_by_one_who_goes_on(
     node.launch().kill_launcher()
     owner, name = {
         "register.leave": (register, "leave"),
+        "payloads.write": (payloads, "write"),
         "payloads.remove": (payloads, "remove"),
         "clear": (clean_up, "clear"),
     }.get(step, (payload_end, step))
@@ -715,3 +726,58 @@ def test_a_lent_directory_that_cannot_be_given_back_is_not_cleared_away_with_wha
     assert (aside / "input").read_text() == "the pilot's"
     assert not (node.tmp / "own/leaving").exists(), "that one is the payload's own"
     assert any("is not given back" in gap["reason"] for gap in node.records("gap"))
+    node.site["prune_scratch_age_hours"] = ["0"]
+    (node.tmp / "left").touch()
+    os.chown(node.tmp / "left", ANNA, ANNA)
+    rows = sweep(node.site, kill=True, seconds=20).rows
+    assert [row["detail"] for row in rows if row["what"].startswith("payload ")] == [
+        f"the directory that it was lent could not be given back yet: {lent}: no such file or directory"
+    ]
+    assert not (node.tmp / "left").exists(), "the account's own is cleared away as ever"
+    assert (aside / "input").read_text() == "the pilot's", "not cleared away while it is on record as lent"
+    aside.rename(lent)
+    assert node.recover() == []
+    assert {path.stat().st_uid for path in (lent, lent / "input")} == {PILOT}
+    assert os.listdir(node.base / "payloads") == []
+
+
+def test_a_lent_directory_on_a_file_system_that_is_read_only_for_now_is_given_back_when_that_is_over(
+    node: Node, tmp_path: Path
+) -> None:
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=True)
+    try:
+        scratch = mounted / "scratch"
+        scratch.mkdir()
+        os.chown(scratch, ANNA, ANNA)
+        lend(node, scratch)
+        subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+        for _ in range(2):
+            assert node.recover() == []
+        (gap,) = node.records("gap")
+        assert (str(scratch) in gap["what"], gap["reason"]) == (True, "read-only file system")
+        assert len(payloads.names(str(node.base / "payloads"))) == 1, "it is still owed"
+        state, held = begin_end.begin(node.site, payloads.State(payload="f" * 32, account="gwt52", uid=ANNA), 1)
+        begin_end.abandon(node.site, state, held)
+        subprocess.run(["mount", "-o", "remount,rw", mounted], check=True)
+        assert payload_recovery.recover_all(node.site) == [], "the pruner's turn"
+        assert scratch.stat().st_uid == PILOT
+        assert payloads.names(str(node.base / "payloads")) == []
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_a_lent_directory_that_is_nowhere_for_a_day_is_given_up(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    lend(node, scratch)
+    scratch.rmdir()
+    assert node.recover() == []
+    assert len(payloads.names(str(node.base / "payloads"))) == 1
+    monkeypatch.setattr(payload_end, "KEEP_SECONDS", 0.0)
+    assert node.recover() == []
+    assert payloads.names(str(node.base / "payloads")) == []
+    assert len(node.records("gap")) == 2, "that it was not given back, and that it will not be"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gridwarden import holders, register
+from gridwarden import holders, payloads, register
 from gridwarden.errors import BadQuestion, EvidenceError
 from gridwarden.hooks import handing_over
 from gridwarden.ledger import boot_id
@@ -298,6 +298,26 @@ def test_an_account_on_hold_for_an_incident_is_not_emptied_and_not_lent(world):
         assert child.poll() is None
     hold.unlink()
     assert states(world.free()) == ["freed"]
+
+
+def test_an_account_that_still_has_a_pilots_directory_is_not_emptied_and_not_lent(world, scratch, tmp_path):
+    account = world.lend().account
+    world.release(account)
+    entry = world.users.getpwnam(account)
+    lent = scratch / "lent"
+    lent.mkdir()
+    os.chown(lent, entry.pw_uid, entry.pw_gid)
+    directory = tmp_path / "payloads"
+    directory.mkdir(mode=0o700)
+    state = payloads.State(payload=payloads.new_id(), account=account, scratch=str(lent))
+    os.close(payloads.write(str(directory), state))
+    world.terms = world.terms._replace(payloads=str(directory), scratch=(str(scratch),))
+    world.now += HOUR
+    assert [state.payload in outcome.why for outcome in world.free()] == [True]
+    assert lent.exists()
+    payloads.remove(str(directory), state.payload)
+    assert states(world.free()) == [protocol.FREED]
+    assert not lent.exists()
 
 
 def test_an_account_whose_uid_changed_is_not_lent(world):
