@@ -236,7 +236,8 @@ class Past:
         try:
             return self._store.rows(query, values)
         except GridwardenError as error:
-            self.unread.append(str(error))
+            if str(error) not in self.unread:
+                self.unread.append(str(error))
             return []
 
     def of_kinds(self, *kinds: str) -> Iterator[Body]:

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from gridwarden.accounting import store_file
-from gridwarden.accounting.engines import IN_MEMORY, engine_of, hint
+from gridwarden.accounting.engines import IN_MEMORY, engine_of
 from gridwarden.accounting.migrate import migrate
+from gridwarden.accounting.store_advice import hint
 from gridwarden.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Read the store for ``whoran``: SQLite with the standard library, for it must answer before SQLAlchemy is loaded.
+"""Read the store for ``whoran``: with the databases' own drivers, for it must answer before SQLAlchemy is loaded.
 
 A reader answers everything as of one moment.
 """
@@ -6,16 +6,13 @@ A reader answers everything as of one moment.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gridwarden.accounting import store_file
+from gridwarden.accounting import postgresql, store_file
 from gridwarden.errors import Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from sqlalchemy import Connection
 
 Values = dict[str, Any]
 LOCK_SECONDS = 10
@@ -65,20 +62,14 @@ class _File:
 
 class _Server:
     def __init__(self, url: str) -> None:
-        from gridwarden.accounting.store import open_to_read  # noqa: PLC0415  loads SQLAlchemy
-
-        self._open = ExitStack()
-        self._connection: Connection = self._open.enter_context(open_to_read(url).transaction())
+        self._url = url
+        self._connection = postgresql.connect(url, write=False)
+        tables = {str(name) for (name,) in self.rows("SELECT to_regclass('alembic_version')", {})}
+        version = store_file.version(tables, lambda query: self.rows(query, {}))
+        store_file.refuse_other_schema(version, postgresql.place_of(url))
 
     def rows(self, query: str, values: Values) -> list[tuple[Any, ...]]:
-        from sqlalchemy import text  # noqa: PLC0415  loaded by now
-        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-        try:
-            return [tuple(row) for row in self._connection.execute(text(query), values)]
-        except DBAPIError as error:
-            said = " ".join(str(error.orig).split())
-            raise Unavailable(f"the store cannot be read: {said}", "see the database's log") from error
+        return postgresql.rows(self._connection, self._url, query, values)
 
     def close(self) -> None:
-        self._open.close()
+        self._connection.close()

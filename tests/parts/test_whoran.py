@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden import holders, ledger, payloads, proc, register
-from gridwarden.accounting import collect, evidence, incident, schema
+from gridwarden.accounting import collect, evidence, incident, postgresql, schema
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.living import Node
 from gridwarden.accounting.past import Past
@@ -24,7 +24,7 @@ from gridwarden.accounting.question import LARGEST_PID, ask, of_cgroup
 from gridwarden.accounting.store import open_store
 from gridwarden.accounting.whoran import whoran
 from gridwarden.accounting_settings import Accounting
-from gridwarden.errors import BadQuestion
+from gridwarden.errors import BadQuestion, Unavailable
 from gridwarden.holders import Holder
 from gridwarden.register import Entry
 
@@ -628,6 +628,45 @@ def test_a_store_in_postgresql_gives_the_same_answers_as_one_in_sqlite(machine, 
     machine.collect()
     assert [machine.ask(text, **filters) for text, filters in questions] == from_file
     assert all(answers for answers, _ in from_file)
+
+
+def test_whoever_asks_waits_for_no_more_than_the_databases_own_driver(machine, url):
+    machine.url = url
+    machine.start("7")
+    machine.collect()
+    site = machine.root / "site.yaml"
+    site.write_text(SITE.format(root=machine.root).replace(f"sqlite:///{machine.root}/store.sqlite", url))
+    program = "import sys; sys.modules['sqlalchemy'] = None; from gridwarden.cli import whoran; sys.exit(whoran())"
+    words = [sys.executable, "-c", program, "--config", str(site), "--format", "json", "-1h..now"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert [answer["job"] for answer in json.loads(done.stdout)] == ["7"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://gw:se:cr/et@db.example:5432/s", "postgresql://gw:***@db.example:5432/s"),
+        (
+            "postgresql://db.example:5432/s?user=a&password=secret&x=1",
+            "postgresql://db.example:5432/s?user=a&password=***&x=1",
+        ),
+        ("postgresql://gw@/store?host=/run/postgresql", "postgresql://gw@/store?host=/run/postgresql"),
+    ],
+)
+def test_a_databases_password_is_shown_to_nobody(url, shown):
+    assert postgresql.place_of(url) == shown
+
+
+def test_what_is_asked_of_postgresql_may_hold_percent_signs_and_colons(database):
+    open_store(database)
+    connection = postgresql.connect(database, write=False)
+    query = "SELECT '100% of 14:02', :text, 7::text, :pid + 0 WHERE 'a' LIKE '%a%'"
+    assert postgresql.rows(connection, database, query, {"text": "50% :pid", "pid": 2**40, "more": None}) == [
+        ("100% of 14:02", "50% :pid", "7", 2**40)
+    ]
+    with pytest.raises(Unavailable, match="read-only"):
+        postgresql.rows(connection, database, "DELETE FROM heads RETURNING 1", {})
+    connection.close()
 
 
 def test_a_server_that_is_down_is_said_and_the_ledger_still_answers(machine):
