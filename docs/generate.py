@@ -30,72 +30,6 @@ PRIVILEGED, PRIVILEGED_END = "<!-- privileged, written by docs/generate.py -->",
 SCENARIOS, SCENARIOS_END = "<!-- scenarios, written by docs/generate.py -->", "<!-- end of scenarios -->"
 RECORDS, RECORDS_END = "<!-- records, written by docs/generate.py -->", "<!-- end of records -->"
 
-WHAT_TO_DO = {
-    reasons.CREDENTIAL_UNREADABLE: "Look at the path and the owner of the file; give the path of a proxy, not of a key.",
-    reasons.CREDENTIAL_EXPOSED: "`chmod 600` the proxy; it may have been copied, so make a new one.",
-    reasons.CREDENTIAL_MALFORMED: "Make the proxy anew; a file cut off by a full disk or a transfer looks like this.",
-    reasons.CREDENTIAL_EXPIRED: "Make or renew the proxy; look at the clock when it should still be good.",
-    reasons.CREDENTIAL_UNTRUSTED: "Install the authority's certificate in `credentials.certificates`, or name the issuer in `tokens`, if the site trusts it.",
-    reasons.CREDENTIAL_REVOKED: "The person needs a new certificate; ask the authority why this one was revoked.",
-    reasons.CREDENTIAL_LIMITED: "Delegate a full proxy, or set `credentials.limited_proxies` if the site accepts these.",
-    reasons.CREDENTIAL_LIFETIME: "Make a proxy, or have VOMS attributes, for fewer hours: `proxy_hours`, `leaf_proxy_hours` and "
-    "`voms_hours` in `credentials` are the limits.",
-    reasons.CREDENTIAL_TIMEOUT: "Look at the load and at the size of `credentials.certificates`; try again.",
-    reasons.CREDENTIAL_AUDIENCE: "Ask the issuer for a token with one of the audiences in `tokens.issuers`, or add the one it has.",
-    reasons.VOMS_EXPIRED: "Run `voms-proxy-init` again; the attributes end before the proxy does.",
-    reasons.VOMS_FORGED: "Treat it as an attack, or as a damaged file, until the person has shown which.",
-    reasons.VOMS_UNTRUSTED: "Look at the `.lsc` file of the VO in `credentials.vomsdir`: the VO may have a new server.",
-    reasons.BANNED: "`gridwarden ban list` says by which line, and why.",
-    reasons.POLICY_NO_MATCH: "`gridwarden map --explain` shows each rule tried; add one to `policy` if they should come in.",
-    reasons.POLICY_REFUSED: "The site meant it: the rule's own sentence says why.",
-    reasons.GLOBUS_UNDECIDED: "`gridwarden config check` names the mappings; write their match with fewer `*`.",
-    reasons.SLOT_NOT_ALLOWED: "Ask for a slot from 1 to `leases.slots`, or for none.",
-    reasons.LEASE_NAME_COLLISION: "Two identities differ only in what the encoding loses; map one to a fixed account.",
-    reasons.LEASE_IN_OTHER_POOL: "The policy changed under a lease: `gridwarden lease release` it once its holder has no more jobs.",
-    reasons.LEASE_CORRUPT: "`gridwarden lease check` explains it, and with `--repair` mends what is safe.",
-    reasons.LEASE_NOT_OURS: "`gridwarden lease release` it once its holder has no more jobs; the next mapping lends another.",
-    reasons.POOL_FULL: "`gridwarden pool grow` adds accounts; `gridwarden lease recycle` releases leases that are idle.",
-    reasons.ACCOUNT_UNKNOWN: "Create the account on this machine, or remove its file from the gridmapdir.",
-    reasons.ACCOUNT_PRIVILEGED: "Take the account out of the pool or the policy: grid jobs never run as a system account.",
-    reasons.GROUP_NOT_HELD: "Add the account to the group on the controller, where Slurm looks, or take the group off the rule.",
-    reasons.OPTION_NOT_ALLOWED: "Use the exact long name of an allowed option: `gridwarden submit slurm --help` lists them.",
-    reasons.SCRIPT_TOO_LARGE: "Stage large files as input, or raise `slurm.script_maximum_bytes` (and Slurm's own limit).",
-    reasons.SCRIPT_EMPTY: "Give the job script on standard input; it begins with `#!`.",
-    reasons.SUBMIT_REJECTED: "sbatch's own words stand behind the reason: limits, partition, association.",
-    reasons.HOLDER_MISSING: "Map the identity again: the runtime directory is empty after a restart.",
-    reasons.HOLDER_INVALID: "Look at the owner and mode of the holder file, then map the identity again.",
-    reasons.HOLDER_NOT_LINKED: "The lease changed hands or was removed by another program; look before any job runs.",
-    reasons.STAMP_MISMATCH: "The account changed hands while the job waited, or the stamp was forged; submit anew.",
-    reasons.STAMP_PROTECTED: "A user tried to change `admin_comment` or `extra` of a stamped job.",
-    reasons.CALLER_NOT_LISTED: "Name it in `pilot.callers`, if it is a registered pilot or service.",
-    reasons.PILOT_CREDENTIAL_MISSING: "Set `X509_USER_PROXY`, `--pilot-proxy` or `--pilot-token`.",
-    reasons.PILOT_CREDENTIAL_NOT_ALLOWED: "Compare it with the account's entry in `pilot.callers`.",
-    reasons.OUTSIDE_JOBS: "Start payloads from the job, in the foreground; see `pilot.outside_jobs`.",
-    reasons.CREDENTIAL_MISSING: "Set `GLEXEC_CLIENT_CERT`, `--proxy` or `--token`.",
-    reasons.IDENTITY_CHANGED: "Give one of the payload's own owner.",
-    reasons.ACCOUNT_OUTSIDE_POOLS: "Name it in `pilot.accounts`, or correct the policy.",
-    reasons.UID_TOO_LOW: "Compare it with `pilot.minimum_uid`.",
-    reasons.GID_TOO_LOW: "Take the account out of it, or see `pilot.minimum_gid` and `leases.system_groups`.",
-    reasons.PROGRAM_MISSING: "Give its path; look whether root may reach it.",
-    reasons.PROGRAM_NOT_EXECUTABLE: "`chmod +x` it; look at the first line of a script.",
-    reasons.PROGRAM_WRITABLE: "`chmod go-w` it and the directories above it.",
-    reasons.PROGRAM_OTHERS: "Let the pilot have a copy; `pilot.program_owners` names others, such as cvmfs.",
-    reasons.PROGRAM_SETUID: "Run one without set-id bits and file capabilities.",
-    reasons.PROGRAM_NOT_ALLOWED: "Compare its real path with `pilot.programs`.",
-    reasons.DIRECTORY_UNUSABLE: "Start from one that exists and that root can reach.",
-    reasons.DIRECTORY_WRITABLE: "`chmod go-w` it, or make one with `gridwarden exec-dir`.",
-    reasons.DIRECTORY_OTHERS: "Start from one of the pilot's own.",
-    reasons.PAM_SERVICE_MISSING: "Install it as `/etc/pam.d/gridwarden-exec`; `gridwarden doctor exec`.",
-    reasons.ACCOUNT_SESSION_REFUSED: "Look at what PAM says in the log: nologin, access.conf, an account's end.",
-    reasons.TERMINAL: "Redirect standard input, output and error.",
-    reasons.PAYLOAD_LIMIT: "Wait for one to end; `pilot.callers` says how many.",
-    reasons.PAYLOAD_UNKNOWN: "Give the `--name` or `--target` that it was started with.",
-    reasons.ENVIRONMENT_TOO_LARGE: "Preserve less, or pass it in a file.",
-    reasons.QUESTION_REFUSED: "Ask as root, or let `agent.readers` name a group that you are in.",
-    reasons.TARGET_UNUSABLE: "Give a path that the payload's account may write, where nothing is; or leave it out.",
-    reasons.SWITCHED_OFF: "`gridwarden off` says why; `gridwarden on launcher` ends it.",
-}
-
 
 def main() -> None:
     """Write every generated page."""
@@ -165,8 +99,9 @@ What `gridwarden config sample` prints:
 
 def reasons_page() -> str:
     """Return the page of every reason for a refusal."""
+    what_to_do = importlib.import_module("what_to_do").WHAT_TO_DO
     rows = "\n".join(
-        f"| `{reason}` | {sentence} | {WHAT_TO_DO[reason]} |" for reason, sentence in reasons.SENTENCES.items()
+        f"| `{reason}` | {sentence} | {what_to_do[reason]} |" for reason, sentence in reasons.SENTENCES.items()
     )
     return f"""{NOTICE}
 # Reasons

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.scenarios import plays
 from tests.scenarios import statements as say
-from tests.scenarios.play import BURN, Play
+from tests.scenarios.play import Play
 from tests.scenarios.row import Row
+from tests.scenarios.steps import BURN
 
 ROWS = (
     Row(
