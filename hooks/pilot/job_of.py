@@ -6,7 +6,7 @@ import os
 
 from gridwarden import proc, reasons, register
 from gridwarden.batch import question
-from gridwarden.errors import ConfigurationError, Refused
+from gridwarden.errors import ConfigurationError, GridwardenError, Refused
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STARTERS = {"slurmstepd": ("slurm",), "condor_starter": ("htcondor",), "pbs_mom": ("pbs", "torque")}
 DEBIANS = "-wlm"  # /usr/sbin/slurmstepd is a link to slurmstepd-wlm there
 MOST_ANCESTORS = 64
+ASK_SECONDS = 2.0
 TITLE = "slurmstepd: ["
 GROUP = "job_"
 
@@ -55,13 +56,17 @@ def caller_job(site: Site, pilot: str, pid: int = 0) -> CallerJob:
     if starter is None:
         job = _job_of_group(pid)
         return _with_restart("slurm", job, known) if job else CallerJob()
-    name, above = starter
+    name, above, below = starter
     if name == "slurmstepd":
         return _with_restart("slurm", step_job(title(above)), known)
     of_pilot = [entry for entry in known if entry.batch in STARTERS[name]]
-    if len(of_pilot) == 1:  # of several nothing here says which it is
+    if len(of_pilot) == 1:
         return CallerJob(of_pilot[0].batch, of_pilot[0].job, of_pilot[0].restart)
-    return CallerJob(STARTERS[name][0])
+    systems = [batch for batch in STARTERS[name] if batch in site.get("prune_batch", [])]
+    for batch in systems:  # of none or several the register does not say which it is
+        if job := _told(batch, above, below, site):
+            return _with_restart(batch, job, known)
+    return CallerJob((*systems, *STARTERS[name])[0])
 
 
 def step_job(title: str) -> str:
@@ -72,16 +77,33 @@ def step_job(title: str) -> str:
     return job if dot and job.isascii() and job.isdigit() else ""
 
 
-def _starter_above(pid: int) -> tuple[str, int] | None:
-    """The nearest ancestor that root runs from a file of one of these names."""
+def _told(batch: str, starter: int, below: int, site: Site) -> str:
+    """The job of a starter's child by what the batch system of this node says, which its users cannot; "" if it does not."""
+    try:
+        started_by, started = proc.read(starter), proc.read(below)
+        if batch == "htcondor":
+            from gridwarden.batch import htcondor  # noqa: PLC0415 - not for a launch in Slurm to pay
+
+            return htcondor.job_of(started_by, site, ASK_SECONDS) if started_by else ""
+        from gridwarden.prune.machine import asker  # noqa: PLC0415 - as above
+
+        jobs = asker(batch)(site, ASK_SECONDS).jobs
+    except (GridwardenError, OSError, KeyError):
+        return ""
+    return next((job.job for job in jobs if started and started.session in job.sessions), "")
+
+
+def _starter_above(pid: int) -> tuple[str, int, int] | None:
+    """The nearest ancestor that root runs from a file of one of these names: name and pid, and its child above ``pid``."""
+    below = pid
     for _ in range(MOST_ANCESTORS):
         process = proc.read(pid)
         if process is None or process.pid <= 1:
             return None
         name = os.path.basename(question.executable(pid).removesuffix(" (deleted)")).removesuffix(DEBIANS)
         if name in STARTERS and process.real_uid == 0:
-            return name, pid
-        pid = process.parent
+            return name, pid, below
+        below, pid = pid, process.parent
     return None
 
 
