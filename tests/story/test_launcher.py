@@ -167,6 +167,20 @@ def test_a_payload_without_a_credential() -> None:
     refused(call("--", TRUE, GLEXEC_CLIENT_CERT=None), reasons.CREDENTIAL_MISSING, CLIENT)
 
 
+@pytest.mark.parametrize("variable", ["GLEXEC_CLIENT_CERT", "X509_USER_PROXY"])
+@pytest.mark.parametrize("parts", [("pem", "key"), ("pem",)], ids=["with its key", "alone"])
+def test_a_certificate_that_is_no_proxy_makes_nobody_owner_or_pilot(
+    settings: Callable[..., None], variable: str, parts: tuple[str, ...]
+) -> None:
+    """Its key is for years, and nobody's to lend; without that it is what anybody can have of anybody."""
+    settings(policy=[{"dn": "*", "pool": "cms"}], pilot={"callers": [{"account": pilot.ACCOUNT, "dn": "*"}]})
+    assert call("--", TRUE).returncode == 0
+    files = [pilot.CREDENTIALS / "authority" / f"chen.{part}" for part in parts]
+    path = pilot.give(files[0], "chen.pem")
+    path.write_bytes(b"".join(file.read_bytes() for file in files))
+    refused(call("--", TRUE, **{variable: path}), reasons.CREDENTIAL_MALFORMED, CLIENT)
+
+
 def test_a_credential_that_is_a_link(work: Path) -> None:
     (work / "link").symlink_to(pilot.proxy("anna"))
     refused(call("--", TRUE, GLEXEC_CLIENT_CERT=work / "link"), reasons.CREDENTIAL_UNREADABLE, CLIENT)
