@@ -89,6 +89,8 @@ def _payload(payload: Payload, part: Part | None, job: Job, zone: tzinfo) -> Lin
     if payload.ran_over(job):
         said.append("it ran beyond the job's end")
     said.append(part.because if part else "whose it was is not known")
+    if payload.also_subject:
+        said.append(f"a credential of {payload.also_subject} was shown with theirs")
     who = _who(part) if part else ("", payload.account)
     return Line("payload", *who, payload.cpu, None, part.evidence if part else "", "; ".join(said))
 

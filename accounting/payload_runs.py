@@ -31,7 +31,8 @@ class Payload(NamedTuple):
 
     ``batch``, ``cluster``, ``job`` and ``restart`` are its pilot's job; ``pilot`` is that job's account, "" where it is
     not known, and ``pilot_scheme``, ``pilot_subject`` and ``pilot_vo`` whom the pilot's own credential named.  ``end`` is None without
-    a record of it.  ``cpu`` is None where nobody knows it; ``measured`` is how it was found out.
+    a record of it.  ``cpu`` is None where nobody knows it; ``measured`` is how it was found out.  ``also_subject`` is whom
+    the other of two credentials named, "" where one was shown.
     """
 
     ledger: str
@@ -55,6 +56,7 @@ class Payload(NamedTuple):
     end: int | None
     cpu: int | None
     measured: str
+    also_subject: str = ""
 
     def ran_over(self, job: Job) -> bool:
         """Whether it ended after its pilot's job, by more than clocks may differ: it then used what nobody counted there."""
@@ -178,6 +180,7 @@ def _payload(first: Line, ended: Line | None) -> Payload:
         end=max(_time(end), start) if ended else None,
         cpu=_cpu(end),
         measured=text(end, "measured"),
+        also_subject=text(body, "also_subject"),
     )
 
 

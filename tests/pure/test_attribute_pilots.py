@@ -292,6 +292,15 @@ def test_the_derivation_names_every_step_and_ends_with_the_total():
     assert NOT_ALL_MEASURED in by_name["unattributed"].because
 
 
+def test_the_derivation_names_whom_a_payloads_other_credential_names():
+    payloads = read_payloads([start(1), start(2, CHEN, also_scheme="token", also_subject=BELA)], [end(1), end(2)])
+    each = Attributed(job(), [], payloads, attribute(job(), [], [], {}, payloads))
+    lines = [line for line in explain(each, UTC) if line.what == "payload"]
+    assert [(line.identity, f"a credential of {BELA} was shown" in line.because) for line in lines] == [
+        (ANNA, False), (CHEN, True),
+    ]  # fmt: skip
+
+
 FIGURE = st.none() | st.integers(0, 10**13)
 PAYLOADS = st.lists(
     st.tuples(
