@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from gridwarden import ledger, register
 from gridwarden.batch import htcondor, pbs, registered, slurm, torque
 from gridwarden.batch.evidence import Answer
+from tests.killing import kill
 
 UID = 61021
 ARRIVAL_SECONDS = 10
@@ -53,9 +53,7 @@ class BatchNode:
         raise NotImplementedError
 
     def close(self) -> None:
-        for pid in self.users:
-            if uid_of(pid) == UID:
-                os.kill(pid, signal.SIGKILL)
+        kill(*(pid for pid in self.users if uid_of(pid) == UID))
         for daemon in self.daemons:
             daemon.kill()
             daemon.wait()

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ import pytest
 
 from gridwarden import proc
 from gridwarden.hooks.pilot import control_group
+from tests.killing import kill, kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ _, status, used = os.wait4(chain.pid, 0)
 print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
 """
 LAUNCHER = f"""
-import json, os, signal, sys
+import json, os, signal, sys, time
 sys.path.append({str(CHECKOUT)!r})
 from gridwarden.hooks.pilot import ancestors
 watched = ancestors.watch()
@@ -55,6 +55,10 @@ def tell(name, what):
     with open(asked["directory"] + "/." + name, "w") as file:
         json.dump(what, file)
     os.rename(asked["directory"] + "/." + name, asked["directory"] + "/" + name)
+def stay(seconds):
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(asked["directory"] + "/go-on") and time.monotonic() < deadline:
+        time.sleep(0.01)
 books = node = None
 def ready(pid, group):
     if books:
@@ -62,9 +66,8 @@ def ready(pid, group):
     if asked["refused"]:
         raise GridwardenError("no evidence")
     if asked["slow"]:
-        import time
         tell("held", [pid, os.getpid()])
-        time.sleep(asked["slow"])
+        stay(asked["slow"])
     guard = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
     tell("begun", [pid, guard, os.getpid(), os.getppid(), group])
 words = [word.encode() for word in asked["words"]] + [b"x" * asked["size"]] * asked["times"]
@@ -85,9 +88,8 @@ if asked["books"]:
 try:
     guard = session.prepare(asked["service"], "pilot", watched, node=node)
     if asked["prepares"]:
-        import time
         tell("prepared", [guard._pid, os.getpid()])
-        time.sleep(asked["prepares"])
+        stay(asked["prepares"])
     if asked["abandoned"]:
         guard.abandon()
         raise GridwardenError("refused")
@@ -132,6 +134,10 @@ class Chain:
         path = self.directory / name
         wait_until(path.exists, f"{name}: nothing", seconds)
         return path.read_text()
+
+    def go_on(self) -> None:
+        """Keep a launcher no longer that is ``slow`` or ``prepares``."""
+        (self.directory / "go-on").touch()
 
     def output(self) -> str:
         """All that the chain wrote, once its last process has ended."""
@@ -181,8 +187,9 @@ def wait_until(holds: Callable[[], object], what: str, seconds: float = SECONDS)
 def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **asked) -> Chain:
     """Start a chain that runs ``words`` as the account.
 
-    ``before`` is what the pilot does first, in Python, ``setup`` what root does in the chain's mounts, in shell; the rest
-    goes into the launcher's ``Work``.
+    ``before`` is what the pilot does first, in Python, ``setup`` what root does in the chain's mounts, in shell, ``slow`` and
+    ``prepares`` how many seconds the launcher waits for ``go_on`` while the payload is held, or before; the rest goes into
+    the launcher's ``Work``.
     """
     directory.chmod(0o755)
     sudo = directory / "sudo"
@@ -213,11 +220,8 @@ def end_all() -> None:
     """Have nobody stay of the chains of a test, which may have failed: the next one counts who runs as the account."""
     while _started:
         leader = _started.pop()
-        for process in proc.owned_by(UID):
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.killpg(leader.pid, signal.SIGKILL)
+        kill(*(process.pid for process in proc.owned_by(UID)))
+        kill_group(leader.pid)
 
 
 def python(code: str) -> list[str]:

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from gridwarden import proc
+from tests.killing import kill
 from tests.parts.test_prune_command import HELD_UID, JOBS_UID, PRUNE, STRAYS_UID, Node, alive, ended, node
 
 __all__ = ["node"]
@@ -63,8 +64,7 @@ def test_who_only_forks_and_ends_is_reported_by_the_first_run_that_may_not_kill_
             assert node.records("gap") == []
         assert alive(job)
     finally:
-        for process in proc.owned_by(STRAYS_UID):
-            os.kill(process.pid, signal.SIGKILL)
+        kill(*(process.pid for process in proc.owned_by(STRAYS_UID)))
 
 
 def test_where_nobody_can_be_halted_a_run_that_may_have_missed_somebody_says_so(node: Node) -> None:

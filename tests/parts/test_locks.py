@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOLD = """
-import fcntl, os, sys, time
+import fcntl, os, signal, sys, time
 lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 fcntl.flock(lock, fcntl.LOCK_EX)
+going_on = []
+signal.signal(signal.SIGCONT, lambda *_: going_on.append(1))
 print("held", flush=True)
+while sys.argv[4] == "stopped" and not going_on:
+    time.sleep(0.01)
 time.sleep(float(sys.argv[2]))
 os.close(lock)
 time.sleep(float(sys.argv[3]))
@@ -40,20 +44,23 @@ def directory(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def holder(path: Path, seconds: float = 0.2, stays: float = 0) -> Iterator[subprocess.Popen[str]]:
-    """Somebody who holds a lock for a while, stays for a while, and then ends."""
-    command = [sys.executable, "-c", HOLD, path, str(seconds), str(stays)]
+def holder(path: Path, seconds: float = 0, stays: float = 0) -> Iterator[subprocess.Popen[str]]:
+    """Somebody who holds a lock for a while, by default until 0.2 s after a stop, stays for a while, and then ends."""
+    until = "seconds" if seconds else "stopped"
+    command = [sys.executable, "-c", HOLD, path, str(seconds or 0.2), str(stays), until]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def stop(pid: int) -> None:
     os.kill(pid, signal.SIGSTOP)
-    while (process := proc.read(pid)) and process.state != "T":
+    while (process := proc.read(pid)) and process.state not in "TZ":
         pass
 
 
@@ -122,16 +129,20 @@ def test_of_many_who_write_at_once_each_record_is_there_and_the_chain_is_whole(d
 
 def test_a_lock_that_only_a_child_of_its_dead_holder_has_is_waited_for_no_longer_than_said(directory: Path) -> None:
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    ends, until = os.pipe()
     leaving = os.fork()
     if leaving == 0:
         fcntl.flock(os.open(directory / "lock", os.O_RDWR), fcntl.LOCK_EX)
         if os.fork():
             os._exit(0)
-        time.sleep(600)
+        os.close(until)
+        os.read(ends, 1)  # until the test has ended, however
         os._exit(0)
+    os.close(ends)
     os.waitpid(leaving, 0)
     with pytest.raises(Unavailable, match=r"held for 0\.2 s"):
         locks.take(descriptor, "it", 0.2)
+    os.close(until)
     os.close(descriptor)
 
 

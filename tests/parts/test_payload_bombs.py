@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -46,15 +45,14 @@ def test_a_bomb_that_a_payload_leaves_behind_is_dead(
 ) -> None:
     shape = bombs.KINDS[kind]
     words = [str(bomb), "counter", *(str(int(n)) for n in (UID, MOST_PROCESSES, shape.chains, shape.stays, shape.leads_session))]  # fmt: skip
-    code = (
-        f"open('counter', 'wb').write(bytes(8)); subprocess.Popen({words!r}); tell('lit'); time.sleep(0.5); os._exit(3)"
-    )
+    lit = f"open('counter', 'wb').write(bytes(8)); subprocess.Popen({words!r})\n"
+    grown = f"int.from_bytes(open('counter', 'rb').read(), sys.byteorder) > {MOST_PROCESSES // 2}"
+    code = f"{lit}while not {grown}: time.sleep(0.01)\ntime.sleep(0.5); os._exit(3)"
     chain = start(tmp_path, *python(code), control_group=control_group)
     ended = chain.ended()
     assert (ended["status"], ended["left"]) == (3 << 8, 0)
     counter = tmp_path / "work/counter"
     after = counter.read_bytes()
-    assert int.from_bytes(after, sys.byteorder) > MOST_PROCESSES / 2, "there was no bomb"
     time.sleep(0.3)
     assert counter.read_bytes() == after
     assert chain.everybody() == []

@@ -74,7 +74,7 @@ def test_of_a_killed_launcher_the_guard_records_the_end_with_all_that_was_used(t
 def test_nobody_else_sees_to_a_payload_while_its_guard_still_ends_it(tmp_path: Path, books: Books) -> None:
     """An epilog or a run of the pruner that came between would record what its processes show, which is less."""
     obstinate = "signal.signal(15, signal.SIG_IGN)\n" + BURN + "time.sleep(600)"
-    running = books.start(tmp_path, obstinate, grace_seconds=1.5).begun()
+    running = books.start(tmp_path, obstinate, grace_seconds=60).begun()
     running.told_by_payload("burnt")
     os.kill(running.launcher, signal.SIGKILL)
     wait_until(lambda: is_gone(running.launcher), "the launcher stays")
@@ -84,6 +84,7 @@ def test_nobody_else_sees_to_a_payload_while_its_guard_still_ends_it(tmp_path: P
     assert state.launcher == running.guard, "who asks it to end must know whom to ask"
     assert payload_recovery.recover_all(books.site, begin_end.finish) == []
     assert not is_gone(running.payload), "it has a time of grace"
+    os.kill(running.payload, signal.SIGKILL)
     end = books.end()
     assert 0.5 * SECOND <= end["user"] + end["system"] < 0.8 * SECOND
 
@@ -107,7 +108,7 @@ def test_a_launcher_that_is_killed_before_its_payload_has_begun_leaves_no_end_wi
 ) -> None:
     module = tmp_path / "module"
     module.write_text(
-        f'#!/bin/sh\n[ "$PAM_TYPE" = open_session ] || exit 0\necho $PPID >{tmp_path}/phase\nexec sleep 0.5\n'
+        f'#!/bin/sh\n[ "$PAM_TYPE" = open_session ] || exit 0\necho $PPID >{tmp_path}/phase\nexec sleep 600\n'
     )
     module.chmod(0o755)
     running = books.start(tmp_path, "pass", services=service(f"session required pam_exec.so quiet {module}\n"))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
 
 ROLES = ["pilot", "sudo", "launcher", "guard"]
-SLOW = 0.7  # of a record that is being written, while the payload is held
+SLOW = 60.0  # unless the test has it go on before
 RAN = python("tell('ran')")
 
 
@@ -57,6 +57,8 @@ def test_nobody_stays_and_nothing_has_run_when_one_is_killed_before_it_is_known_
     chain = start(tmp_path, *RAN, prepares=SLOW)
     guard, launcher = json.loads(chain.told("prepared"))
     os.kill({"launcher": launcher, "guard": guard}[role], signal.SIGKILL)
+    wait_until(lambda: is_gone({"launcher": launcher, "guard": guard}[role]), f"the {role} stays")
+    chain.go_on()
     wait_until(lambda: is_gone(guard) and is_gone(launcher), "launcher or guard stays")
     assert chain.everybody() == []
     assert not (tmp_path / "work/ran").exists()
@@ -70,6 +72,7 @@ def test_the_guard_of_a_refused_launch_has_opened_nothing_and_is_gone(tmp_path: 
     rules = f"session required pam_exec.so quiet /bin/touch {opened}\n"
     chain = start(tmp_path, *RAN, services=service(rules), prepares=SLOW, abandoned=True)
     guard, _ = json.loads(chain.told("prepared"))
+    chain.go_on()
     assert chain.ended()["text"] == "refused"
     assert is_gone(guard) and not opened.exists()
 
@@ -83,6 +86,9 @@ def test_nobody_stays_and_nothing_has_run_when_one_is_killed_while_the_payload_i
     pids = chain_of(chain, proc.read(payload).parent)
     assert os.readlink(f"/proc/{payload}/exe") == os.readlink(f"/proc/{pids['guard']}/exe"), "it has executed something"
     os.kill(pids[role], signal.SIGKILL)
+    first = pids["guard"] if role == "guard" else payload  # which its guard ends; without one, it is the launcher's
+    wait_until(lambda: is_gone(first), "it stays")
+    chain.go_on()
     wait_until(lambda: is_gone(payload), "the payload stays, held")
     wait_until(lambda: is_gone(pids["guard"]) and is_gone(pids["launcher"]), "launcher or guard stays")
     assert not (tmp_path / "work/ran").exists()
@@ -112,9 +118,10 @@ def test_a_payload_that_is_asked_to_end_while_its_session_opens_does_not_begin(t
 
 
 def test_a_payload_that_is_asked_to_end_while_it_is_held_ends_and_that_is_known(tmp_path: Path) -> None:
-    chain = start(tmp_path, "/bin/sleep", "600", slow=0.3)
+    chain = start(tmp_path, "/bin/sleep", "600", slow=SLOW)
     payload = json.loads(chain.told("held"))[0]
     os.kill(proc.read(proc.read(payload).parent).parent, signal.SIGTERM)
+    chain.go_on()
     ended = chain.ended()
     assert (ended["status"], ended["because"]) == (signal.SIGTERM, "ended by SIGTERM")
 

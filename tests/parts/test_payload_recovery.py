@@ -27,6 +27,7 @@ from gridwarden.hooks.pilot import begin_end
 from gridwarden.hooks.slurm import node as slurm_node
 from gridwarden.prune import change_owner, payload_end, payload_recovery
 from gridwarden.prune.sweep import sweep
+from tests.killing import kill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,8 +153,7 @@ class Node:
     def close(self) -> None:
         everybody = [one for uid in (PILOT, ANNA, BELA, FIXED) for one in proc.owned_by(uid)]
         below = [one for one in proc.everyone() if one.parent == self.step.pid]
-        for one in (*below, *everybody):
-            os.kill(one.pid, signal.SIGKILL)
+        kill(*(one.pid for one in (*below, *everybody)))
         for process in (self.step, *self.outside):
             process.kill()
             process.wait()

@@ -193,13 +193,14 @@ def test_a_stop_of_anybody_above_reaches_everybody_below_and_so_does_the_going_o
     everybody = [*runaways(chain), chain.payload]
     own_stop = everybody[0]
     os.kill(own_stop, signal.SIGSTOP)
+    wait_until(lambda: proc.read(own_stop).state == "T", "it runs on")
     states = lambda: [proc.read(pid).state for pid in everybody]  # noqa: E731
     os.kill(getattr(chain, role), signal.SIGSTOP)
-    wait_until(lambda: set(states()) == {"T"}, "somebody runs on", 1.0)
+    wait_until(lambda: set(states()) == {"T"}, "somebody runs on")
     time.sleep(0.3)
     assert set(states()) == {"T"}
     os.kill(getattr(chain, role), signal.SIGCONT)
-    wait_until(lambda: states() == ["T", "S", "S", "S"], "somebody stands still, or goes on that stood before", 1.0)
+    wait_until(lambda: states() == ["T", "S", "S", "S"], "somebody stands still, or goes on that stood before")
     os.kill(chain.launcher, signal.SIGTERM)
     assert chain.ended()["because"] == "ended by SIGTERM"
 
@@ -209,7 +210,7 @@ def test_a_stop_of_the_pilots_process_group_reaches_those_who_have_left_it(tmp_p
     everybody = [*runaways(chain), chain.payload]
     for number, state in ((signal.SIGSTOP, "T"), (signal.SIGCONT, "S")):
         os.killpg(os.getpgid(chain.pilot), number)
-        wait_until(lambda: {proc.read(pid).state for pid in everybody} == {state}, f"not all are {state}", 1.0)  # noqa: B023
+        wait_until(lambda: {proc.read(pid).state for pid in everybody} == {state}, f"not all are {state}")  # noqa: B023
     os.killpg(os.getpgid(chain.pilot), signal.SIGKILL)
     wait_until(lambda: not chain.everybody() and is_gone(chain.guard), "somebody stays")
 
@@ -219,7 +220,7 @@ def test_a_stop_that_sudo_passes_on_lasts_until_it_passes_on_the_going_on(tmp_pa
     everybody = [*runaways(chain), chain.payload]
     for number, state in ((signal.SIGTSTP, "T"), (signal.SIGCONT, "S"), (signal.SIGTSTP, "T")):
         os.kill(chain.launcher, number)
-        wait_until(lambda: {proc.read(pid).state for pid in everybody} == {state}, f"not all are {state}", 1.0)  # noqa: B023
+        wait_until(lambda: {proc.read(pid).state for pid in everybody} == {state}, f"not all are {state}")  # noqa: B023
     os.kill(chain.sudo, signal.SIGKILL)
     assert chain.ended()["because"] == "sudo has gone"
     assert all(map(is_gone, everybody))
@@ -255,7 +256,7 @@ time.sleep(600)
 def test_stopped_processes_die_with_their_payload(tmp_path: Path) -> None:
     code = (
         RUNAWAYS
-        + "while len(os.listdir()) < 3: time.sleep(0.01)\n[os.kill(int(open(f'away{n}').read()), 19) for n in range(3)]"
+        + "while not AWAY <= {*os.listdir()}: time.sleep(0.01)\n[os.kill(int(open(f'away{n}').read()), 19) for n in range(3)]"
     )
     chain = start(tmp_path, *python(code))
     assert chain.ended()["left"] == 0

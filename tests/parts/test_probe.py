@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gridwarden.cli import gridwarden
 from gridwarden.errors import Unavailable
 from gridwarden.hooks.pilot import exec_test, exec_test_slurm, probe
 from gridwarden.run import run
+from tests.killing import kill
 
 OTHER_UID = 65533
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
@@ -45,7 +45,7 @@ def left_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         except OSError:
             continue
         if marked and int(path.parent.name) != os.getpid():
-            os.kill(int(path.parent.name), signal.SIGKILL)
+            kill(int(path.parent.name))
 
 
 def test_a_node_without_a_face_is_critical() -> None:

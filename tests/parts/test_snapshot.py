@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from gridwarden.prune import reasons, snapshot
 from gridwarden.prune.exempt import Executables
 from gridwarden.prune.judge import Verdict, judge
 from gridwarden.prune.rules import Rules, read
+from tests.killing import kill
 from tests.proof import LONG
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
@@ -59,9 +59,7 @@ def start() -> Iterator[Start]:
         with process:
             os.killpg(process.pid, signal.SIGKILL)
     while left := [process.pid for uid in ACCOUNTS for process in proc.owned_by(uid)]:
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(*left)
 
 
 @pytest.fixture

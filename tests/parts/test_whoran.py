@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from gridwarden.accounting_settings import Accounting
 from gridwarden.errors import BadQuestion, Unavailable
 from gridwarden.holders import Holder
 from gridwarden.register import Entry
+from tests.killing import kill, kill_group
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run processes as other users")
 
@@ -185,10 +185,9 @@ class Machine:
 def machine(tmp_path):
     machine = Machine(tmp_path)
     yield machine
-    for pid in machine.processes:
-        os.kill(pid, signal.SIGKILL)
+    kill(*machine.processes)
     for step in machine.steps:
-        os.killpg(step.pid, signal.SIGKILL)
+        kill_group(step.pid)
         step.communicate()
 
 
