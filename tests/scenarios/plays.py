@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 BACK_TO_BACK = 1000 if LONG else 30
 TWICE = 2
-BRIEFLY = "sleep 0.2\n"
 LEFT_BEHIND = "(setsid sleep 7201 >/dev/null 2>&1 &)\n"
 
 
@@ -156,7 +155,8 @@ def stamp_changed(play: Play) -> None:
 
 
 def two_jobs(play: Play) -> None:
-    first = play.submit(LEFT_BEHIND + BRIEFLY, node="n1")
+    first = play.submit(LEFT_BEHIND + play.until_run(TWICE), node="n1")
+    play.runs(first)
     second = play.submit(play.waiting_to_go(), node="n1")
     play.runs(second, TWICE)
     play.recorded("job_end", job=first)

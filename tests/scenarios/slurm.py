@@ -16,7 +16,7 @@ from gridwarden import node_file
 from tests.scenarios import batch
 from tests.scenarios.batch import RefusedError, Shape
 from tests.site import daemons, up
-from tests.site.slurm import run_as, until
+from tests.site.slurm import run_as, running_daemons, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +81,8 @@ class Slurm:
 
     def run_again(self, job: str) -> None:
         until("the job to be put back", lambda: self.states(job) == [batch.WAITING])
+        back = time.monotonic()  # slurmd refuses a credential of the second in which it has revoked the last one
+        until("that second to be over", lambda: time.monotonic() > back + 2)
 
         def hurried() -> bool:
             subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True, check=False)
@@ -129,20 +131,20 @@ class Slurm:
 
     def restart_controller(self) -> None:
         """In good order, as an upgrade does: killed, it would forget the last seconds' jobs."""
-        (controller,) = _daemons("slurmctld")
+        (controller,) = running_daemons("slurmctld")
         controller.terminate()
         until("slurmctld to end", lambda: not controller.is_running() or controller.status() == psutil.STATUS_ZOMBIE)
         daemons.wait_ready(daemons.start(up.SLURMCTLD), lambda _: None)
 
     def restart_daemon(self, node: str) -> None:
-        (daemon,) = _daemons("slurmd", node)
+        (daemon,) = running_daemons("slurmd", node)
         daemon.kill()
         self._start(node)
 
     def lose(self, node: str) -> None:
-        processes = _daemons("slurmd", node)
+        processes = running_daemons("slurmd", node)
         log = f"/var/log/slurm/slurmd.{node}.log"
-        for step in _daemons("slurmstepd"):
+        for step in running_daemons("slurmstepd"):
             if log in {file.path for file in step.open_files()}:
                 processes += [*step.children(recursive=True), step]
         for process in processes:
@@ -197,11 +199,6 @@ class Slurm:
 
 def _lines(shape: Shape) -> str:
     return ("#SBATCH --hold\n" if shape.held else "") + ("" if shape.requeue else "#SBATCH --no-requeue\n")
-
-
-def _daemons(program: str, node: str = "") -> list[psutil.Process]:
-    found = [one for one in psutil.process_iter(["name", "cmdline", "uids"]) if one.info["name"] == program]
-    return [one for one in found if not node or node in (one.info["cmdline"] or ())]
 
 
 def _listens(port: int) -> bool:

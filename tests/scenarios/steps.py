@@ -79,6 +79,10 @@ class Steps:
         """A script that burns, and ends once ``go`` was called."""
         return f"{BURN}until [ -e {self._go} ]; do sleep 0.1; done\n"
 
+    def until_run(self, times: int) -> str:
+        """A script that ends once the row's jobs have executed their first line so often."""
+        return f"until [ $(wc -l < {self._mark}) -ge {times} ]; do sleep 0.1; done\n"
+
     def go(self) -> None:
         self._go.touch()
 

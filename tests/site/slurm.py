@@ -9,6 +9,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -104,6 +106,24 @@ def accounted(number: int) -> dict[str, Any]:
 def node_state(node: str = "n1") -> list[str]:
     """Such as ["IDLE"] or ["IDLE", "DRAIN"]."""
     return _ask("scontrol", "show", "node", node, "--json")["nodes"][0]["state"]
+
+
+def running_daemons(program: str, node: str = "") -> list[psutil.Process]:
+    """The running processes of slurmctld, slurmd or slurmstepd, of one node or of all; not what one of them has just forked.
+
+    At a reconfiguration a daemon executes itself anew, by the name of the file that Debian's link leads to, and who was
+    the daemon before stays as a zombie of what started it.
+    """
+    names = {program, f"{program}-wlm"}
+    found = [
+        process
+        for process in psutil.process_iter(["name", "cmdline", "status", "ppid"])
+        if process.info["name"] in names
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        and (not node or node in (process.info["cmdline"] or ()))
+    ]
+    pids = {process.pid for process in found}
+    return [process for process in found if process.info["ppid"] not in pids]
 
 
 def _ask(*command: str) -> dict[str, Any]:

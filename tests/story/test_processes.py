@@ -13,7 +13,10 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType, SimpleNamespace
+    from types import ModuleType
+
+    from gridwarden.mapper.site import SiteValues
+    from tests.site.credentials import Grid
 
 
 @pytest.fixture
@@ -29,10 +32,11 @@ def pacct() -> Iterator[Path]:
 
 
 def test_a_pid_of_a_finished_job_is_its_persons_with_parents_and_children(
-    slurm: ModuleType, people: SimpleNamespace, pacct: Path
+    slurm: ModuleType, site: SiteValues, grid: Grid, pacct: Path
 ) -> None:
+    person = grid.newcomer("processes", "atlas")  # of whose account no other story's job can be it
     script = "#!/bin/bash\ncd ~\nbash -c 'echo $$ > parent; sh -c \"echo \\$\\$ > child; exit 3\"; sleep 0.1'\n"
-    command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy)]
+    command = ["gridwarden", "submit", "slurm", "--proxy", str(person.proxy)]
     job = int(subprocess.run(command, input=script, capture_output=True, text=True, check=True).stdout)
     slurm.wait(job)
     slurm.accounted(job)
@@ -52,7 +56,7 @@ def test_a_pid_of_a_finished_job_is_its_persons_with_parents_and_children(
         answer = by_pid[pid]
         assert (answer["evidence"], answer["identity"], answer["job"]) == (
             "kernel-measured",
-            people.anna.subject,
+            person.subject,
             str(job),
         )
         assert "slurm_script" in answer["because"]

@@ -21,7 +21,7 @@ from tests import pruning
 from tests.proof import LONG
 from tests.pruning import Pruner, gone, is_alive, killed, load, plant, processes_of, sleeper, sleepers, strew
 from tests.site import daemons
-from tests.site.slurm import until
+from tests.site.slurm import running_daemons, until
 from tests.site.up import NODES
 
 if TYPE_CHECKING:
@@ -78,16 +78,6 @@ def queue() -> list[str]:
 
 def submit(slurm: ModuleType, account: str, script: str, *options: str) -> int:
     return slurm.submit(account, script, *CROWD, *options)
-
-
-def slurmd(node: str = "n1") -> int:
-    """The pid of a node's slurmd."""
-    for process in proc.everyone():
-        if process.command in ("slurmd", "slurmd-wlm") and process.real_uid == 0 and not process.has_ended():
-            words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
-            if node.encode() in words:
-                return process.pid
-    raise AssertionError(f"no slurmd of {node}")
 
 
 def slurmstepd(job: int) -> int:
@@ -185,7 +175,8 @@ def test_many_live_jobs_survive_slurmd_killed_started_and_upgraded_and_a_control
             shutil.copy2(program, f"{program}.new")
             os.replace(f"{program}.new", program)
         stray = plant(account, pruning.STRAYS[turn % len(pruning.STRAYS)])
-        os.kill(slurmd(), signal.SIGKILL)
+        (slurmd,) = running_daemons("slurmd", "n1")
+        slurmd.kill()
         reports = [pruner.run()]
         if turn % 5 == 0:
             start_slurmd(slurm)
@@ -195,13 +186,13 @@ def test_many_live_jobs_survive_slurmd_killed_started_and_upgraded_and_a_control
         assert [report.unknown for report in reports] == [{}, {}]
         assert set.union(*(killed(report) for report in reports)) == {stray.pid}
         assert gone(live) == []
-        slurm.until("slurmd to be there", slurmd)
-    controller = next(process.pid for process in proc.everyone() if process.command in ("slurmctld", "slurmctld-wlm"))
-    os.kill(controller, signal.SIGSTOP)
+        slurm.until("slurmd to be there", lambda: running_daemons("slurmd", "n1"))
+    (controller,) = running_daemons("slurmctld")
+    controller.suspend()
     try:
         assert Pruner("slurm").run().unknown == {}
     finally:
-        os.kill(controller, signal.SIGCONT)
+        controller.resume()
     assert gone(live) == []
 
 
