@@ -61,7 +61,8 @@ def rows(
 
     named = _NAMED.sub(r"%(\1)s", query.replace("%", "%%"))
     try:
-        return connection.execute(named.encode(), values).fetchall()
+        cursor = connection.execute(named.encode(), values)
+        return cursor.fetchall() if cursor.description else []  # an INSERT has none
     except psycopg.Error as error:
         raise unavailable(url, error) from error
 

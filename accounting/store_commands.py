@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import time
 from pathlib import Path
@@ -120,6 +121,32 @@ def verify_command(config: Path, files: tuple[Path, ...], format: str) -> None:
             f"{len(verdict.faults)} faults in {len({fault.subject for fault in verdict.faults})} ledgers",
             "keep the ledgers' files and the syslog, and find out who was root on those nodes",
         )
+
+
+@store_group.command("head")
+@click.pass_obj
+def head_command(config: Path) -> None:
+    """Send number and hash of the last line of this machine's ledger to the store, for store verify.
+
+    The hash seals all lines before it. gridwarden-agent runs this every minute in which the ledger has grown; where no
+    agent runs, cron can. A role of PostgreSQL's that may do nothing else is enough: docs/store.md.
+
+    \b
+    Examples:
+      gridwarden store head
+    """
+    from gridwarden import ledger_head
+    from gridwarden.accounting.heads import Head
+    from gridwarden.accounting.store_writer import add_head
+
+    settings = load_settings.load(config)
+    seq, digest = ledger_head.head(settings.ledger_directory)
+    node = os.uname().nodename.partition(".")[0]
+    if not seq:
+        click.echo(f"the ledger of {node} is empty")
+        return
+    add_head(settings.store, Head(node, seq, digest, time.time_ns() // 1000, f"sent by {node}"))
+    click.echo(f"line {seq} of {node}: {digest}")
 
 
 @store_group.command("expire")

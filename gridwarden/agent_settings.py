@@ -41,7 +41,12 @@ class Agent(Section):
         60,
         gt=0,
         le=60,
-        description="How often at most the ledger's last line is told to syslog, if there is a new one.",
+        description="How often at most the ledger's last line is told to syslog, and sent to the store, if there is a new one.",
+    )
+    heads_to_store: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether the ledger's last line is sent to the store, too: to a PostgreSQL database, or to a file that is there.",
     )
     process_accounting: AbsolutePath | None = Field(
         None,
@@ -61,8 +66,8 @@ class Agent(Section):
         examples=["gridadmins"],
     )
 
-    def node_pairs(self, socket: str) -> list[tuple[str, str]]:
-        """Return what the node file says of this section; ``socket`` is the path of the agent's."""
+    def node_pairs(self, socket: str, store: str) -> list[tuple[str, str]]:
+        """Return what the node file says of this section; ``socket`` is the agent's path, ``store`` the store's URL."""
         return [
             ("agent_socket", socket),
             ("agent_messages_per_second", str(self.messages_per_second)),
@@ -72,6 +77,7 @@ class Agent(Section):
             ("agent_poll_seconds", f"{self.poll_seconds:g}"),
             ("agent_held_jobs_seconds", f"{self.held_jobs_seconds:g}"),
             ("agent_heads_seconds", f"{self.heads_seconds:g}"),
+            *([("agent_heads_store", store)] if self.heads_to_store else []),
             *([("agent_process_accounting", str(self.process_accounting))] if self.process_accounting else []),
             *([("agent_prometheus", str(self.prometheus))] if self.prometheus else []),
             *([("agent_readers", self.readers)] if self.readers else []),

@@ -117,13 +117,14 @@ def node_pairs(settings: Settings, *, gridmapdir_local: bool) -> list[tuple[str,
         ("gridmapdir_local", "yes" if gridmapdir_local else "no"),
         *(("scratch", str(path)) for path in settings.scratch),
         ("slurm_programs", str(settings.slurm.programs)),
+        ("slurm_user", settings.slurm.user),
         ("slurm_spool", settings.slurm.spool),
         ("prolog_on_failure", settings.slurm.prolog_on_failure),
         ("epilog_on_failure", settings.slurm.epilog_on_failure),
         ("hook_seconds", str(settings.slurm.hook_seconds)),
         ("holds", str(settings.holds_directory)),
         *settings.prune.node_pairs(),
-        *settings.agent.node_pairs(str(settings.agent_socket)),
+        *settings.agent.node_pairs(str(settings.agent_socket), settings.store),
     ]
 
 

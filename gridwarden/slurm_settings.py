@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from gridwarden.setting_types import AbsolutePath, OnEpilogFailure, OnPrologFailure, Section, SpoolPath, Text
+from gridwarden.setting_types import AbsolutePath, Account, OnEpilogFailure, OnPrologFailure, Section, SpoolPath, Text
 
 
 class Slurm(Section):
@@ -16,6 +16,7 @@ class Slurm(Section):
     programs: AbsolutePath = Field(
         Path("/usr/bin"), description="Directory of sbatch, scontrol, squeue, scancel and sacct."
     )
+    user: Account = Field("slurm", description="SlurmUser of slurm.conf: whose slurmctld the agent listens to.")
     spool: SpoolPath = Field(
         "/var/spool/slurmd",
         description="SlurmdSpoolDir of slurm.conf; `%n` stands for the node's name, `%h` for its host's without domain.",

@@ -15,6 +15,7 @@ MEANINGS = {
     "leases": "Leases in the gridmapdir when it was last read.",
     "gridmapdir_up": "Whether the gridmapdir could be read when that was last tried.",
     "ledger_up": "Whether the ledger could be written when that was last tried.",
+    "store_up": "Whether the ledger's last line could be sent to the store when that was last tried.",
     "start_timestamp_seconds": "When the agent started.",
 }
 """Every metric of the agent's own, after gridwarden_agent_, and what it means."""

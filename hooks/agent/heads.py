@@ -9,12 +9,12 @@ from gridwarden.errors import GridwardenError
 
 
 class Heads:
-    """Tells of the ledger in ``directory`` at most every ``seconds``, as accounting's collector reads it."""
+    """Tells of the ledger in ``directory`` at most every ``seconds``, as accounting's collector reads it; ``told`` is the last."""
 
     def __init__(self, directory: str, seconds: float) -> None:
         self._directory = directory
         self._seconds = seconds
-        self._told: tuple[int, str] = (0, "")
+        self.told: tuple[int, str] = (0, "")
         self._state: tuple[int, int, int] | None = None
         self._next = 0.0
 
@@ -30,9 +30,9 @@ class Heads:
             head = ledger_head.head(self._directory)
         except (GridwardenError, OSError):
             return False
-        if head != self._told and head[0]:
+        if head != self.told and head[0]:
             syslog_line.decision("head", "sent", seq=head[0], head=head[1])
-            self._told = head
+            self.told = head
         return True
 
 

@@ -9,42 +9,47 @@ from __future__ import annotations
 import os
 import pwd
 
-from gridwarden import holders, ledger, pools, proc, reasons, syslog_line, tab_file
+from gridwarden import holders, ledger, pools, proc, reasons, syslog_line, tab_file, trusted
 from gridwarden.batch import question
-from gridwarden.errors import Refused
+from gridwarden.errors import GridwardenError, Refused
 from gridwarden.hooks.pilot.job_of import DEBIANS
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gridwarden.hooks.agent.starters import Send
     from gridwarden.records import Value
 
     Site = dict[str, list[str]]
+    Told = dict[str, str]
 
+ADMINISTRATOR = "JobHeldAdmin"  # scontrol hold by root; what job_submit.lua held is JobHeldUser (22.05, 24.11)
 MARK = "gridwarden: held"  # admin_comment that job_submit.lua gives, which users cannot
 CONTROLLER = "slurmctld"
-SLURM_USER = "slurm"  # as SlurmUser of slurm.conf mostly is
 SEARCH_SECONDS = 60.0  # between two looks for a controller where there was none
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 60.0
 WIDTH = 128
 # Between who maps and slurmctld: what the doctor lets pass. An account of ours cools an hour at least between two leases.
 CLOCKS_APART_SECONDS = 2
-FIELDS = ("jobid", "username", "submittime", "admin_comment")
+RELEASED_BECAUSE = "its holder was not known here when it was submitted, and is now"
+FAILED = "could not "
+UNKNOWN = "its holder is not known"
+FIELDS = ("jobid", "username", "submittime", "reason", "admin_comment")
 MICROSECONDS = 1_000_000
 
 
 class Job:
-    """A held job; ``submitted`` is in seconds since the epoch."""
+    """A held job; ``submitted`` is in seconds since the epoch, ``reason`` Slurm's word for why it waits."""
 
-    __slots__ = ("account", "job", "submitted")
+    __slots__ = ("account", "job", "reason", "submitted")
 
-    def __init__(self, job: str, account: str, submitted: int) -> None:
+    def __init__(self, job: str, account: str, submitted: int, reason: str) -> None:
         self.job = job
         self.account = account
         self.submitted = submitted
+        self.reason = reason
 
 
 class Held:
@@ -57,7 +62,9 @@ class Held:
         self._every = float(site.get("agent_held_jobs_seconds", ["3"])[0])
         self._next = 0.0
         self._busy = self._controls = False
-        self._slurm = slurms_uid()
+        self._slurm = uid_of(site.get("slurm_user", ["slurm"])[0])
+        self._told: Told = {}
+        self._fault = ""
 
     def on_tick(self, now: float) -> None:
         """Send a child to see to them, if it is time."""
@@ -68,10 +75,10 @@ class Held:
             self._next = now + SEARCH_SECONDS
             return
         self._next = now + self._every
-        site = self._site
+        site, told = self._site, self._told
 
         def work(writing: int) -> None:
-            os.write(writing, b"%d" % see_to(site))
+            trusted.write_all(writing, look(site, told))
 
         self._busy = self._send(work, self._back, LOOK_SECONDS) is not None
 
@@ -82,14 +89,24 @@ class Held:
 
     def _back(self, report: bytes | None) -> None:
         self._busy = False
-        if report and report != b"0":
-            self._look_for_holders()
+        try:
+            values = tab_file.decode(report or b"")
+        except ValueError:
+            return  # nothing is known anew: what was said stands
+        fault = values.get("fault", [""])[0]
+        if fault not in ("", self._fault):
+            syslog_line.decision("agent", "failed", detail=fault)
+        self._fault = fault
+        if not fault:
+            self._told = dict(line.split(" ", 1) for line in values.get("job", []))
+            if UNKNOWN in self._told.values():
+                self._look_for_holders()
 
 
-def slurms_uid() -> int:
-    """The uid of the user ``slurm``, root's where there is none."""
+def uid_of(user: str) -> int:
+    """The uid of SlurmUser, root's where this machine has none of that name."""
     try:
-        return pwd.getpwnam(SLURM_USER).pw_uid
+        return pwd.getpwnam(user).pw_uid
     except KeyError:
         return 0
 
@@ -114,60 +131,103 @@ def is_controller(pid: int, slurm: int) -> bool:
     return found is not None and (found.real_uid == slurm or not pools.is_ordinary(found.real_uid))
 
 
-def see_to(site: Site) -> int:
-    """Release or cancel what can be judged now; how many jobs wait for a holder that is not known yet."""
-    waiting = 0
+def look(site: Site, told: Told) -> bytes:
+    """What ``see_to`` finds, a tab file of ``job`` lines, or the ``fault`` for which it cannot."""
+    try:
+        return tab_file.encode([("job", f"{job} {said}") for job, said in see_to(site, told).items()])
+    except GridwardenError as error:
+        return tab_file.encode([("fault", str(error))])
+
+
+def see_to(site: Site, told: Told) -> Told:
+    """Release or cancel what can be judged now; what there is to say of each job that stays held.
+
+    ``told`` is what the last look returned: each thing is said, and recorded, once.
+    """
+    now: Told = {}
     programs = site["slurm_programs"][0]
     columns = ",".join(f"{field}:{WIDTH}" for field in FIELDS)
     squeue = [f"{programs}/squeue", "--all", "--noheader", "--states=PENDING", f"--Format={columns}"]
-    for job in question.ask_for(["/usr/bin/env", "SLURM_TIME_FORMAT=%s", *squeue], parse, ASK_SECONDS):
+    begun = {job for job, said in told.items() if said.startswith(FAILED)}
+    jobs = question.ask_for(
+        ["/usr/bin/env", "SLURM_TIME_FORMAT=%s", *squeue], lambda text: parse(text, begun), ASK_SECONDS
+    )
+    for job in jobs:
+        before = told.get(job.job, "")
         try:
             holder = holders.read(site["holders"][0], job.account)
         except Refused as refusal:
-            if refusal.reason == reasons.HOLDER_MISSING:
-                waiting += 1
-            else:
-                syslog_line.decision("agent", "held", job=job.job, account=job.account, detail=str(refusal))
-            continue
-        _act(site, programs, job, holder)
-    return waiting
+            stays = UNKNOWN if refusal.reason == reasons.HOLDER_MISSING else str(refusal)
+        else:
+            stays = why_not(job, holder) or _act(site, programs, job, holder, before)
+        if stays:
+            now[job.job] = stays
+            if stays not in (before, UNKNOWN):
+                outcome = "failed" if stays.startswith(FAILED) else "held"
+                syslog_line.decision(
+                    "agent", outcome, job=job.job, account=job.account, detail=stays.removeprefix(FAILED)
+                )
+    return now
 
 
-def parse(text: str) -> list[Job] | None:
-    """The held jobs among squeue's columns of ``FIELDS``, each ``WIDTH`` wide; None when a line is of another form."""
+def why_not(job: Job, holder: holders.Holder) -> str:
+    """Why a job stays held although the account's holder is known; "" when it may be released, or cancelled."""
+    if job.reason == ADMINISTRATOR:
+        return "an administrator holds it"
+    if holder.verdict != holders.BANNED and holder.since // MICROSECONDS > job.submitted + CLOCKS_APART_SECONDS:
+        return f"the lease {holder.lease} is younger than the job: release it by hand once it is known whose it is"
+    return ""
+
+
+def parse(text: str, begun: Collection[str] = ()) -> list[Job] | None:
+    """The held jobs among squeue's columns of ``FIELDS``, each ``WIDTH`` wide; None when a line is of another form.
+
+    ``begun`` are those that are stamped, and whose release has failed: the mark is gone from them.
+    """
     found = []
     for line in text.splitlines():
-        job, account, submitted, comment = (line[at * WIDTH : (at + 1) * WIDTH].strip() for at in range(len(FIELDS)))
-        if comment == MARK:
+        job, account, submitted, reason, comment = (
+            line[at * WIDTH : (at + 1) * WIDTH].strip() for at in range(len(FIELDS))
+        )
+        if comment == MARK or job in begun:
             if not (job.isdigit() and submitted.isdigit()):
                 return None
-            found.append(Job(job, account, int(submitted)))
+            found.append(Job(job, account, int(submitted), reason))
     return found
 
 
-def _act(site: Site, programs: str, job: Job, holder: holders.Holder) -> None:
-    if holder.verdict == holders.BANNED:
-        reason = f"banned: {holder.because}"
-        _record(site, "cancel", job, holder.lease, reason)
-        _run([f"{programs}/scancel", job.job], job, "cancelled", holder.lease)
-    elif holder.since // MICROSECONDS > job.submitted + CLOCKS_APART_SECONDS:
-        detail = "the holder's lease is younger than the job: release it by hand once it is known whose it is"
-        syslog_line.decision("agent", "held", job=job.job, account=job.account, lease=holder.lease, detail=detail)
-    else:
-        reason = "its holder was not known here when it was submitted, and is now"
-        _record(site, "stamp", job, holder.lease, reason)
-        control = f"{programs}/scontrol"
-        stamp = [control, "update", f"jobid={job.job}", f"admincomment={holder.lease}"]
-        if not question.ask([*stamp, f"extra={holder.lease}"], ASK_SECONDS)[1]:
-            question.ask(stamp, ASK_SECONDS)  # extra came with 23.11
-        _run([control, "release", job.job], job, "released", holder.lease)
+def _act(site: Site, programs: str, job: Job, holder: holders.Holder, before: str) -> str:
+    """Cancel or release a job; "" once that is done, else why it could not be.  It is on record ``before`` it is tried."""
+    about: dict[str, str | int | None] = {"job": job.job, "account": job.account, "lease": holder.lease}
+    banned = holder.verdict == holders.BANNED
+    begun = f"{FAILED}{'cancel' if banned else 'release'} under lease {holder.lease}: "
+    try:
+        if not before.startswith(begun):
+            because = f"banned: {holder.because}" if banned else RELEASED_BECAUSE
+            _record(site, "cancel" if banned else "stamp", job, holder.lease, because)
+    except GridwardenError as error:
+        return f"{FAILED}record it: {error}"
+    try:
+        said, well = _cancel(programs, job) if banned else _release(programs, job, holder.lease)
+    except GridwardenError as error:
+        said, well = str(error), False
+    if not well:
+        return f"{begun}{said.strip()}"
+    syslog_line.decision("agent", "cancelled" if banned else "released", **about)
+    return ""
 
 
-def _run(command: list[str], job: Job, outcome: str, lease: str) -> None:
-    said, well = question.ask(command, ASK_SECONDS)
-    detail = None if well else tab_file.escape(said.strip())
-    about: dict[str, str | int | None] = {"job": job.job, "account": job.account, "lease": lease}
-    syslog_line.decision("agent", outcome if well else "failed", **about, detail=detail)
+def _cancel(programs: str, job: Job) -> tuple[str, bool]:
+    return question.ask([f"{programs}/scancel", job.job], ASK_SECONDS)
+
+
+def _release(programs: str, job: Job, lease: str) -> tuple[str, bool]:
+    """Stamp, then release: Slurm takes no request for both of a held job."""
+    stamp = [f"{programs}/scontrol", "update", f"jobid={job.job}", f"admincomment={lease}"]
+    said, well = question.ask([*stamp, f"extra={lease}"], ASK_SECONDS)
+    if not well:
+        said, well = question.ask(stamp, ASK_SECONDS)  # extra came with 23.11
+    return question.ask([stamp[0], "release", job.job], ASK_SECONDS) if well else (said, well)
 
 
 def _record(site: Site, kind: str, job: Job, lease: str, reason: str) -> None:

@@ -31,18 +31,21 @@ MOST_AT_ONCE = 1000  # leases in one look: what is told of them is the daemon's 
 PUBLISH_SECONDS = 10.0  # of leases.LOOK_SECONDS
 
 
-def look(path: str, of_pools: tuple[str, ...], known: Known, config: str, *, bans: bool) -> bytes:
-    """Compare with what is ``known``; a tab file: ``seen`` and ``gone`` leases, what was ``said`` or ``failed``, or a ``fault``."""
+def look(path: str, of_pools: tuple[str, ...], known: Known, config: str, holding: str, *, bans: bool) -> bytes:
+    """Compare with what is ``known``; a tab file: ``seen`` and ``gone`` leases, what was ``said`` or ``failed``, or a ``fault``.
+
+    ``holding`` is the holders directory: a lease of ours whose holder file is not there any more gets it again.
+    """
     try:
         links = leases_in(path, of_pools)
     except OSError as error:
         return tab_file.encode([("fault", (error.strerror or str(error)).lower())])
     fresh = {name: link for name, link in links.items() if known.get(name, ("", 0, ""))[:2] != link}
-    adopted = lease_files(path)
+    adopted, held = listed(f"{path}/.gridwarden/leases") or (), listed(holding)
     awaited = [
         name
-        for name, (_, _, lease) in known.items()
-        if not lease and name in adopted and name in links and name not in fresh
+        for name, (account, _, lease) in known.items()
+        if name in links and name not in fresh and (_is_missing(account, held) if lease else name in adopted)
     ]
     gone = [name for name in known if name not in links]
     if not (fresh or gone or awaited or bans):
@@ -72,12 +75,16 @@ def leases_in(path: str, of_pools: tuple[str, ...]) -> dict[str, tuple[str, int]
     return {name: (by_inode[inode], inode) for name, inode in entries if name[0] == "%" and inode in by_inode}
 
 
-def lease_files(path: str) -> set[str]:
-    """The names of leases that have a lease file of ours."""
+def listed(directory: str) -> set[str] | None:
+    """The names in a directory; None where it cannot be read."""
     try:
-        return set(os.listdir(f"{path}/.gridwarden/leases"))
+        return set(os.listdir(directory))
     except OSError:
-        return set()
+        return None
+
+
+def _is_missing(account: str, held: set[str] | None) -> bool:
+    return held is not None and account not in held
 
 
 def _inode(name: str, directory: int) -> int:
@@ -107,7 +114,8 @@ def _publish(
             except (GridwardenError, OSError) as error:
                 said.append(("failed", f"{account}: {error}"))
                 lease = ""
-            if lease or name not in known or known[name][:2] != (account, inode):
+            before = known.get(name, ("", 0, ""))
+            if before[:2] != (account, inode) or lease not in ("", before[2]):
                 said.append(("seen", f"{account} {inode} {lease or '-'} {name}"))
         for name in gone:
             account, inode, _ = known[name]

@@ -33,6 +33,7 @@ class Leases:
 
     def __init__(self, site: dict[str, list[str]], config: str, path: str, writer: Writer, send: Send) -> None:
         self._gridmapdir = site["gridmapdir"][0]
+        self._holders = site["holders"][0]
         self._pools = tuple(site["pool"])
         self._config = config
         self._path = path
@@ -42,6 +43,8 @@ class Leases:
         self.published: Callable[[], None] = lambda: None
         self._next = self._bans_next = 0.0
         self._errand: Errand | None = None
+        self._failed: frozenset[str] = frozenset()
+        self._bans_looked = False
         self.known: Known = remembered(path)
         self.why = ""
 
@@ -55,15 +58,16 @@ class Leases:
         if now < self._next or not self._every or (self._errand and not self._errand.ended):
             return
         self._next = now + self._every
-        bans = now >= self._bans_next
+        self._bans_looked = bans = now >= self._bans_next
         if bans:
             self._bans_next = now + BANS_SECONDS
         known, gridmapdir, pools, config = self.known, self._gridmapdir, self._pools, self._config
+        holding = self._holders
 
         def work(writing: int) -> None:
             from gridwarden.hooks.agent import lease_errand  # noqa: PLC0415 - only the child needs it
 
-            trusted.write_all(writing, lease_errand.look(gridmapdir, pools, known, config, bans=bans))
+            trusted.write_all(writing, lease_errand.look(gridmapdir, pools, known, config, holding, bans=bans))
 
         self._errand = self._send(work, self._back, LOOK_SECONDS)
 
@@ -80,8 +84,10 @@ class Leases:
         for line in values.get("said", []):
             syslog_line.decision("agent", "published", detail=line)
             self.published()
-        for line in values.get("failed", []):
+        failed = frozenset(values.get("failed", []))
+        for line in sorted(failed - self._failed):  # once, while look after look finds it so
             syslog_line.decision("agent", "failed", detail=line)
+        self._failed = failed if self._bans_looked else self._failed | failed
         changed = False
         for line in values.get("seen", []):
             account, inode, lease, name = line.split(" ", 3)

@@ -15,6 +15,10 @@ class Paths(NamedTuple):
     config: str
     whoran: str
 
+    def beside_whoran(self, command: str) -> str:
+        """Another command of this installation."""
+        return os.path.join(os.path.dirname(self.whoran), command)
+
 
 def make_directories(site: dict[str, list[str]]) -> None:
     """Make the directory of the watched starters; raises OSError, ConfigurationError."""

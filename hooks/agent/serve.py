@@ -22,6 +22,7 @@ from gridwarden.hooks.agent.parts import Parts
 from gridwarden.hooks.agent.questions import Questions
 from gridwarden.hooks.agent.sender import now as boot_time
 from gridwarden.hooks.agent.starters import Starters
+from gridwarden.hooks.agent.stored_heads import StoredHeads
 from gridwarden.hooks.agent.writer import Writer
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
@@ -71,6 +72,7 @@ class Agent:
         self.held = Held(site, self.send, self.leases.look_soon)
         self.leases.published = self.held.look_soon
         self.heads = Heads(site["ledger"][0], float(site.get("agent_heads_seconds", ["60"])[0]))
+        self.stored_heads = StoredHeads(site, paths.beside_whoran("gridwarden"), paths.config, self.send)
         self.parts = Parts(site, self.writer, self.watch)
 
     def run(self, wishes: Wishes) -> None:
@@ -125,6 +127,7 @@ class Agent:
             ("pid", str(os.getpid())),
             ("ledger", self.writer.why or "ok"),
             ("gridmapdir", self.leases.why or "ok"),
+            ("store", self.stored_heads.why or "ok"),
             ("parts", self.parts.said()),
             *((name, said[name]) for name in figures.MEANINGS),
         ]
@@ -142,6 +145,7 @@ class Agent:
             "leases": len(self.leases.known),
             "gridmapdir_up": int(not self.leases.why),
             "ledger_up": int(not self.writer.why),
+            "store_up": int(not self.stored_heads.why),
             "start_timestamp_seconds": self._started,
             **self.parts.figures(),
         }
@@ -191,6 +195,7 @@ class Agent:
         self._turns.forget_idle(now)
         self.writer.flush(now)
         self.heads.on_tick(now)
+        self.stored_heads.on_tick(now, self.heads.told)
         if self._figures and now >= self._figures_next:
             self._figures_next = now + FIGURES_SECONDS
             figures.write(self._figures, self.values())

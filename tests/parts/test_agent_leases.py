@@ -27,7 +27,8 @@ def _of_this_site(site, users, monkeypatch):
 
 
 def look(site, known, *, bans=False):
-    return tab_file.decode(lease_errand.look(str(site.gridmapdir), POOLS, known, "site.yaml", bans=bans))
+    holding = str(site.holders)
+    return tab_file.decode(lease_errand.look(str(site.gridmapdir), POOLS, known, "site.yaml", holding, bans=bans))
 
 
 def learn(known, found):
@@ -66,6 +67,17 @@ def test_where_the_gridmapdir_is_mounted_read_only_holders_come_and_go_all_the_s
         assert not (site.holders / lease.account).exists()
 
     in_private_mounts(on_the_node)
+
+
+def test_a_holder_file_that_was_removed_comes_back_while_its_lease_stands(site, users):
+    lease = asked(site, person(), users)
+    known = learn({}, look(site, {}))
+    (site.holders / lease.account).unlink()
+    found = look(site, known)
+    assert found["said"] == [f"{lease.account} is held under lease {lease.lease_id}"]
+    assert "seen" not in found, "it would be on record as a lease that has come"
+    assert holders.read(site.holders, lease.account).lease == lease.lease_id
+    assert look(site, known) == {}
 
 
 def test_a_holder_file_that_says_more_stays_as_it_is(site, users):
@@ -140,6 +152,8 @@ def test_leases_that_are_known_are_not_looked_at_one_by_one(site, users, monkeyp
         os.link(site.gridmapdir / f"cms{number:05}", site.gridmapdir / f"%2fcn%3d{number}")
     links = lease_errand.leases_in(str(site.gridmapdir), POOLS)
     assert len(links) == 2000
-    known = {name: (account, inode, "") for name, (account, inode) in links.items()}
+    for account, _ in links.values():
+        (site.holders / account).touch()
+    known = {name: (account, inode, "0" * 32) for name, (account, inode) in links.items()}
     monkeypatch.setattr(site_cache, "load", None)  # nothing of the mapper is asked
     assert look(site, known) == {}

@@ -10,12 +10,12 @@ from datetime import UTC
 import pytest
 from sqlalchemy import text
 
-from gridwarden import chain, ledger
-from gridwarden.accounting import collect, heads, prove, store_file
+from gridwarden import chain, ledger, ledger_head
+from gridwarden.accounting import collect, heads, prove, store_file, store_writer
 from gridwarden.accounting.engines import engine_of
 from gridwarden.accounting.migrate import migrate
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
-from gridwarden.errors import ConfigurationError
+from gridwarden.errors import ConfigurationError, Unavailable
 
 NOW = 1_795_301_600_000_000
 HOST = os.uname().nodename.partition(".")[0]
@@ -85,6 +85,59 @@ def test_root_who_writes_a_whole_ledger_anew_is_found_by_the_heads_that_had_left
     (fault,) = node.prove(url).faults
     assert fault.subject == f"ledger:{ledger.identifier(node.directory)}"
     assert re.match(rf"line 1 is not the one whose head left {HOST} \(syslog:1\); so for 10 heads", fault.what)
+
+
+def test_root_who_writes_a_ledger_anew_is_found_by_the_heads_that_the_node_had_sent(url, node):
+    for _ in range(5):
+        node.record()
+    seq, head = ledger_head.head(node.directory)
+    open_store(url)
+    for _ in range(2):
+        store_writer.add_head(url, heads.Head(HOST, seq, head, NOW, f"sent by {HOST}"))
+    node.forget()
+    for _ in range(6):
+        node.record(heard=False)
+    node.collect(url)
+    (fault,) = prove.prove(open_to_read(url), lambda _: None).faults
+    assert fault.what == f"line 5 is not the one whose head left {HOST} (sent by {HOST})"
+
+
+def test_a_role_that_can_send_heads_can_neither_change_nor_remove_one(database):
+    open_store(database)
+    head = heads.Head(HOST, 5, "a" * 64, NOW, f"sent by {HOST}")
+    with open_store(database).transaction() as connection:
+        for statement in (
+            "DROP ROLE IF EXISTS sender", "CREATE ROLE sender LOGIN",
+            "GRANT SELECT ON alembic_version TO sender", "GRANT INSERT ON heads TO sender",
+        ):  # fmt: skip
+            connection.execute(text(statement))
+    url = database.replace("//gridwarden@", "//sender@")
+    for _ in range(2):
+        store_writer.add_head(url, head)
+    try:
+        for statement in ("DELETE FROM heads", "UPDATE heads SET hash = ''", "SELECT * FROM heads", "TRUNCATE heads"):
+            with (
+                pytest.raises(Unavailable, match="permission denied"),
+                open_any(url, write=True).transaction() as connection,
+            ):
+                connection.execute(text(statement))
+        with open_to_read(database).transaction() as connection:
+            assert [tuple(row) for row in connection.execute(text("SELECT * FROM heads"))] == [tuple(head)]
+    finally:
+        with open_store(database).transaction() as connection:
+            connection.execute(text("DROP OWNED BY sender"))
+            connection.execute(text("DROP ROLE sender"))
+
+
+def test_a_head_for_a_store_that_is_not_there_or_of_another_schema_makes_none(url, tmp_path):
+    head = heads.Head(HOST, 5, "a" * 64, NOW, "here")
+    with pytest.raises(Unavailable):
+        store_writer.add_head(url, head)
+    assert list(tmp_path.glob("store*")) == []
+    with open_store(url).transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="schema 9999"):
+        store_writer.add_head(url, head)
 
 
 def test_root_who_gives_the_new_ledger_a_new_name_is_found_too(url, node):

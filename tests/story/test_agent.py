@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pwd
+import shutil
 import signal
 import subprocess
 import time
@@ -42,8 +43,8 @@ def agent() -> Iterator[subprocess.Popen[bytes]]:
     subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
 
 
-def configure(settings: dict[str, object]) -> None:
-    SETTINGS.write_text(json.dumps({"agent": settings}))
+def configure(settings: dict[str, object], **others: object) -> None:
+    SETTINGS.write_text(json.dumps({"agent": settings, **others}))
     subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
 
 
@@ -154,8 +155,63 @@ def test_a_job_older_than_its_accounts_lease_stays_held(
         time.sleep(3)
         assert slurm.job(job)["priority"]["number"] == 0
         assert not [each for each in bodies(site, "stamp") if each["job"] == str(job)]
+        assert len(said_of(job)) == 1
     finally:
         slurm.cancel(job)
+
+
+def test_a_job_that_an_administrator_holds_as_well_is_left_to_them(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    with asleep(agent):
+        held = elsewhere(site, "Agent Twice Held")
+        job = slurm.submit(held.account, "true")
+        subprocess.run(["scontrol", "hold", str(job)], check=True)
+    (line,) = until("it to be said", lambda: said_of(job))
+    assert "an administrator holds it" in line
+    subprocess.run(["scontrol", "release", str(job)], check=True)
+    assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    assert not [each for each in bodies(site, "stamp") if each["job"] == str(job)]
+
+
+def test_a_job_that_slurm_does_not_release_is_on_record_once_and_runs_when_slurm_does(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    programs = Path("/srv/programs-of-an-agent")
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "scancel", "sacct"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    refusing = (
+        f'[ "$1" = release ] && [ ! -e {programs}/well ] && {{ echo gone; exit 1; }}; exec /usr/bin/scontrol "$@"\n'
+    )
+    (programs / "scontrol").write_text(f"#!/bin/sh\n{refusing}")
+    (programs / "scontrol").chmod(0o755)
+    try:
+        configure(QUICK, slurm={"programs": str(programs)})
+        agent.send_signal(signal.SIGHUP)
+        with asleep(agent):
+            held = elsewhere(site, "Agent Refused")
+            job = slurm.submit(held.account, "true")
+        until("it to be said", lambda: said_of(job))
+        time.sleep(2.5)  # two more tries
+        (line,) = said_of(job)
+        assert "outcome=failed" in line
+        assert f'detail="release under lease {held.lease}: gone"' in line
+        (programs / "well").touch()
+        assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+        (record,) = [each for each in bodies(site, "stamp") if each["job"] == str(job)]
+        assert record["lease"] == held.lease
+    finally:
+        shutil.rmtree(programs)
+        configure(QUICK)
+        agent.send_signal(signal.SIGHUP)
+
+
+def said_of(job: int) -> list[str]:
+    """What the agent has said in syslog of why a job stays held."""
+    lines = Path("/var/log/syslog").read_text(errors="replace").splitlines()
+    words = (f" job={job} ", "event=agent outcome=")
+    return [line for line in lines if all(word in line for word in words) and "outcome=released" not in line]
 
 
 def leased_later(site: SiteValues, name: str, seconds: float) -> holders.Holder:

@@ -143,4 +143,4 @@ def test_they_are_not_removed_while_slurm_calls_them_and_the_doctor_sees_that_th
 
 def test_the_agent_knows_that_slurmctld_runs_here_after_a_reconfiguration_too() -> None:
     """It has executed itself by another name then; the agent would release no held job any more."""
-    assert held.runs_controller(held.slurms_uid())
+    assert held.runs_controller(held.uid_of("slurm"))
