@@ -33,7 +33,10 @@ MOST_FAULTS = 20
     "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
 )
 @click.option(
-    "--node", metavar="NAME", help="The machine whose process accounting FILES are, where it is not this one."
+    "--node", metavar="NAME", help="The machine of FILES that do not name theirs, where it is not this one."
+)
+@click.option(
+    "--evidence", is_flag=True, help="Only what this machine has itself, as nodes do: ask no batch system of all jobs."
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
 @click.pass_obj
@@ -42,7 +45,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
 
     Run it as root from a timer. It can be stopped anywhere and repeated: nothing is lost or counted twice. FILES are
     imported alone, such as years of history: accounting logs of OpenPBS and Torque, history files of HTCondor, output of
-    sacct --json, process accounting of the kernel, compressed or not.
+    sacct --json, process accounting of the kernel, logs of LCMAPS, gLExec, BLAH and HTCondor-CE, compressed or not.
 
     \b
     Examples:
@@ -96,6 +99,15 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
             "files of the agent's are not as the ledger has them; none of their lines is believed",
             "keep the files and find out who could write them",
         )
+
+
+def _refuse_contradictions(files: tuple[Path, ...], *, since: str | None, node: str | None, evidence: bool) -> None:
+    if since and (files or evidence):
+        raise BadQuestion("--since asks the batch system", "leave --since away, or --evidence and the files")
+    if files and evidence:
+        raise BadQuestion("FILES are imported alone", "leave the files or --evidence away")
+    if node is not None and not (files and node):
+        raise BadQuestion("--node says of which machine FILES are", "name the files, or leave --node away")
 
 
 def note(text: str) -> None:

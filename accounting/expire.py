@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, up
 from gridwarden.accounting import partitions, positions, pseudonyms, retention, rows, schema
 from gridwarden.accounting.positions import PSEUDONYMS, Position
 from gridwarden.errors import ConfigurationError
-from gridwarden.retention_settings import PROCESS
+from gridwarden.retention_settings import CLAIM, PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +138,7 @@ def _remove_rest(connection: Connection, cutoffs: Cutoffs) -> tuple[int, int]:
     runs = connection.execute(delete(schema.job_runs).where(retention.run_expired(cutoffs))).rowcount
     ended = schema.processes.c.end
     connection.execute(delete(schema.processes).where(ended < cutoffs.of_kind(PROCESS)))
+    connection.execute(delete(schema.claims).where(schema.claims.c.time < cutoffs.of_kind(CLAIM)))
     faults = schema.faults.c
     # A line that cannot be used is kept as it is, names of people and all.
     cutoff = max(cutoffs.default, cutoffs.identities or 0)
@@ -147,10 +148,11 @@ def _remove_rest(connection: Connection, cutoffs: Cutoffs) -> tuple[int, int]:
 
 
 def _rename_rest(connection: Connection, cutoff: int, key: bytes) -> int:
-    """Replace the identities of runs, and of jobs, of which the free text goes too."""
+    """Replace the identities of runs, claims and jobs; of these the free text goes too."""
     renamed = 0
     for table, older, more in (
         (schema.job_runs, retention.run_older(cutoff), {}),
+        (schema.claims, schema.claims.c.time < cutoff, {}),
         (schema.batch_jobs, retention.job_older(cutoff), {"fields": "", "name": ""}),
     ):
         named = (older, table.c.subject != "", ~table.c.subject.like(f"{pseudonyms.PREFIX}%"))

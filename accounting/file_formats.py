@@ -1,4 +1,4 @@
-"""Which batch system wrote a file, and what its entries are: lines, ads or jobs."""
+"""Which program wrote a file, and what its entries are: lines, ads or jobs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.accounting import htcondor_history, pbs_log, sacct_json
+from gridwarden.accounting import ce_claims, htcondor_history, pbs_log, sacct_json, syslog_claims
 from gridwarden.accounting.batch_records import HTCONDOR, PBS, Ignored, Job, Step
+from gridwarden.accounting.claims import Claim
 from gridwarden.accounting.log_files import LONGEST_LINE
 from gridwarden.errors import ConfigurationError
+from gridwarden.local_zone import system_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 LARGEST_AD = 16 << 20
 UNFINISHED = "it was cut short"
 SACCT_JSON = "sacct-json"
+CLAIMS = "claims"
 
 _PBS = re.compile(rb"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d;")
 _AD = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]* ?= ?|\*\*\* ")
@@ -27,7 +30,8 @@ _JSON = re.compile(rb"\s*\{")
 _ONE_JOB = re.compile(r"history\.\d+\.\d+(\.(gz|bz2|xz))?", re.ASCII)
 _LARGEST_INTEGER = (1 << 63) - 1
 
-Rows = list[Job | Step]
+Row = Job | Step | Claim
+Rows = list[Row]
 
 
 class Entry(NamedTuple):
@@ -47,8 +51,11 @@ class Format(NamedTuple):
     parse: Callable[[str], Rows | Ignored]
 
 
-def format_of(log: Log) -> Format | None:
-    """Tell a file's format by how it begins; None for an empty file.  Raises ConfigurationError, Unavailable."""
+def format_of(log: Log, node: str) -> Format | None:
+    """Tell a file's format by how it begins; None for an empty file.  Raises ConfigurationError, Unavailable.
+
+    ``node`` is where a log was written that does not name its own.
+    """
     first = next(log.lines(), b"")
     if not first:
         return None
@@ -58,11 +65,13 @@ def format_of(log: Log) -> Format | None:
         return Format(HTCONDOR, "ad", ads, partial(_one, htcondor_history.parse, ""))
     if _JSON.match(first):
         reader = sacct_json.Reader()
-        return Format(SACCT_JSON, "job", jobs, lambda text: _storable(reader.parse(text)))
+        return Format(SACCT_JSON, "job", jobs, lambda text: _storable([*reader.parse(text)]))
+    if of_claims := _of_claims(first.decode("utf-8", "backslashreplace"), log, node):
+        return Format(CLAIMS, "line", lines, partial(_one, of_claims, "\n"))
     raise ConfigurationError(
-        f"{log.name}: is no accounting log of OpenPBS or Torque, no history of HTCondor, no output of sacct --json and no "
-        "process accounting of version 3",
-        "name the batch system's or the kernel's own files; gzip, bzip2 and xz are read as they are",
+        f"{log.name}: is no accounting log of OpenPBS or Torque, no history of HTCondor, no output of sacct --json, no "
+        "process accounting of version 3, no syslog, and no log of LCMAPS, BLAH or HTCondor-CE",
+        "name the programs' own files; gzip, bzip2 and xz are read as they are",
     )
 
 
@@ -120,7 +129,21 @@ def jobs(log: Log, _: int) -> Iterator[Entry]:
         yield Entry(document.encode("utf-8", "backslashreplace"), 0, "")
 
 
-def _one(parse: Callable[[str], Job | Step | Ignored], ending: str, text: str) -> Rows | Ignored:
+def _of_claims(first: str, log: Log, node: str) -> Callable[[str], Claim | Ignored] | None:
+    """Return how to read a log that says who was behind an account, None where it is no such log."""
+    zone = system_zone()
+    if ce_claims.is_blah(first):
+        return partial(ce_claims.of_blah, node=node)
+    if ce_claims.is_audit(first):
+        return partial(ce_claims.of_audit, node=node, zone=zone)
+    if syslog_claims.is_lcmaps(first):
+        return partial(syslog_claims.of_lcmaps, node=node)
+    if syslog_claims.is_syslog(first):
+        return partial(syslog_claims.of_syslog, written=log.modified // 1000, zone=zone)
+    return None
+
+
+def _one(parse: Callable[[str], Row | Ignored], ending: str, text: str) -> Rows | Ignored:
     found = parse(text.removesuffix(ending))
     return found if isinstance(found, Ignored) else _storable([found])
 

@@ -43,7 +43,7 @@ def parse(lines: Iterable[bytes], name: str, *, now: int, zone: tzinfo) -> Itera
         end = _END.search(raw[-_LONGEST_END:])
         line = raw.decode("utf-8", "backslashreplace") if end else ""
         begin = _BEGIN.match(line)
-        if end is None or begin is None or (time := _time(begin["iso"], begin["old"], now, zone)) is None:
+        if end is None or begin is None or (time := instant(begin["iso"], begin["old"], now, zone)) is None:
             continue
         if line[begin.end() : -len(end[0])].count('"') % 2:
             continue  # it is within a value, where a daemon of syslog cut a long line short: rsyslog after 8 KiB
@@ -51,8 +51,8 @@ def parse(lines: Iterable[bytes], name: str, *, now: int, zone: tzinfo) -> Itera
         yield Head(node, int(end[1]), end[2].decode("ascii"), time, f"{name}:{number}")
 
 
-def _time(iso: str | None, old: str | None, now: int, zone: tzinfo) -> int | None:
-    """Read a time; one without a year is of the last year in which it is not still to come."""
+def instant(iso: str | None, old: str | None, now: int, zone: tzinfo) -> int | None:
+    """Read a time; one without a year is of the last year in which it is not still to come at ``now``."""
     try:
         if iso:
             moment = datetime.fromisoformat(iso)

@@ -2,7 +2,8 @@
 
 An ad is lines of ``Attribute = expression``; a line ``*** KIND Key=Value…`` ends it, and says nothing of a kind for the
 history of jobs.  In the epoch history a job has an ad for each run (kind EPOCH), among others for its file transfers.  A
-file of a single job has no such line.  Formats: src/condor_utils/{classadHistory,job_ad_instance_recording}.cpp, and the
+file of a single job has no such line.  A job of the grid universe ran elsewhere: a computing element's ad of it is no job of
+HTCondor's, and tells only whose the job of another batch system was.  Formats: src/condor_utils/{classadHistory,job_ad_instance_recording}.cpp, and the
 files of 23.9.6, which were recorded.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import re
 
+from gridwarden.accounting import ce_claims, claims
 from gridwarden.accounting.batch_records import HTCONDOR, Ignored, Job, Step
+from gridwarden.accounting.claims import Claim
 from gridwarden.times import MICROSECONDS
 
 BANNER = "*** "
@@ -24,6 +27,10 @@ IGNORED = {
     "STARTER": "start of a run",
 }
 
+GRID_UNIVERSE = 9
+ROUTED = "routed to another job, which says more"
+ELSEWHERE = "ran elsewhere, and says nothing of who"
+
 _ATTRIBUTE = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*) ?= ?(.*)", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,15}", re.ASCII)
 _REAL = re.compile(r"-?\d{1,15}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
@@ -36,7 +43,7 @@ _SCHEDD = re.compile(r"([^#]+)#\d+\.\d+#\d+", re.ASCII)
 Value = int | float | str | bool | None
 
 
-def parse(text: str) -> Job | Step | Ignored:
+def parse(text: str) -> Job | Step | Claim | Ignored:
     """Read an ad with its banner, if it has one; raises ValueError with the reason for one that cannot be understood."""
     lines = text.splitlines()
     banner = lines.pop() if lines and lines[-1].startswith(BANNER) else ""
@@ -46,6 +53,11 @@ def parse(text: str) -> Job | Step | Ignored:
     if kind not in {"JOB", "EPOCH"}:
         raise ValueError(f"no ad is known of kind {kind[:40]!r}")
     ad = _attributes(lines)
+    if ad.number("JobUniverse") == GRID_UNIVERSE:
+        return Ignored(ELSEWHERE) if kind == "EPOCH" else _of_computing_element(ad)
+    # Anybody can say that a job was routed; one that its schedd started itself has run, whatever it says.
+    if ad.text("RoutedToJobId") and not (ad.number("NumShadowStarts") or ad.text("LastRemoteHost", "RemoteHost")):
+        return Ignored(ROUTED)
     return _run(ad, banner) if kind == "EPOCH" else _job(ad)
 
 
@@ -161,6 +173,22 @@ def _job(ad: _Ad) -> Job:
         memory=None if memory is None else memory << 10,
         slot=_slot(ad.text("LastRemoteHost")),
     )
+
+
+def _of_computing_element(ad: _Ad) -> Claim | Ignored:
+    """Read the ad of a job that a computing element submitted to a batch system by BLAH, or to another schedd."""
+    _, schedd, _, submit, _ = _key(ad)
+    scheme, subject = _declared(ad)
+    # "batch slurm slurm/20261122/4711", or "condor ce.example.org pool.example.org 123.0".
+    last = ad.text("GridJobId").rpartition(" ")[2].rpartition("/")[2]
+    if not subject or not last:
+        return Ignored(ELSEWHERE)
+    batch, job = ce_claims.lrms_job(last)
+    account, fqan = ad.text("OsUser", "Owner").partition("@")[0], ad.text("x509UserProxyFirstFQAN")
+    node, vo = schedd.rpartition("@")[2].partition(".")[0], ad.text("x509UserProxyVOName") or claims.vo_of(fqan)
+    until = ad.instant("CompletionDate", "EnteredCurrentStatus")
+    of_job = Claim(claims.CE, claims.JOB, node, submit, account, scheme, subject, fqan, vo)
+    return of_job._replace(batch=batch, job=job, until=until)
 
 
 def _run(ad: _Ad, banner: str) -> Step:

@@ -1,4 +1,4 @@
-"""Bring accounting files of batch systems and of the kernel into the store, whatever happens meanwhile.
+"""Bring accounting files and logs of other programs into the store, whatever happens meanwhile.
 
 A file is known by its first entry, not by its name, so that one that was rotated or compressed is not a new one.
 Rows, place in the file and counts are committed together: an import that is killed anywhere goes on from there, and one
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 
 from gridwarden.accounting import file_progress, pacct, pacct_import, positions, rows, schema
 from gridwarden.accounting.batch_records import PBS, ClassOf, Ignored, Job, Step, classed, no_class
+from gridwarden.accounting.claims import Claim
 from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
 from gridwarden.accounting.file_progress import Counts
 from gridwarden.accounting.log_files import WITNESS, Log, open_log
@@ -53,6 +54,7 @@ class Imported(NamedTuple):
 class _Found(NamedTuple):
     jobs: list[tuple[Entry, int, Job]]
     steps: list[Step]
+    claims: list[Claim]
     records: int
     faults: list[tuple[str, str]]
     ignored: Counter[str]
@@ -87,7 +89,8 @@ def import_files(
 ) -> tuple[list[Imported], list[GridwardenError]]:
     """Import files that are new, or have grown; one that fails does not keep the others back.
 
-    Process accounting is of ``node``, of this machine where that is None; ``class_of`` says of what class a node is.
+    Process accounting, and a log that names no node, are of ``node``, of this machine where that is None; ``class_of`` says
+    of what class a node is.
     """
     node = rows.fitting(node or os.uname().nodename.partition(".")[0], LONGEST_NODE)
     imported: list[Imported] = []
@@ -126,7 +129,7 @@ def import_log(
     if pacct.is_pacct(next(log.chunks(), b"")):
         taken = pacct_import.take(store, log, node, now=now, progress=progress, dry_run=dry_run)
         return Imported(log.name, pacct_import.ENTRY, *taken)
-    format = format_of(log)  # noqa: A001  the field's own word
+    format = format_of(log, node)  # noqa: A001  the field's own word
     first = next(format.entries(log, 0), None) if format else None
     if format is None or first is None:
         return None
@@ -180,7 +183,7 @@ class _Work:
 
     def read(self, entries: list[Entry]) -> _Found:
         """Understand entries, or say why not."""
-        found = _Found([], [], 0, [], Counter())
+        found = _Found([], [], [], 0, [], Counter())
         records = 0
         for entry in entries:
             self._number += 1
@@ -197,6 +200,8 @@ class _Work:
             records += 1
             found.jobs.extend((entry, self._number, row) for row in result if isinstance(row, Job))
             found.steps.extend(row for row in result if isinstance(row, Step))
+            place = f"{self.log.name}:{self._number}"
+            found.claims.extend(row._replace(place=place) for row in result if isinstance(row, Claim))
         self.ignored += found.ignored
         return found._replace(records=records)
 
@@ -218,6 +223,7 @@ def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> t
             kept.append(classed(job, work.class_of)._asdict())
     rows.upsert(connection, schema.batch_jobs, kept)
     rows.upsert(connection, schema.batch_steps, [step._asdict() for step in found.steps])
+    rows.insert_new(connection, schema.claims, [{"digest": each.digest, **each._asdict()} for each in found.claims])
     return Counts(entries, found.records - len(other), len(faults), found.ignored.total()), faults
 
 

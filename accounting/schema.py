@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, String, Table, Text, text
 
+from gridwarden.accounting.claim_table import claims_in
 from gridwarden.accounting.spans import CLASS, ONE_NODE
 
 Name = String(128)
@@ -242,3 +243,5 @@ anchors = Table(
     Column("hash", Text, nullable=False),
     comment="the last line of each ledger that went for its age: the chain goes on from here",
 )
+
+claims = claims_in(metadata)

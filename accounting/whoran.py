@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden.accounting import (
     answers,
+    claimed,
     evidence,
     hostlist,
     lease_history,
@@ -77,7 +78,8 @@ def _of_pid(question: Question, pid: int, node: Node, past: Past, notes: list[st
     killed = _killed(question, past)  # whose records say more
     ended = past_process.ended(question, past, notes, lent)
     recorded = [*found, *killed, *(each for each in ended if not any(_is_same(each, kill) for kill in killed))]
-    return recorded or noted_process.of_pid(question, past)
+    recorded = [each for answer in recorded for each in claimed.instead_of(answer, past)]
+    return recorded or noted_process.of_pid(question, past) or claimed.payloads(question, past)
 
 
 def _of_session(question: Question, session: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:
@@ -141,7 +143,10 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     account = question.exact("account")
     if isinstance(account, str) and not any(answer.account == account for answer in found):
         holding = lease_history.holders_within(past.sightings(account), account, since, until)
-        found += past_answers.of_holding(account, holding)
+        found += past_answers.of_holding(account, holding) or claimed.of_account(account, since, until, past)
+    known = {answer.account for answer in found}
+    found += claimed.payloads(question, past)
+    found += [each for each in claimed.mappings(question, past) if each.account not in known]
     if question.within is not None:
         found += [past_answers.of_gap(gap) for gap in past.gaps(question)]
     return found
@@ -158,6 +163,11 @@ def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
     candidates = lease_history.holders_at(sightings, job.account, job.start or job.submit)
     stamped = past.lending(job.stamp, job.account) if job.stamp else None
     found = past_answers.of_job(job, candidates, stamped, lent=lent)
+    claims = claimed.of_job(job, found[0]._replace(scheme="", identity="", vo=""), past)
+    if not lent:
+        found += claims  # whoever else is behind an account of its own, its owner is named
+    elif not any(each.identity for each in found):
+        found = claims or [each for answer in found for each in claimed.instead_of(answer, past)]
     if account := node.slot_account(job.nodes, job.slot):
         return [past_answers.in_slot(answer, account, job) for answer in found]
     return found

@@ -60,7 +60,8 @@ class Accounting(Section):
     files: tuple[AbsolutePath, ...] = Field(
         (),
         description="Files that `gridwarden collect` reads, as shell patterns: accounting logs of OpenPBS and Torque; history, "
-        "per-job history and epoch history of HTCondor; output of `sacct --json`; process accounting of this machine's kernel. "
+        "per-job history and epoch history of HTCondor; output of `sacct --json`; process accounting of this machine's kernel; "
+        "syslog, for what LCMAPS and gLExec say in it, and logs of LCMAPS, BLAH and HTCondor-CE. "
         "Compressed ones, too. Name rotated ones with the one that grows.",
         examples=[
             ["/var/spool/pbs/server_priv/accounting/*", "/var/spool/torque/server_priv/accounting/*"],

@@ -11,14 +11,16 @@ from gridwarden.setting_types import FaultsError, Section, WholeDays
 
 BATCH_JOB = "batch_job"
 PROCESS = "process"
+CLAIM = "claim"
 THIRTEEN_MONTHS = 396
 
 
 def known_kind(kind: str) -> str:
-    """Return ``kind``, which must be one of records, or the batch systems' own of jobs, or the kernel's of processes."""
-    if kind not in KINDS and kind not in {BATCH_JOB, PROCESS}:
+    """Return ``kind``, which must be one of records, or the batch systems' own of jobs, the kernel's of processes, or of claims."""
+    if kind not in KINDS and kind not in {BATCH_JOB, PROCESS, CLAIM}:
         raise ValueError(
-            f"{kind!r} is no kind of record; docs/files.md lists them, {BATCH_JOB} is a batch system's, {PROCESS} the kernel's"
+            f"{kind!r} is no kind of record; docs/files.md lists them, {BATCH_JOB} is a batch system's, {PROCESS} the kernel's, "
+            f"{CLAIM} of other programs' logs"
         )
     return kind
 
@@ -28,7 +30,7 @@ class KindRetention(Section):
 
     kind: Annotated[str, AfterValidator(known_kind)] = Field(
         description=f"Kind of record, as in docs/files.md; `{BATCH_JOB}` for what the batch systems' own accounting "
-        f"says, `{PROCESS}` for processes that have ended.",
+        f"says, `{PROCESS}` for processes that have ended, `{CLAIM}` for what logs of LCMAPS, gLExec and computing elements say.",
         examples=["refused"],
     )
     days: WholeDays = Field(description="How long it is kept.", examples=[90])

@@ -361,4 +361,4 @@ def test_the_views_are_what_their_page_promises_to_other_tools(url):
             for name in inspect(connection).get_view_names()
         }
     assert found == promised
-    assert len(found) == 5
+    assert len(found) == 6
