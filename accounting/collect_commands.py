@@ -35,9 +35,6 @@ MOST_FAULTS = 20
 @click.option(
     "--node", metavar="NAME", help="The machine of FILES that do not name theirs, where it is not this one."
 )
-@click.option(
-    "--evidence", is_flag=True, help="Only what this machine has itself, as nodes do: ask no batch system of all jobs."
-)
 @click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
 @click.pass_obj
 def collect_command(config: Path, files: tuple[Path, ...], since: str | None, node: str | None, dry_run: bool) -> None:
@@ -63,7 +60,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
     if files and since:
         raise BadQuestion("--since asks the batch system, not files", "leave --since or the files away")
     if node is not None and not (files and node):
-        raise BadQuestion("--node says whose process accounting FILES are", "name the files, or leave --node away")
+        raise BadQuestion("--node says of which machine FILES are", "name the files, or leave --node away")
     settings = load_settings.load(config)
     now, zone = time.time_ns() // 1000, system_zone()
     begin = times.parse_instant(since, now=now, zone=zone, date_alone=True) if since else None
@@ -99,15 +96,6 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
             "files of the agent's are not as the ledger has them; none of their lines is believed",
             "keep the files and find out who could write them",
         )
-
-
-def _refuse_contradictions(files: tuple[Path, ...], *, since: str | None, node: str | None, evidence: bool) -> None:
-    if since and (files or evidence):
-        raise BadQuestion("--since asks the batch system", "leave --since away, or --evidence and the files")
-    if files and evidence:
-        raise BadQuestion("FILES are imported alone", "leave the files or --evidence away")
-    if node is not None and not (files and node):
-        raise BadQuestion("--node says of which machine FILES are", "name the files, or leave --node away")
 
 
 def note(text: str) -> None:
