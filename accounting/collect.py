@@ -7,17 +7,19 @@ holds: a collect that is killed anywhere, or run twice, gives the same store.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from gridwarden import chain, ledger, ledger_expiry
-from gridwarden.accounting import exit_records, partitions, positions, rows, sacct, sacct_rows, schema
+from gridwarden.accounting import exit_records, ledger_batches, partitions, positions, rows, sacct, sacct_rows, schema
 from gridwarden.accounting.batch_records import SLURM, ClassOf, Job, OddRow, Step, classed, no_class
-from gridwarden.accounting.job_runs import NOTHING_SEEN, OpenRuns, Run, Seen, number, text
-from gridwarden.accounting.ledger_lines import lines_after
+from gridwarden.accounting.beside import beside
+from gridwarden.accounting.job_runs import NOTHING_SEEN, Run, Seen
+from gridwarden.accounting.ledger_batches import Batch, Known
 from gridwarden.accounting.positions import Position
 from gridwarden.errors import EvidenceError, GridwardenError
 from gridwarden.times import MICROSECONDS
@@ -26,19 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gridwarden.accounting.store import Store
-    from gridwarden.chain import Line
     from gridwarden.settings import Settings
 
 BATCH_ROWS = 2000
-BATCH_LINES = 10_000  # each commit changes the same pages of the indexes again
 # What was collected less than this ago is read again: after an outage of slurmdbd, jobs arrive there late.
 SECONDS_A_DAY = 86_400
 OVERLAP = SECONDS_A_DAY * MICROSECONDS
-
-_OF_BODY = ("kind", "node", "cluster", "account", "lease")
-_COLUMNS = ("ledger", "seq", "hash", "digest", "time", "pid", "body", *_OF_BODY)
-# JSON without a backslash holds neither NUL nor half a pair of surrogates; values of this length fit their columns.
-_LONGEST_PLAIN = 128
 
 Progress = Callable[[str, int], None]
 
@@ -57,11 +52,18 @@ class Collected(NamedTuple):
 
 
 def collect(
-    store: Store, settings: Settings, *, since: int | None, now: int, progress: Progress, dry_run: bool
+    store: Store,
+    settings: Settings,
+    *,
+    since: int | None,
+    now: int,
+    progress: Progress,
+    dry_run: bool,
+    ask_batch: bool = True,
 ) -> tuple[list[Collected], list[GridwardenError]]:
     """Collect every source of this machine; one that fails does not keep the others back.
 
-    A machine without a ledger has only the batch system's records to give.
+    A machine without a ledger has only the batch system's records to give; without ``ask_batch`` it is not asked for them.
     """
     collected: list[Collected] = []
     failed: list[GridwardenError] = []
@@ -90,6 +92,8 @@ def collect(
         )
     except GridwardenError as error:
         failed.append(error)
+    if not ask_batch:
+        return collected, failed
     try:
         lines = partial(sacct.run, settings.slurm.programs)
         class_of = settings.accounting.class_of
@@ -111,22 +115,28 @@ def collect_ledger(store: Store, directory: Path, *, now: int, progress: Progres
     """
     identifier = ledger.identifier(directory)
     source = f"ledger:{identifier}"
-    with store.transaction() as connection:
-        position = positions.position_of(connection, source)
     fresh: list[str] = []
     taken = 0
-    for lines in rows.batches(lines_after(directory, position), BATCH_LINES):
-        partitions.make_room(store, (number(line.body, "time") for line in lines), now)
+    overtaken = True
+    while overtaken:  # again, from where a faster collector has come to
         with store.transaction() as connection:
-            taken += _store_lines(connection, identifier, lines)
-            faulty = [(line.where, line.fault) for line in lines if line.fault]
-            fresh += positions.add_faults(connection, source, faulty, now)
-        progress(source, taken)
+            known = _known(connection, identifier)
+        position, overtaken = known.position, False
+        with closing(beside(partial(ledger_batches.read, directory, identifier, known))) as reading:
+            for batch in map(Batch._make, reading):
+                found = _store(store, identifier, batch, None if dry_run else position, now)
+                if found is None:
+                    overtaken = True
+                    break
+                fresh += found
+                position = Position(batch.at, batch.head)
+                taken += len(batch.records)
+                progress(source, taken)
     with store.transaction() as connection:
-        position, known = positions.position_of(connection, source), positions.count_faults(connection, source)
-    if not dry_run and not known and position.at > chain.acknowledged(directory):
+        position, faults = positions.position_of(connection, source), positions.count_faults(connection, source)
+    if not dry_run and not faults and position.at > chain.acknowledged(directory):
         chain.acknowledge(directory, position.at)
-    return Collected(source, taken, fresh, known)
+    return Collected(source, taken, fresh, faults)
 
 
 def collect_slurm(
@@ -168,43 +178,25 @@ def collect_slurm(
     return Collected(source, taken, fresh, known)
 
 
-def _store_lines(connection: Connection, identifier: str, lines: list[Line]) -> int:
+def _store(store: Store, identifier: str, batch: Batch, expected: Position | None, now: int) -> list[str] | None:
+    """Store a batch, and return the faults that are new; None where the store is not at the ``expected`` position."""
     source = f"ledger:{identifier}"
-    position = positions.claim(connection, source)  # again: another collector may have been here meanwhile
-    new = [line for line in lines if line.seq > position.at]
-    if not new:
-        return 0
-    before, seen = _last_record(connection, identifier, position)
-    runs = OpenRuns(identifier, _open_runs(connection, identifier), seen)
-    for line in new:
-        runs.add(line.seq, line.body)
-    values = list(_rows(identifier, new, before))
-    rows.insert_new_tuples(connection, schema.records, _COLUMNS, values)
-    rows.upsert(connection, schema.job_runs, [run._asdict() for run in runs.changed.values()])
-    # A node's name in the batch system may not be the host's, which syslog names.
-    nodes = {text(line.body, "node") for line in new} | {os.uname().nodename}
-    names = sorted({node.partition(".")[0] for node in nodes if node})
-    rows.insert_new(connection, schema.ledger_nodes, [{"ledger": identifier, "node": name} for name in names])
-    positions.set_position(connection, source, Position(new[-1].seq, new[-1].hash))
-    return len(new)
+    partitions.make_room(store, batch.days, now)
+    with store.transaction() as connection:
+        if positions.claim(connection, source) != expected and expected is not None:
+            return None
+        rows.insert_new_tuples(connection, schema.records, ledger_batches.COLUMNS, batch.records)
+        rows.upsert_tuples(connection, schema.job_runs, Run._fields, batch.runs)
+        # A node's name in the batch system may not be the host's, which syslog names.
+        nodes = {node.partition(".")[0] for node in (*batch.nodes, os.uname().nodename)} - {""}
+        rows.insert_new(connection, schema.ledger_nodes, [{"ledger": identifier, "node": node} for node in nodes])
+        positions.set_position(connection, source, Position(batch.at, batch.head))
+        return positions.add_faults(connection, source, batch.faults, now)
 
 
-def _rows(identifier: str, lines: list[Line], time: int) -> Iterator[rows.Values]:
-    """Yield the rows of lines, of which the one before them is of ``time``."""
-    for line in lines:
-        body = line.body
-        time = number(body, "time") or time
-        pid = number(body, "pid") or None if "pid" in body else None
-        found = [body.get(column) or None for column in _OF_BODY]
-        if "\\" in line.text or not all(_is_plain(value) for value in found):
-            kept = rows.storable(schema.records, {column: text(body, column) or None for column in _OF_BODY})
-            found = [kept[column] for column in _OF_BODY]
-        yield (identifier, line.seq, line.hash, line.digest, time, pid, line.text or None, *found)
-
-
-def _is_plain(value: object) -> bool:
-    """Say whether a value of a line is stored as it stands."""
-    return value is None or (type(value) is str and len(value) <= _LONGEST_PLAIN)
+def _known(connection: Connection, identifier: str) -> Known:
+    position = positions.position_of(connection, f"ledger:{identifier}")
+    return Known(position, *_last_record(connection, identifier, position), _open_runs(connection, identifier))
 
 
 def _last_record(connection: Connection, identifier: str, position: Position) -> tuple[int, Seen]:

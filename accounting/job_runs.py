@@ -13,6 +13,7 @@ from gridwarden.records import Value
 Body = dict[str, Value]
 _Name = tuple[str, str, str, str]
 
+SOMEBODY = "?"  # held under no lease of ours: another program had lent the account to somebody else
 LAUNCHER = "launcher"  # evidence of a payload: who started it verified the credential itself
 
 
@@ -21,7 +22,7 @@ class Run(NamedTuple):
 
     ``ledger`` and ``seq`` name the record of its start.  ``ended_by`` is "job_end", "payload_end", "restart" (the node was
     started again without one: ``end`` is then the first record after it) or "".  ``held`` is the lease under which the
-    account was lent when its end was recorded, "" where that was not seen.  Times are microseconds since the epoch.
+    account was lent when its end was recorded, ``SOMEBODY`` under none of ours, "" where that was not seen.  Times are microseconds since the epoch.
     """
 
     ledger: str
@@ -44,6 +45,11 @@ class Run(NamedTuple):
     ended_by: str
     held: str = ""
 
+    @property
+    def changed_hands(self) -> bool:
+        """Whether the account was somebody else's when the end of the run was recorded."""
+        return self.held not in {"", self.lease}
+
 
 class Seen(NamedTuple):
     """An observation: the record before a ``job_end`` of the same moment, where its hook could look."""
@@ -60,7 +66,7 @@ class OpenRuns:
     """The runs of one ledger that have not ended, brought forward record by record.
 
     ``seen`` is what the record before the first was, if an observation.  A run that a record changes is kept in
-    ``changed``, by the sequence number of its start.
+    ``changed``, by the sequence number of its start, until it is taken.
     """
 
     def __init__(self, ledger: str, runs: list[Run], seen: Seen = NOTHING_SEEN) -> None:
@@ -76,7 +82,7 @@ class OpenRuns:
     def add(self, seq: int, body: Body) -> None:
         """Take the next record into account; a record of another kind only shows that its node lives on."""
         boot = text(body, "boot")
-        if boot and self._boots and self._boots != {boot}:
+        if boot and self._boots and (boot not in self._boots or len(self._boots) > 1):
             self._restarted(boot, number(body, "time"))
         kind = body.get("kind")
         if kind in ("payload_start", "payload_end"):
@@ -91,10 +97,15 @@ class OpenRuns:
             for run in list(self._open.get(_name(body), {}).values()):
                 if run.restart <= restart:
                     seen = kind == "job_end" and self._seen[:2] == (time, run.account)
-                    self._end(run, time, str(kind), self._seen.lease if seen else "")
+                    self._end(run, time, str(kind), (self._seen.lease or SOMEBODY) if seen else "")
         self._seen = NOTHING_SEEN
         if kind == "observation":
             self._seen = Seen(number(body, "time"), text(body, "account"), text(body, "lease"))
+
+    def take_changed(self) -> list[Run]:
+        """Return the runs that changed since this was called last."""
+        changed, self.changed = self.changed, {}
+        return list(changed.values())
 
     def _begin(self, run: Run) -> None:
         self._open.setdefault((run.batch, run.cluster, run.node, run.job), {})[run.seq] = run

@@ -40,13 +40,17 @@ def insert_new_tuples(connection: Connection, table: Table, columns: tuple[str, 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows, and bring those that are there up to date; all have the same columns, in the same order."""
     if rows:
-        columns = tuple(rows[0])
+        upsert_tuples(connection, table, tuple(rows[0]), [tuple(storable(table, row).values()) for row in rows])
+
+
+def upsert_tuples(connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Values]) -> None:
+    """Do the same with rows that are storable already."""
+    if rows:
         quote = connection.dialect.identifier_preparer.quote
         keys = [column.name for column in table.primary_key]
         new = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns if name not in keys)
         conflict = f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {new}"
-        values = [tuple(storable(table, row).values()) for row in rows]
-        connection.exec_driver_sql(f"{_insert(connection, table, columns)} {conflict}", values)
+        connection.exec_driver_sql(f"{_insert(connection, table, columns)} {conflict}", rows)
 
 
 def storable(table: Table, row: Row) -> Row:

@@ -12,6 +12,8 @@ from gridwarden.errors import ConfigurationError
 
 ACKNOWLEDGED = "acknowledged"
 
+_DECODER = json.JSONDecoder()
+
 
 class Line(NamedTuple):
     """One line of a ledger.
@@ -37,12 +39,14 @@ def read(directory: str | os.PathLike[str], after: int = 0) -> Iterator[Line]:
     Closed files wholly at or below ``after`` are not opened again: the line ``after`` holds their hashes.
     What is appended after the call began is not read.  Raises ConfigurationError, Unavailable, OSError.
     """
+    from hashlib import sha256  # noqa: PLC0415  OpenSSL's takes a third of the time, once it is loaded
+
     stored = acknowledged(directory)  # before the lines, of which a collector may store more meanwhile
     previous: Line | None = None
     pending: Line | None = None  # a line that cannot be read, until the next shows whether it explains it
     pending_bytes = b""
     for where, raw in _raw_lines(directory, after):
-        line = _parse(raw, where, previous, max(stored, after))
+        line = _parse(raw, where, previous, max(stored, after), sha256)
         if pending:
             if not _explains(line, pending_bytes):
                 yield pending
@@ -134,12 +138,12 @@ def _first_seq(descriptor: int) -> int:
     return parts[0] if parts else 0
 
 
-def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
+def _parse(raw: bytes, where: str, previous: Line | None, stored: int, of: ledger.Digester) -> Line:
     parts = ledger.split_line(raw)
     if parts is None:
         return Line(0, "", {}, where, f"{len(raw)} bytes that are no record and that no gap record explains")
     seq, claimed, digest, body = parts
-    expected = ledger.link_hash(previous.hash if previous else ledger.FIRST, seq, digest)
+    expected = ledger.link_hash(previous.hash if previous else ledger.FIRST, seq, digest, of)
     fault = ""
     if claimed != expected and (previous or seq == 1):
         fault = "the chain is broken before this line: a line was removed, added or altered"
@@ -151,7 +155,7 @@ def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
     text = ""
     if body == ledger.ERASED:
         pass  # erased for privacy: its digest still holds its place in the chain
-    elif ledger.digest_of(body) != digest:
+    elif ledger.digest_of(body, of) != digest:
         fault = fault or "the record was altered"
     elif (record := _record(body)) is None:
         fault = fault or "it is sealed like a record, but holds none: gridwarden did not write it"
@@ -163,10 +167,11 @@ def _parse(raw: bytes, where: str, previous: Line | None, stored: int) -> Line:
 def _record(body: bytes) -> dict[str, records.Value] | None:
     """The flat object that a body is; None for any other, and for integers that no field and no store holds."""
     try:
-        values = json.loads(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        values, end = _DECODER.raw_decode(text)  # json.loads looks for blanks around it as well, for half as long again
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict):
+    if end != len(text) or not isinstance(values, dict):
         return None
     for value in values.values():
         kind = type(value)

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import collect, sacct, sacct_rows, schema, store_file
+from gridwarden.accounting import collect, ledger_batches, sacct, sacct_rows, schema, store_file
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.sacct_rows import FIELDS, SEPARATOR
@@ -108,10 +108,10 @@ def test_a_collect_killed_at_any_moment_loses_and_repeats_nothing(url, directory
     for number in range(300):
         start(directory, str(number))
     program = f"""
-from gridwarden.accounting import collect
+from gridwarden.accounting import collect, ledger_batches
 from gridwarden.accounting.store import open_store
 from pathlib import Path
-collect.BATCH_ROWS = 7
+ledger_batches.BATCH_LINES = 7
 collect.collect_ledger(open_store({url!r}), Path({str(directory)!r}), now={NOW}, progress=lambda *_: print(flush=True))
 """
     for killed_after in (1, 3, 10):
@@ -134,10 +134,10 @@ def test_two_collectors_at_once_give_one_store(url, directory, tmp_path):
         start(directory, str(number))
     open_store(url)
     program = f"""
-from gridwarden.accounting import collect
+from gridwarden.accounting import collect, ledger_batches
 from gridwarden.accounting.store import open_store
 from pathlib import Path
-collect.BATCH_ROWS = 5
+ledger_batches.BATCH_LINES = 5
 collect.collect_ledger(open_store({url!r}), Path({str(directory)!r}), now={NOW}, progress=lambda *_: None)
 """
     both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
@@ -145,6 +145,16 @@ collect.collect_ledger(open_store({url!r}), Path({str(directory)!r}), now={NOW},
     undisturbed = f"sqlite:///{tmp_path}/other.sqlite"
     from_ledger(undisturbed, directory)
     assert dump(url) == dump(undisturbed)
+
+
+def test_records_of_any_length_come_in_pieces_that_memory_holds(url, directory, monkeypatch):
+    monkeypatch.setattr(ledger_batches, "BATCH_BYTES", 2000)
+    for number in range(10):
+        start(directory, str(number), subject=f"{ANNA}{'a' * 500}")
+    progress = []
+    collect.collect_ledger(open_store(url), directory, now=NOW, progress=lambda _, taken: progress.append(taken))
+    assert progress == [3, 6, 9, 10]
+    assert rows(url, "SELECT count(*) FROM job_runs") == [(10,)]
 
 
 def test_an_altered_line_is_reported_and_its_ledger_kept(url, directory):

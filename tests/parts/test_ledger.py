@@ -218,7 +218,14 @@ def test_what_a_store_holds_is_not_read_again(directory: Path, monkeypatch: pyte
     assert any("removed" in line.fault for line in chain.read(directory))
 
 
-@pytest.mark.parametrize("body", [b"nonsense", b"[1]", b'{"kind":[1]}', b'{"kind":"hold","time":1e400}', b"9" * 5000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"nonsense", b"[1]", b'{"kind":[1]}', b'{"kind":"hold","time":1e400}', b"9" * 5000, b' {"kind":"hold"}',
+        b'{"kind":"hold"} ', b'{"kind":"hold"}{}', b'{"kind":NaN}', b'{"time":9223372036854775808}', b'{"kind":true}',
+        b'{"kind":"\xff"}', b"[" * 30000,
+    ],
+)  # fmt: skip
 def test_a_forged_line_with_the_right_seal_is_shown_and_hides_no_other(directory: Path, body: bytes) -> None:
     _, head = hold(directory, "1")
     line, _, _ = ledger._line(head, 2, body)
