@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden.accounting import evidence
 from gridwarden.accounting.batch_records import SLURM
 from gridwarden.accounting.job_runs import Body, Run, text
-from gridwarden.accounting.lease_history import LOCAL, Candidate, Sighting
+from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, Candidate, Sighting
 from gridwarden.payloads import BATCH
 from gridwarden.records import KINDS
 from gridwarden.times import MICROSECONDS
@@ -164,8 +164,11 @@ def named(answer: Answer, who: Holder | Run | Sighting | Candidate, level: str, 
     """Give the answer the name of who it was, by an evidence level."""
     if who.scheme == LOCAL:
         because += "; a fixed account: whoever is mapped to it may have been behind it"
+    lease = who.lease
+    if (isinstance(who, Candidate) and not lease) or (isinstance(who, Sighting) and who.is_anothers):
+        because, lease = because + BY_ANOTHER, ""
     return answer._replace(
-        evidence=level, scheme=who.scheme, identity=who.subject, vo=who.vo, because=because, lease=who.lease
+        evidence=level, scheme=who.scheme, identity=who.subject, vo=who.vo, because=because, lease=lease
     )
 
 

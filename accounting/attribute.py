@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
-from gridwarden.accounting.lease_history import LOCAL, held_throughout, window
+from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, held_throughout, seen_by, window
 from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _holder(
     if len({(run.scheme, run.subject, run.lease) for run in verified}) > 1:
         return Holder(None, "its nodes recorded different holders")
     if verified:
-        return _verified(job, min(verified, key=lambda run: (run.ledger, run.seq)), verified, leases)
+        return _verified(job, min(verified, key=lambda run: (run.ledger, run.seq)), verified, leases, sightings)
     pilots = {
         (payload.pilot_scheme, payload.pilot_subject, payload.pilot_vo) for payload in payloads if payload.pilot_subject
     }
@@ -177,15 +177,17 @@ def _holder(
     return _by_observation(job, leases, sightings)
 
 
-def _verified(job: Job, run: Run, verified: Sequence[Run], leases: Mapping[str, Sighting]) -> Holder:
+def _verified(
+    job: Job, run: Run, verified: Sequence[Run], leases: Mapping[str, Sighting], sightings: Sequence[Sighting]
+) -> Holder:
     """Return the holder whom hooks verified at the start, unless one saw another when the job ended."""
     lent = leases.get(run.lease)
     fqan = lent.fqan if lent and lent.account == job.account else ""
     part = Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH, fqan=fqan)
     because = f"a hook on {run.node} verified the holder when the job started"
-    changed = next((each for each in verified if each.held not in {"", each.lease}), None)
+    changed = next((each for each in verified if each.changed_hands), None)
     if changed is not None:
-        other = leases.get(changed.held)
+        other = leases.get(changed.held) or seen_by(sightings, job.account, changed.end or changed.start)
         begin = other.time if other and changed.start < other.time < (changed.end or 0) else changed.start
         when = f"its account changed hands {window(begin, changed.end or begin)}"
         then = (other.scheme, other.subject, other.vo) if other else ("", "", "")
@@ -201,7 +203,7 @@ def _verified(job: Job, run: Run, verified: Sequence[Run], leases: Mapping[str, 
 def _by_observation(job: Job, leases: Mapping[str, Sighting], sightings: Sequence[Sighting]) -> Holder:
     """Return who held the job's account, by the records of then, else whom the job's stamp claims."""
     start = job.submit if job.start is None else job.start
-    held = held_throughout(sightings, job.account, start, start if job.end is None else job.end)
+    held = held_throughout(sightings, job.account, start, start if job.end is None else job.end, job.submit)
     if held.holder is None:
         if held.candidates:
             candidates = tuple(_part(each, job, evidence.AMBIGUOUS) for each in held.candidates)
@@ -216,7 +218,8 @@ def _by_observation(job: Job, leases: Mapping[str, Sighting], sightings: Sequenc
 
 def _part(candidate: Candidate, job: Job, level: str) -> Part:
     who = (candidate.scheme, candidate.subject, candidate.vo)
-    return Part(*who, job.account, 0, level, because=candidate.because, fqan=candidate.fqan)
+    because = candidate.because + ("" if candidate.lease else BY_ANOTHER)
+    return Part(*who, job.account, 0, level, because=because, fqan=candidate.fqan)
 
 
 def _stamped(job: Job, leases: Mapping[str, Sighting]) -> Holder:

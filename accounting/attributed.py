@@ -80,7 +80,11 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
         owners = [each.lease for of_job in payloads.values() for each in of_job]
         lent = [lease for of_job in runs.values() for run in of_job for lease in (run.lease, run.held)]
         leases = leases_of(connection, [*(job.stamp for job in chunk), *owners, *lent])
-        histories.read(job.account for job in chunk if not any(is_of(run, job) for run in runs.get(job.job, [])))
+        histories.read(
+            job.account
+            for job in chunk
+            if not any(is_of(run, job) and not run.changed_hands for run in runs.get(job.job, []))
+        )
         for job in chunk:
             key = job[:5]
             facts = (steps.get(key, []), runs.get(job.job, []), leases, payloads[key], histories.of(job.account))

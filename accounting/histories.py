@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ROLE = "CASE kind WHEN 'lease' THEN 'begins' WHEN 'freed' THEN 'ends' ELSE '' END"
-# A year of an account's records comes to a few rows: what lies between first and last of one lease changes nothing.
+# A year of an account's records comes to a few rows: what lies between first and last of one lease of ours changes nothing.
 _SEEN = text(
     f"SELECT account, lease, {_ROLE}, min(time), max(time) FROM records "  # noqa: S608  our own names
-    f"WHERE account IN :accounts AND lease IS NOT NULL AND kind IN ({', '.join(map(repr, KINDS))}) GROUP BY 1, 2, 3"
+    f"WHERE account IN :accounts AND kind IN ({', '.join(map(repr, KINDS))}) GROUP BY 1, 2, 3"
 ).bindparams(bindparam("accounts", expanding=True))
 _NAMES = text(
     "SELECT account, lease, scheme, subject, vo, min(start) FROM job_runs "
     "WHERE account IN :accounts AND subject <> '' GROUP BY 1, 2, 3, 4, 5"
 ).bindparams(bindparam("accounts", expanding=True))
+
+# What another program lent comes in between the records of one lease: then each of them counts.
+_EVERYTHING = text(
+    f"SELECT body FROM records WHERE account = :account AND kind IN ({', '.join(map(repr, KINDS))}) AND body IS NOT NULL"  # noqa: S608
+)
 
 
 class Histories:
@@ -39,8 +44,14 @@ class Histories:
         for chunk in batches(new, IN_ONE_QUERY):
             self._known.update({account: [] for account in chunk})
             seen = self._connection.execute(_SEEN, {"accounts": chunk}).all()
-            names = self._names(chunk, {lease for _, lease, *_ in seen})
+            names = self._names(chunk, {lease for _, lease, *_ in seen if lease is not None})
+            with_links = {account for account, lease, *_ in seen if lease is None}
+            for account in with_links:
+                bodies = self._connection.scalars(_EVERYTHING, {"account": account})
+                self._known[account] = [sighting(json.loads(body)) for body in bodies]
             for account, lease, role, first, last in seen:
+                if account in with_links:
+                    continue
                 who = names.get((account, lease), Sighting(0, account, lease, "", "", "", begins=False))
                 for time in sorted({first, last}):
                     self._known[account].append(who._replace(time=time, begins=role == "begins", ends=role == "ends"))

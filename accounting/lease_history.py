@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from gridwarden.accounting.job_runs import Body, number, text
 from gridwarden.times import format_instant
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 # those that end it: what runs until the account is freed is still its holder's.
 KINDS = ("lease", "observation", "job_start", "payload_start", "kill", "freed")
 LOCAL = "local"
+_LINK = "link:"  # before the lease name, in place of the lease id, of what another program lent
+BY_ANOTHER = "; another program lent it under this name, which is in lower case, and not proven"
 
 
 class Sighting(NamedTuple):
@@ -23,7 +26,7 @@ class Sighting(NamedTuple):
 
     ``begins`` is set for the record of the lending itself, ``ends`` for that of the account's becoming free;
     others only confirm it.  The subject is empty where the record does not name one; ``fqan`` is the primary one, of a
-    lending.
+    lending.  ``name`` is the lease name; of what another program lent, all that is known is in it.
     """
 
     time: int
@@ -35,10 +38,19 @@ class Sighting(NamedTuple):
     begins: bool
     ends: bool = False
     fqan: str = ""
+    name: str = ""
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether another program lent the account: only its link was seen."""
+        return self.lease.startswith(_LINK)
 
 
 class Candidate(NamedTuple):
-    """One who may have held the account, from ``since`` on as far as records show (None: not recorded)."""
+    """One who may have held the account, from ``since`` on as far as records show (None: not recorded).
+
+    ``lease`` is empty where another program lent it.
+    """
 
     lease: str
     scheme: str
@@ -53,11 +65,17 @@ def sighting(body: Body) -> Sighting:
     """Read a record of one of ``KINDS``.
 
     A lease record without a lease name is a mapping to a fixed account, which several people share: it says
-    who could be behind the account, not who is, so the account itself stands for them.
+    who could be behind the account, not who is, so the account itself stands for them.  An observation without a lease is
+    of a link that another program made.
     """
     lending = body.get("kind") == "lease"
     shared = lending and not body.get("name")
-    account = text(body, "account")
+    account, name = text(body, "account"), text(body, "name")
+    if body.get("kind") == "observation" and name and not text(body, "lease"):
+        scheme = "x509" if name.startswith("%2f") else ""
+        return Sighting(
+            number(body, "time"), account, _LINK + name, scheme, _readable(name), "", begins=False, name=name
+        )
     return Sighting(
         time=number(body, "time"),
         account=account,
@@ -68,7 +86,13 @@ def sighting(body: Body) -> Sighting:
         begins=lending,
         ends=body.get("kind") == "freed",
         fqan=text(body, "fqans").partition(" ")[0],
+        name=name,
     )
+
+
+def _readable(name: str) -> str:
+    """Return what a lease name (``mapper.encoding``) says of the subject, as it is where it is none, or a hash."""
+    return unquote(name.partition(":")[0], errors="backslashreplace") if name.startswith("%2f") else name
 
 
 def holders_within(sightings: Iterable[Sighting], account: str, since: int, until: int) -> list[Candidate]:
@@ -76,7 +100,20 @@ def holders_within(sightings: Iterable[Sighting], account: str, since: int, unti
     known = list(sightings)
     moments = [since, *(each.time for each in known if each.account == account and since < each.time < until)]
     found = [candidate for moment in moments for candidate in holders_at(known, account, moment)]
-    return list({candidate.lease: candidate for candidate in found}.values())
+    return list({(candidate.lease, candidate.subject): candidate for candidate in found}.values())
+
+
+def holders_of_job(sightings: Iterable[Sighting], account: str, submit: int, start: int) -> list[Candidate]:
+    """Return who may be behind a job: who may have held its account when it was submitted, and when it started."""
+    known = list(sightings)
+    then, later = (holders_at(known, account, moment) for moment in (submit, start))
+    found = {(each.lease, each.subject): each for each in (*then, *later)}
+    if not then or len(found) == 1:
+        return later
+    because = then[0].because
+    if len(then) == 1:
+        because = f"the account changed hands {window(submit, start)}, while the job waited"
+    return [each._replace(because=because) for each in found.values()]
 
 
 def holders_at(sightings: Iterable[Sighting], account: str, moment: int) -> list[Candidate]:
@@ -86,7 +123,7 @@ def holders_at(sightings: Iterable[Sighting], account: str, moment: int) -> list
     the account was freed (unless its lease is seen again: it could not be freed after all).  When
     the next sighting is of another lease and is no lending, the change was not recorded: both are candidates.
     """
-    of_account = sorted(each for each in sightings if each.account == account and each.lease)
+    of_account = _of_account(sightings, account)
     before = [each for each in of_account if each.time <= moment]
     after = [each for each in of_account if each.time > moment]
     last = before[-1] if before else None
@@ -116,13 +153,17 @@ class Held(NamedTuple):
 UNSEEN = Held(None, [], "no record says who held its account")
 
 
-def held_throughout(sightings: Iterable[Sighting], account: str, start: int, end: int) -> Held:
+def held_throughout(
+    sightings: Iterable[Sighting], account: str, start: int, end: int, submit: int | None = None
+) -> Held:
     """Return who held ``account`` from ``start`` to ``end``, by the records of then: never by who holds it now.
+
+    It must have been theirs at ``submit``, too, as far as that is known.
 
     One who was seen to hold it before the start, and after whom nobody else was until the end, held it.  When another was
     seen before the end, or later without a record of the change, both are candidates.
     """
-    of_account = sorted(each for each in sightings if each.account == account and each.lease)
+    of_account = _of_account(sightings, account)
     before = [each for each in of_account if each.time <= start]
     within = [each for each in of_account if start < each.time <= end]
     after = next((each for each in of_account if each.time > end), None)
@@ -134,7 +175,9 @@ def held_throughout(sightings: Iterable[Sighting], account: str, start: int, end
             return UNSEEN
         found = _each_lease(within, of_account, "seen to hold the account while the job ran")
         return Held(None, found, "who held its account was first seen after it had started")
-    seen = [last, *(each for each in within if not (each.ends and each.lease == last.lease))]
+    submitted = next((each for each in reversed(before) if submit is not None and each.time <= submit), last)
+    seen = [] if submitted.ends or submitted.lease == last.lease else [submitted]
+    seen += [last, *(each for each in within if not (each.ends and each.lease == last.lease))]
     if after is not None and not after.begins:
         seen.append(after)
     changed = next(((a, b) for a, b in pairwise(seen) if a.lease != b.lease), None)
@@ -157,6 +200,19 @@ def window(begin: int, end: int) -> str:
     return f"between {format_instant(begin, UTC)} and {format_instant(end, UTC)}"
 
 
+def seen_by(sightings: Iterable[Sighting], account: str, moment: int) -> Sighting | None:
+    """Return the last link of another program's that was seen at an account by ``moment``."""
+    links = [each for each in sightings if each.account == account and each.is_anothers and each.time <= moment]
+    return max(links, default=None)
+
+
+def _of_account(sightings: Iterable[Sighting], account: str) -> list[Sighting]:
+    """Return the sightings of an account in their order; links that are a lease of ours say nothing more than that does."""
+    found = sorted(each for each in sightings if each.account == account and each.lease)
+    ours = {each.name for each in found if not each.is_anothers}
+    return [each for each in found if not (each.is_anothers and each.name in ours)]
+
+
 def _each_lease(seen: Iterable[Sighting], of_account: list[Sighting], because: str) -> list[Candidate]:
     first = {each.lease: each for each in reversed(list(seen))}
     return [_candidate(each, of_account, because) for each in sorted(first.values())]
@@ -167,4 +223,5 @@ def _candidate(sighting: Sighting, of_account: list[Sighting], because: str) -> 
     named = next((each for each in same if each.subject), sighting)
     since = min((each.time for each in same if each.begins), default=None)
     fqan = next((each.fqan for each in same if each.fqan), "")
-    return Candidate(sighting.lease, named.scheme, named.subject, named.vo, since, because, fqan)
+    lease = "" if sighting.is_anothers else sighting.lease
+    return Candidate(lease, named.scheme, named.subject, named.vo, since, because, fqan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gridwarden.accounting import answers, evidence
+from gridwarden.accounting import answers, evidence, lease_history
 from gridwarden.accounting.job_runs import LAUNCHER, Body, Run, number, text
 from gridwarden.accounting.lease_history import LOCAL, Candidate, Sighting
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job
 
 
-def of_run(run: Run, job: Job | None, start: Body) -> list[Answer]:
-    """A job whose start a hook recorded; ``job`` is the batch system's own record of it, ``start`` that of a payload."""
+def of_run(run: Run, job: Job | None, start: Body, later: Sighting | None = None) -> list[Answer]:
+    """A job whose start a hook recorded; ``job`` is the batch system's own record of it, ``start`` that of a payload.
+
+    ``later`` is whose the account was at its end, where that was not its holder any more: then either may be behind it.
+    """
     until = run.end
     because = "a hook verified the holder when the job started"
     if run.evidence == LAUNCHER:
@@ -31,6 +34,13 @@ def of_run(run: Run, job: Job | None, start: Body) -> list[Answer]:
     answer = answers.NOTHING._replace(
         account=run.account, node=run.node, cluster=run.cluster, batch=run.batch, job=run.job, since=run.start, until=until
     )  # fmt: skip
+    if later is not None:
+        begin = max(later.time, run.start) if later.begins else run.start
+        because += f"; the account changed hands {lease_history.window(begin, run.end or begin)}"
+        return [
+            answers.named(answer, run, evidence.AMBIGUOUS, because),
+            answers.named(answer, later, evidence.AMBIGUOUS, because),
+        ]
     return answers.everybody_of(answers.named(answer, run, evidence.BATCH, because), start)
 
 

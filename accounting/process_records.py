@@ -75,6 +75,9 @@ def of_process(
         if len(whole) == 1:
             answer = answer._replace(cluster=run.cluster, batch=run.batch, job=run.job)
         because += "; " + ("the account's only job there then" if len(runs) == 1 and not own else _who(whole))
+        if any(each.changed_hands for each in whole):
+            because += "; the account was somebody else's when that ended"
+            return [answers.named(answer, run, evidence.AMBIGUOUS, because)]
         return [answers.named(answer, run, evidence.KERNEL_MEASURED, because)]
     if len(holders) > 1:
         because += "; jobs of several people ran under the account there then"

@@ -21,6 +21,7 @@ from gridwarden.accounting import (
 )
 from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.job_runs import number, text
+from gridwarden.accounting.lease_history import Sighting
 from gridwarden.accounting.living import is_lent, living, no_slot_account
 from gridwarden.accounting.process_records import BLUR
 from gridwarden.payloads import BATCH as PAYLOAD
@@ -130,7 +131,7 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     found = [
         answer
         for run in runs
-        for answer in past_answers.of_run(run, _job_of(run, past), past.start_of(run))
+        for answer in past_answers.of_run(run, _job_of(run, past), past.start_of(run), _later_holder(run, past))
         if _overlaps(answer, since, until)
     ]
     runs_of: dict[str, list[Run]] = {}
@@ -157,10 +158,19 @@ def _job_of(run: Run, past: Past) -> Job | None:
     return past.job_of(run) if run.end is None or run.ended_by == "restart" else None
 
 
+def _later_holder(run: Run, past: Past) -> Sighting | None:
+    """Return whose the account was when the run ended, where it was not its own holder's any more."""
+    if not run.changed_hands or run.end is None:
+        return None
+    nobody = Sighting(run.start, run.account, "", "", "", "", begins=False)
+    link = lease_history.seen_by(past.sightings(run.account), run.account, run.end)
+    return past.lending(run.held, run.account) or link or nobody
+
+
 def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
     sightings = past.sightings(job.account)
     lent = bool(sightings or job.stamp) or is_lent(job.account, node)
-    candidates = lease_history.holders_at(sightings, job.account, job.start or job.submit)
+    candidates = lease_history.holders_of_job(sightings, job.account, job.submit, job.start or job.submit)
     stamped = past.lending(job.stamp, job.account) if job.stamp else None
     found = past_answers.of_job(job, candidates, stamped, lent=lent)
     claims = claimed.of_job(job, found[0]._replace(scheme="", identity="", vo=""), past)

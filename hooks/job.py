@@ -116,12 +116,15 @@ def start(job: Job, site: Site) -> Holder:
     (account-unknown, holder-*, stamp-mismatch), EvidenceError, ConfigurationError, Unavailable or OSError;
     wherever possible the job is in the register then too, so that no clean-up hits it.
     """
+    holder = None
     with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
         try:
             holder = job_holder.read_holder(job, site)
             linked = holder.verdict != holders.BANNED and job_holder.confirm_link(holder, site)
         except (GridwardenError, OSError):
             enter(job, site, "")
+            if holder is not None and (others := job_holder.linked_otherwise(holder, site)):
+                job.record_all(site, others)
             raise
         enter(job, site, holder.lease)
         if holder.verdict != holders.BANNED:

@@ -67,6 +67,30 @@ def seen_at_end(job: Job, site: Site) -> list[Observation]:
     """Who holds the account now: whether it changed hands while the job ran; nothing where that cannot be told."""
     try:
         holder = holders.read(site["holders"][0], job.account)
-        return [seen(holder, linked=confirm_link(holder, site))]
     except (GridwardenError, OSError):
         return []
+    try:
+        return [seen(holder, linked=confirm_link(holder, site))]
+    except (GridwardenError, OSError):
+        return linked_otherwise(holder, site)
+
+
+def linked_otherwise(holder: Holder, site: Site) -> list[Observation]:
+    """Under which names but the holder's the account is linked: another program lent it; nothing where that cannot be told.
+
+    The whole directory is read for that, so only where the link was denied.
+    """
+    if not holder.name or site["gridmapdir_local"] != ["yes"]:
+        return []
+    try:
+        directory = os.open(site["gridmapdir"][0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            inode = os.stat(holder.account, dir_fd=directory, follow_symlinks=False).st_ino
+            with os.scandir(directory) as entries:
+                names = [entry.name for entry in entries if entry.name[0] == "%" and entry.inode() == inode]
+        finally:
+            os.close(directory)
+    except OSError:
+        return []
+    others = sorted(name for name in names if name != holder.name)
+    return [("observation", {"account": holder.account, "lease": "", "name": name, "inode": inode}) for name in others]

@@ -305,6 +305,29 @@ def test_a_lease_that_changed_behind_our_back_is_noticed(machine: Machine, chang
     failure(machine, reasons.HOLDER_NOT_LINKED)
 
 
+def test_whom_another_program_lent_the_account_to_is_on_record_at_the_end_of_a_job_and_at_the_next_ones_start(
+    machine: Machine,
+) -> None:
+    assert machine.run("prolog") == 0
+    directory = machine.base / "gridmapdir"
+    (directory / "%2fcn%3danna").unlink()
+    os.link(directory / ACCOUNT, directory / "%2fcn%3deve")
+    assert machine.run("epilog") == 0
+    assert machine.run("prolog", SLURM_JOB_ID="3", SLURM_JOBID="3") == 0
+    bodies = [line.body for line in chain.read(machine.base / "ledger")]
+    inode = (directory / ACCOUNT).stat().st_ino
+    seen = [(body["kind"], body.get("lease"), body.get("name"), body.get("inode")) for body in bodies]
+    link = ("observation", "", "%2fcn%3deve", inode)
+    assert seen[2:] == [link, ("job_end", LEASE, None, None), link, ("gap", None, None, None)]
+    assert bodies[2]["time"] == bodies[3]["time"]
+
+
+def test_a_lease_whose_link_is_merely_gone_is_put_down_to_nobody_else(machine: Machine) -> None:
+    (machine.base / "gridmapdir" / "%2fcn%3danna").unlink()
+    assert machine.run("prolog") == 0
+    assert [line.body["kind"] for line in chain.read(machine.base / "ledger")] == ["gap"]
+
+
 def test_an_account_without_a_passwd_entry_is_a_gap(machine: Machine) -> None:
     assert machine.run("prolog", SLURM_JOB_USER="gwtest09") == 0
     assert machine.records("gap")[0]["reason"].startswith(reasons.ACCOUNT_UNKNOWN)

@@ -134,6 +134,20 @@ class Machine:
     def end(self, job: str, account: str = LENT) -> None:
         self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
 
+    def end_with_link(self, job: str, name: str) -> None:
+        """End a job as its hook does that finds the account linked to somebody else by another program."""
+        link = {"account": LENT, "lease": "", "name": name, "inode": 1}
+        end = {
+            "batch": "slurm",
+            "job": job,
+            "restart": 0,
+            "account": LENT,
+            "uid": 1,
+            "lease": LEASE,
+            "exit_code": "0:0",
+        }
+        ledger.append_all(self.ledger, [("observation", link), ("job_end", end)], node="n1", cluster="site")
+
     def payload(self, *kinds: str, subject: str = BELA, account: str = GUEST, also: str = "") -> None:
         about = {"payload": PAYLOAD, "batch": "slurm", "job": "7", "restart": 0, "account": account, "uid": 1}
         about["lease"] = OTHER_LEASE
@@ -495,6 +509,29 @@ def test_a_job_without_a_hooks_record_is_known_by_the_lease_history(machine):
     answer = only(machine.ask("-1s..now", node="n2"))
     assert (answer.identity, answer.job, answer.evidence) == (ANNA, "9", evidence.LEASE_HISTORY)
     assert "no hook" in answer.because
+
+
+def test_both_are_named_where_another_program_lent_the_account_while_a_job_ran_and_the_next_waited(machine):
+    machine.lend()
+    machine.start("7")
+    time.sleep(1.1)
+    waiting = now() // 1_000_000
+    machine.record("observation", account=LENT, lease=LEASE, name="name", inode=1)
+    time.sleep(1.1)
+    machine.end_with_link("7", "%2fcn%3deve")
+    machine.collect_jobs(row(JobIDRaw="8", Submit=str(waiting), Start=str(now() // 1_000_000 + 1)))
+    eve = "/cn=eve"
+    for collected in (False, True):
+        if collected:
+            machine.collect()
+        for job in ("7", "8"):
+            found, _ = machine.ask(None, job=job)
+            assert {(answer.identity, answer.evidence) for answer in found} == {
+                (ANNA, evidence.AMBIGUOUS), (eve, evidence.AMBIGUOUS),
+            }  # fmt: skip
+            assert all("changed hands between" in answer.because for answer in found)
+            assert "not proven" in next(answer.because for answer in found if answer.identity == eve)
+    assert [answer.job for answer in machine.ask(None, identity="EVE")[0]] == ["7", "8"]
 
 
 def test_a_job_known_by_its_stamp_alone_is_only_declared(machine):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from gridwarden.accounting import evidence
 from gridwarden.accounting.attribute import CLOCK_SKEW, attribute
 from gridwarden.accounting.batch_records import Job, Step
-from gridwarden.accounting.job_runs import Run
-from gridwarden.accounting.lease_history import Sighting
+from gridwarden.accounting.job_runs import SOMEBODY, Run
+from gridwarden.accounting.lease_history import Sighting, sighting
 
 ANNA, BELA = "/DC=org/DC=example/CN=Anna", "/DC=org/DC=example/CN=Bela"
 SECOND = 1_000_000
@@ -165,6 +165,16 @@ def test_a_hook_that_saw_another_holder_at_the_end_leaves_the_job_nobodys_and_na
     assert (found.parts, found.unattributed) == ((), SECOND)
     assert [each.subject for each in found.candidates] == [ANNA, BELA]
     assert "between 1970-01-01T00:17:30+00:00 and 1970-01-01T00:18:20+00:00" in found.candidates[1].because
+
+
+def test_a_hook_that_saw_another_programs_link_at_the_end_names_both():
+    link = sighting(
+        {"kind": "observation", "time": 1100 * SECOND, "account": "cms001", "lease": "", "name": "%2fcn%3deve"}
+    )
+    changed = run(end=job().end, ended_by="job_end", held=SOMEBODY)
+    found = attribute(job(), [step(SECOND)], [changed], {}, (), [lent(500, ANNA), link])
+    assert (found.parts, found.unattributed) == ((), SECOND)
+    assert [each.subject for each in found.candidates] == [ANNA, "/cn=eve"]
 
 
 def test_it_is_said_whether_the_holder_was_seen_at_the_end_too():

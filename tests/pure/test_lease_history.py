@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from gridwarden.accounting.lease_history import Sighting, holders_at, holders_within, sighting
+from gridwarden.accounting.lease_history import (
+    Sighting,
+    held_throughout,
+    holders_at,
+    holders_of_job,
+    holders_within,
+    seen_by,
+    sighting,
+)  # fmt: skip
 
 ANNA = Sighting(100, "cms001", "a" * 32, "x509", "/CN=Anna", "cms", begins=True)
 BELA = Sighting(200, "cms001", "b" * 32, "x509", "/CN=Bela", "cms", begins=True)
@@ -78,3 +86,50 @@ def test_the_record_of_freeing_ends_what_the_record_of_lending_began():
     about = {"account": "cms001", "lease": "a" * 32, "name": "%2fcn%3danna"}
     lent = sighting({"kind": "lease", "time": 5, "scheme": "x509", "subject": "/CN=Anna", **about})
     assert subjects([lent, sighting({"kind": "freed", "time": 9, **about})], 9) == []
+
+
+LINK = {"kind": "observation", "account": "cms001", "lease": "", "name": "%2fcn%3deve%20o%27neil:cms", "inode": 1}
+
+
+def link(time: int, **changes: object) -> Sighting:
+    return sighting({**LINK, "time": time, **changes})
+
+
+def test_whom_another_program_lends_the_account_to_is_a_candidate_of_whom_the_link_is_all_that_is_known():
+    history = [ANNA, seen(ANNA, 120), link(180), BELA]
+    anna, eve = holders_at(history, "cms001", 150)
+    assert (anna.subject, eve.scheme, eve.subject, eve.lease) == ("/CN=Anna", "x509", "/cn=eve o'neil", "")
+    assert "between 1970-01-01T00:00:00.000120+00:00 and 1970-01-01T00:00:00.000180+00:00" in anna.because
+    assert subjects(history, 190) == ["/cn=eve o'neil"]
+    assert subjects(history, 200) == ["/CN=Bela"]
+    assert [each.time for each in filter(None, [seen_by(history, "cms001", time) for time in (179, 180, 300)])] == [
+        180
+    ] * 2
+
+
+def test_a_link_that_is_a_lease_of_ours_is_nobody_else():
+    ours = ANNA._replace(name=LINK["name"])
+    assert subjects([ours, link(150), link(180)], 160) == ["/CN=Anna"]
+
+
+def test_a_name_that_says_nobody_stays_as_it_is():
+    for name in ("%sha256-00ff", "pseudonym:1234"):
+        assert (link(1, name=name).scheme, link(1, name=name).subject) == ("", name)
+
+
+def test_a_job_that_waited_while_its_account_changed_hands_is_not_given_to_whoever_has_it_when_it_starts():
+    without_record = [ANNA, seen(ANNA, 120), link(180), link(190)]
+    found = holders_of_job(without_record, "cms001", 130, 185)
+    assert [each.subject for each in found] == ["/CN=Anna", "/cn=eve o'neil"]
+    with_record = holders_of_job([ANNA, BELA], "cms001", 150, 250)
+    assert [each.subject for each in with_record] == ["/CN=Anna", "/CN=Bela"]
+    assert all("changed hands between" in each.because for each in (*found, *with_record))
+    for history, submit in ((without_record, 130), ([ANNA, BELA], 150)):
+        held = held_throughout(history, "cms001", 250, 260, submit)
+        assert (held.holder, len(held.candidates)) == (None, 2)
+
+
+def test_a_job_whose_account_was_lent_as_it_was_submitted_is_its_holders():
+    assert [each.subject for each in holders_of_job([ANNA], "cms001", 90, 150)] == ["/CN=Anna"]
+    freed = seen(OTHER, 80)._replace(account="cms001", ends=True)
+    assert held_throughout([freed, ANNA], "cms001", 150, 160, 90).holder.subject == "/CN=Anna"

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from gridwarden import holders, register
+from gridwarden.mapper.encoding import lease_name
+from tests.scenarios.statements import SOMEBODY_ELSE
 from tests.scenarios.steps import GRIDMAPDIR, HOLDERS, LEDGER, REGISTER, Steps
+from tests.site.lcmaps import lcmaps_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SYSLOG = Path("/var/log/syslog")
+FILLING = Lock()  # rows are played beside each other, and who fills a pool counts on what is free
+
+
+def fill(pool: str, why: str, undo: ExitStack) -> None:
+    """Link every account of a pool that is free, until ``undo``."""
+    for account in sorted(GRIDMAPDIR.glob(f"{pool}[0-9]*")):
+        if account.stat().st_nlink == 1:
+            lent = GRIDMAPDIR / f"%2fcn%3d{why}%20{account.name}"
+            lent.hardlink_to(account)
+            undo.callback(lent.unlink)
 
 
 class Play(Steps):
@@ -47,19 +61,24 @@ class Play(Steps):
         self.undo.callback(name.hardlink_to, GRIDMAPDIR / self.account)
 
     def lend_to_somebody_else(self) -> None:
-        """As LCMAPS does with an account whose link is gone."""
-        self.lose_lease()
-        other = GRIDMAPDIR / "%2fdc%3dorg%2fdc%3dexample%2fcn%3dsomebody%20else"
-        other.hardlink_to(GRIDMAPDIR / self.account)
-        self.undo.callback(other.unlink)
+        """LCMAPS lends the account, whose link is gone, since no other of its pool is free.
+
+        A site of Slurm 22.05 has no LCMAPS; there the link is made as LCMAPS makes it.
+        """
+        pool, name = self.account.rstrip("0123456789"), lease_name(SOMEBODY_ELSE)
+        with FILLING, ExitStack() as meanwhile:
+            fill(pool, "kept", meanwhile)
+            self.lose_lease()
+            if Path("/usr/lib/lcmaps").exists():
+                assert lcmaps_map(SOMEBODY_ELSE, (f"/{pool}",)) == (self.account, name)
+            else:
+                (GRIDMAPDIR / name).hardlink_to(GRIDMAPDIR / self.account)
+        self.undo.callback((GRIDMAPDIR / name).unlink)
 
     def fill_pool(self, pool: str) -> None:
         """Every account of a pool that is free is lent by another program."""
-        for account in sorted(GRIDMAPDIR.glob(f"{pool}[0-9]*")):
-            if account.stat().st_nlink == 1:
-                lent = GRIDMAPDIR / f"%2fcn%3d{account.name}"
-                lent.hardlink_to(account)
-                self.undo.callback(lent.unlink)
+        self.undo.enter_context(FILLING)
+        fill(pool, "full", self.undo)
 
     def forget_register(self) -> None:
         """As a reboot does: /run is empty."""

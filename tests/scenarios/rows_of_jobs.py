@@ -132,9 +132,9 @@ ROWS = (
         "The link is gone, and LCMAPS lends the account to somebody else; a second job waits.",
         plays.lease_goes(Play.lend_to_somebody_else),
         user=(say.COMPLETED,),
-        administrator=(say.GAP_NOT_LINKED,),
-        whoran=(say.NAMES_LIVE, say.NAMES_BOTH_WAYS),
-        accounting=(say.THEIRS,),
+        administrator=(say.GAP_NOT_LINKED, say.OTHER_LINK_SEEN),
+        whoran=(say.NAMES_LIVE, say.NAMES_EITHER),
+        accounting=(say.NOBODYS,),
     ),
     Row(
         "full pool",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gridwarden import reasons
+from gridwarden.mapper.encoding import lease_name
 from tests.scenarios import batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Record = dict[str, Any]
+SOMEBODY_ELSE = "/DC=org/DC=example/CN=Somebody Else"  # to whom LCMAPS lends a row's account
 
 
 class Seen:
@@ -176,6 +178,10 @@ KILLED = Statement("a `kill` record for what it left running", lambda seen: len(
 GAP_MISSING = Statement("a gap: holder-missing", gap("holder-missing"))
 GAP_INVALID = Statement("a gap: holder-invalid", gap("holder-invalid"))
 GAP_NOT_LINKED = Statement("a gap: holder-not-linked", gap("holder-not-linked"))
+OTHER_LINK_SEEN = Statement(
+    "observations, at the first job's end and at start and end of the other, of the name that the account is linked to",
+    lambda seen: [one["name"] for one in seen.of("observation") if not one["lease"]] == [lease_name(SOMEBODY_ELSE)] * 3,
+)
 SAID_IN_SYSLOG = Statement("a syslog line: outcome=unrecorded", lambda seen: seen.facts["syslog"])
 
 # What whoran says.
@@ -204,6 +210,15 @@ NAMES_BOTH_WAYS = Statement(
             (number, seen.subject, level)
             for number, level in zip(seen.numbers, ("batch", "lease history"), strict=True)
         ]
+    ),
+)
+NAMES_EITHER = Statement(
+    "names, for each of the two jobs, the person and whoever the account was lent to instead, and between which moments "
+    "it changed hands (`ambiguous`)",
+    lambda seen: (
+        {(one["job"], one["identity"], one["evidence"]) for one in seen.past}
+        == {(number, who, "ambiguous") for number in seen.numbers for who in (seen.subject, SOMEBODY_ELSE.lower())}
+        and all("changed hands between" in one["because"] for one in seen.past)
     ),
 )
 NAMES_OWNERS = Statement("names each payload's owner afterwards", lambda seen: seen.facts["owners"] <= whose(seen))
