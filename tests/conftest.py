@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import leftovers
 from tests.postgres import Server
 from tests.site import condor as site_condor
 from tests.site import credentials, host
@@ -36,6 +37,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("in_site") and not IN_SITE:
         pytest.skip("needs the running site: python3 -m tests.site run -- pytest " + item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        item.stash[leftovers.FAILED] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _ended_where_it_failed(request: pytest.FixtureRequest) -> Iterator[None]:
+    since = leftovers.now()
+    yield
+    if leftovers.failed(request.node):
+        leftovers.end_processes(since)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden.mapper.site import SiteValues
+from tests import leftovers
 from tests.site import launcher
 from tests.site_values import values_of
 
@@ -17,21 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+@pytest.fixture(autouse=True)
+def _put_right(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "GRIDWARDEN_IN_SITE" not in os.environ:
+        yield
+        return
+    before = leftovers.Site()
+    yield
+    if leftovers.failed(request.node):
+        before.put_right()
+
+
 @pytest.fixture
 def site() -> Iterator[SiteValues]:
     """The running site; afterwards the directory has the names it had, and the test's accounts are free."""
     site = values_of()
-    before = names_in(site)
+    before = leftovers.names()
     yield site
-    for path in names_in(site) - before:
+    for path in leftovers.names() - before:
         path.unlink()
-
-
-def names_in(site: SiteValues) -> set[Path]:
-    """Every file that a lease or its end can make, but for the registry, which never forgets."""
-    own = site.gridmapdir / ".gridwarden"
-    places = (site.gridmapdir, site.holders, own / "leases", own / "cooling")
-    return {path for place in places for path in place.glob("*") if path.is_file()}
 
 
 @pytest.fixture
