@@ -145,7 +145,9 @@ def test_records_of_payloads_and_the_pilots_own_cpu_time_are_what_sacct_counted(
     assert min(recorded) > 15, "a payload did not burn"
     total = slurm.accounted(job)["time"]["total"]
     counted = total["seconds"] + total["microseconds"] / 1e6
-    assert sum(recorded) + mine == pytest.approx(counted, rel=0.02)
+    # Launchers and guards look a few times a second, for as long as a busy machine makes it last.
+    lasted = (max(end["time"] for end in ends) - min(start["time"] for start in starts)) / 1e6
+    assert sum(recorded) + mine == pytest.approx(counted, abs=max(0.02 * counted, 0.01 * lasted))
 
 
 def test_who_is_not_a_registered_pilot_starts_nothing(me: Path) -> None:
