@@ -33,14 +33,17 @@ MOST_FAULTS = 20
     "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
 )
 @click.option(
-    "--node", metavar="NAME", help="The machine of FILES that do not name theirs, where it is not this one."
+    "--evidence", is_flag=True, help="Only what this machine has itself, as nodes do: ask no batch system of all jobs."
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")
 @click.pass_obj
-def collect_command(config: Path, files: tuple[Path, ...], since: str | None, node: str | None, dry_run: bool) -> None:
+def collect_command(
+    config: Path, files: tuple[Path, ...], since: str | None, node: str | None, evidence: bool, dry_run: bool
+) -> None:
     """Bring this machine's ledger and the batch systems' accounting into the store.
 
-    Run it as root from a timer. It can be stopped anywhere and repeated: nothing is lost or counted twice. FILES are
+    Run it as root from a timer. It can be stopped anywhere and repeated: nothing is lost or counted twice. One machine
+    asks the batch system; nodes bring their own (--evidence): ledger, exit statistics, files of accounting.files. FILES are
     imported alone, such as years of history: accounting logs of OpenPBS and Torque, history files of HTCondor, output of
     sacct --json, process accounting of the kernel, logs of LCMAPS, gLExec, BLAH and HTCondor-CE, compressed or not.
 
@@ -48,6 +51,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
     Examples:
       gridwarden collect
       gridwarden collect --since 2026-11-01
+      gridwarden collect --evidence
       gridwarden collect --dry-run
       gridwarden collect /var/spool/pbs/server_priv/accounting/2025*
       gridwarden collect --node wn042 /backup/wn042/pacct*
@@ -57,10 +61,7 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
     from gridwarden.accounting.imports import files_of, import_files
     from gridwarden.accounting.store import open_store
 
-    if files and since:
-        raise BadQuestion("--since asks the batch system, not files", "leave --since or the files away")
-    if node is not None and not (files and node):
-        raise BadQuestion("--node says of which machine FILES are", "name the files, or leave --node away")
+    _refuse_contradictions(files, since=since, node=node, evidence=evidence)
     settings = load_settings.load(config)
     now, zone = time.time_ns() // 1000, system_zone()
     begin = times.parse_instant(since, now=now, zone=zone, date_alone=True) if since else None
@@ -69,7 +70,9 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
     collected: list[Collected] = []
     failed: list[GridwardenError] = []
     if not files:
-        collected, failed = collect(store, settings, since=begin, now=now, progress=told.rows, dry_run=dry_run)
+        collected, failed = collect(
+            store, settings, since=begin, now=now, progress=told.rows, dry_run=dry_run, ask_batch=not evidence
+        )
     for source in collected:
         _tell_collected(source, dry_run=dry_run)
     chosen, missing = ([path.absolute() for path in files], []) if files else files_of(settings.accounting.files)
@@ -96,6 +99,15 @@ def collect_command(config: Path, files: tuple[Path, ...], since: str | None, no
             "files of the agent's are not as the ledger has them; none of their lines is believed",
             "keep the files and find out who could write them",
         )
+
+
+def _refuse_contradictions(files: tuple[Path, ...], *, since: str | None, node: str | None, evidence: bool) -> None:
+    if since and (files or evidence):
+        raise BadQuestion("--since asks the batch system", "leave --since away, or --evidence and the files")
+    if files and evidence:
+        raise BadQuestion("FILES are imported alone", "leave the files or --evidence away")
+    if node is not None and not (files and node):
+        raise BadQuestion("--node says of which machine FILES are", "name the files, or leave --node away")
 
 
 def note(text: str) -> None:

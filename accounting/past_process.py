@@ -92,7 +92,8 @@ def _nodes(question: Question, past: Past) -> list[str]:
 
 
 def _of_pid(past: Past, node: str, pid: int) -> list[Process]:
-    fresh = past.exits.of_pid(pid) if node == this_node() else []  # first: what is collected meanwhile is in the store then
+    # First what is not collected: what is meanwhile, is in the store then.
+    fresh = past.exits.of_pid(pid) if node == this_node() else []
     found = past.rows(f"{_SELECT} AND pid = :pid", {"node": node, "pid": pid})
     return process_records.merged([*(Process(*row) for row in found), *fresh])
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from gridwarden import ledger
 from gridwarden.accounting import imports, log_files, schema
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.store import open_store, open_to_read
@@ -329,9 +330,11 @@ accounting: {{files: ["{0}/logs/*", "{0}/history*"]}}
 """
 
 
-def collect(tmp_path: Path, *words: str, stderr: int = subprocess.PIPE) -> tuple[int, str, str]:
+def collect(
+    tmp_path: Path, *words: str, stderr: int = subprocess.PIPE, sacct: str = "#!/bin/sh\n"
+) -> tuple[int, str, str]:
     (tmp_path / "site.yaml").write_text(SITE.format(tmp_path))
-    (tmp_path / "sacct").write_text("#!/bin/sh\n")
+    (tmp_path / "sacct").write_text(sacct)
     (tmp_path / "sacct").chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from gridwarden.cli import main; sys.exit(main())",
@@ -354,6 +357,26 @@ def test_collect_reads_the_places_that_the_site_names_and_shows_what_became_of_e
     assert "history: 6 ads = 6 collected + 0 quarantined + 0 ignored\n" in out
     assert err == f"gridwarden: {tmp_path}/logs/20261121, line 173: is not TIME;TYPE;ID;FIELDS: odd\\x1b\n"
     assert "20261121" not in collect(tmp_path)[1]
+
+
+def test_a_node_brings_what_it_has_itself_and_asks_no_batch_system_of_everybodys_jobs(tmp_path):
+    """Thousands of nodes would each have slurmdbd say the same."""
+    (tmp_path / "logs").mkdir()
+    log = put_recorded("openpbs-23.06.log", tmp_path / "logs")
+    put_recorded("htcondor-23.9/history", tmp_path)
+    of_node = tmp_path / "state/ledger"
+    of_node.mkdir(parents=True, mode=0o700)
+    hold = {"batch": "slurm", "job": "7", "account": "cms001", "reason": "none"}
+    ledger.append(of_node, "hold", hold, node="n1", cluster="site")
+    code, out, err = collect(tmp_path, "--evidence", sacct="#!/bin/sh\ntouch ${0}-was-asked\nexit 1\n")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "sacct-was-asked").exists()
+    assert sorted(line.partition(":")[0] for line in out.splitlines()) == sorted(
+        ["ledger", str(log), f"{tmp_path}/history"]
+    )
+    code, _, err = collect(tmp_path, sacct="#!/bin/sh\ntouch ${0}-was-asked\nexit 1\n")
+    assert (code, "sacct" in err) == (75, True)
+    assert (tmp_path / "sacct-was-asked").exists()
 
 
 def test_a_place_without_files_is_said_and_keeps_no_other_back(tmp_path):
@@ -386,3 +409,6 @@ def test_files_on_the_command_line_are_imported_alone(tmp_path):
     code, _, err = collect(tmp_path, "--since", "2026-01-01", str(log))
     assert code == 2
     assert "--since" in err
+    for words in (["--evidence", str(log)], ["--evidence", "--since", "2026-01-01"]):
+        code, _, err = collect(tmp_path, *words)
+        assert (code, "--evidence" in err) == (2, True)

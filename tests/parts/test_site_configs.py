@@ -78,6 +78,21 @@ def test_bans_begin_and_end_by_the_timer_as_often_as_by_cron(example: Path) -> N
     assert timer["Install"]["WantedBy"] == "timers.target"
 
 
+@pytest.mark.parametrize("example", WHOLE_SITES, ids=[path.name for path in WHOLE_SITES])
+def test_ten_thousand_nodes_bring_their_own_at_different_moments_and_one_machine_asks_of_all_jobs(
+    example: Path,
+) -> None:
+    timer, service = (configparser.ConfigParser(strict=True) for _ in range(2))
+    timer.read(example / "gridwarden-collect.timer")
+    service.read(example / "gridwarden-collect.service")
+    assert service["Service"]["ExecStart"].endswith("/gridwarden collect --evidence")
+    assert timer["Timer"]["OnCalendar"] == "*:0/15"
+    assert timer["Timer"]["RandomizedDelaySec"] == "15min"
+    assert timer["Timer"]["FixedRandomDelay"] == "yes"
+    (line,) = [line for line in (example / "cron").read_text().splitlines() if "gridwarden collect" in line]
+    assert line.endswith("gridwarden collect")
+
+
 def test_the_pilots_sudo_rule_names_the_launcher_by_its_path_and_keeps_sudo_waiting_for_it() -> None:
     text = (PILOT / "sudoers").read_text()
     assert "Cmnd_Alias  GRIDWARDEN_EXEC = /usr/libexec/gridwarden/exec\n" in text

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from gridwarden import agent_client, holders
+from gridwarden import agent_client, chain, holders, ledger
 from gridwarden.mapper.ban import moment
 from tests.gridmap import asked, make_accounts, make_site, person
 from tests.site import agent as site_agent
@@ -30,6 +30,7 @@ EXAMPLES = Path(__file__).parents[2] / "site-configs"
 UNITS = sorted({path.resolve() for kind in ("service", "socket", "timer") for path in EXAMPLES.glob(f"*/*.{kind}")})
 AGENT = EXAMPLES / "one-machine" / "gridwarden-agent.service"
 FOLLOW = EXAMPLES / "one-machine" / "gridwarden-follow.service"
+COLLECT = EXAMPLES / "one-machine" / "gridwarden-collect.service"
 ANNA = "/DC=org/DC=example/CN=Anna"
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1  # <linux/prctl.h>
 # systemd is not this site's first process: its walls are put up by hand, as far as they are about rights and files.
@@ -80,6 +81,52 @@ def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> 
 def test_the_follow_unit_is_walled_in() -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", FOLLOW]  # tenths; 96 without walls
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_collect_unit_is_walled_in() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=22", COLLECT]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_rights_that_the_collect_unit_leaves_are_enough(tmp_path: Path) -> None:
+    """A node's ledger, and accounting that another user alone may read, with no more writable than the unit says."""
+    unit = read_unit(COLLECT)
+    state, logs = tmp_path / "state", tmp_path / "logs"
+    (state / "ledger").mkdir(parents=True, mode=0o700)
+    hold = {"batch": "slurm", "job": "7", "account": "cms001", "reason": "none"}
+    ledger.append(state / "ledger", "hold", hold, node="n1", cluster="site")
+    logs.mkdir(mode=0o700)
+    log = logs / "20261121"
+    shutil.copyfile(EXAMPLES.parent / "tests/data/openpbs-23.06.log", log)
+    log.chmod(0o600)
+    for path in (log, logs):
+        os.chown(path, 1, 1)
+    values = {
+        "site": "EXAMPLE",
+        "pools": ["cms"],
+        "policy": [{"fqan": "/cms", "pool": "cms"}],
+        "directories": {"state": str(state)},
+        "slurm": {"cluster": "site", "programs": "/nonexistent"},
+        "store": f"sqlite:///{state}/store.sqlite",
+        "accounting": {"files": [str(log)], "owners": [pwd.getpwuid(1).pw_name]},
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(values))
+    done = subprocess.run(
+        ["unshare", "-mn", "sh", "-c", CONFINED, "sh", state],
+        env={
+            **os.environ,
+            "RIGHTS": rights_of(unit),
+            "COMMAND": f"gridwarden --config {tmp_path}/site.yaml collect --evidence",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 rows collected" in done.stdout
+    assert "44 collected + 0 quarantined" in done.stdout
+    assert chain.acknowledged(state / "ledger") == 1
+    assert shlex.split(unit["Service"]["ExecStart"]) == ["/usr/local/bin/gridwarden", "collect", "--evidence"]
 
 
 def test_the_agents_unit_is_walled_in_as_far_as_an_epilog_can_be() -> None:
