@@ -17,6 +17,7 @@ from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
 from gridwarden.accounting.process_records import BLUR
 from gridwarden.accounting.rows import IN_ONE_QUERY, batches
+from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import Range
 
 if TYPE_CHECKING:
@@ -155,7 +156,22 @@ def _payloads(connection: Connection, within: Range) -> list[Payload]:
     )
     # An end after the range of a payload that began after it, too, looks like one without a start, and is of nothing asked for.
     ends = ((ledger, seq, json.loads(body)) for ledger, seq, body in connection.execute(ended))
-    return read_payloads(starts, ends)
+    payloads = read_payloads(starts, ends)
+    counted = _exits_of_payloads(connection, [payload.payload for payload in payloads if not payload.whole])
+    return [payload.with_exits(counted.get((payload.payload, payload.account), 0)) for payload in payloads]
+
+
+def _exits_of_payloads(connection: Connection, payloads: list[str]) -> dict[tuple[str, str], int]:
+    """Return what the processes used by exit statistics that were in the control groups of these payloads, by payload and account."""
+    each = schema.processes.c
+    found: dict[tuple[str, str], int] = {}
+    for chunk in batches(payloads, IN_ONE_QUERY):
+        query = select(each.job, each.account, func.sum(each.cpu)).where(
+            each.job.in_(chunk), each.job != "", each.batch == PAYLOAD, each.exact == 1
+        )
+        for payload, account, cpu in connection.execute(query.group_by(each.job, each.account)):
+            found[payload, account] = int(cpu or 0)
+    return found
 
 
 def _steps(connection: Connection, jobs: list[Job]) -> dict[JobKey, list[Step]]:

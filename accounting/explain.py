@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gridwarden.accounting.payload_runs import BY_EXITS
 from gridwarden.accounting.show import cpu_text
 from gridwarden.times import format_instant
 
@@ -76,16 +77,9 @@ def _steps(steps: list[Step]) -> str:
 def _payload(payload: Payload, part: Part | None, job: Job, zone: tzinfo) -> Line:
     begin = format_instant(payload.start, zone)
     said = [f"{payload.payload} on {payload.node}", f"started {begin}"]
-    if payload.end is None:
-        said.append("no record of its end, so what it used is not known")
-    else:
+    if payload.end is not None:
         said.append(f"ended {format_instant(payload.end, zone)}")
-        if payload.cpu is None:
-            said.append("what it used is not known, since its launcher was killed")
-        elif not payload.whole:
-            said.append("only what still ran when it was cleared up could be counted")
-        else:
-            said.append(f"measured by {payload.measured}")
+    said.append(_how_measured(payload))
     if payload.ran_over(job):
         said.append("it ran beyond the job's end")
     said.append(part.because if part else "whose it was is not known")
@@ -93,6 +87,17 @@ def _payload(payload: Payload, part: Part | None, job: Job, zone: tzinfo) -> Lin
         said.append(f"a credential of {payload.also_subject} was shown with theirs")
     who = _who(part) if part else ("", payload.account)
     return Line("payload", *who, payload.cpu, None, part.evidence if part else "", "; ".join(said))
+
+
+def _how_measured(payload: Payload) -> str:
+    unended = "no record of its end, so " if payload.end is None else ""
+    if payload.measured == BY_EXITS:
+        return f"{unended}only what exit statistics counted of its processes is known"
+    if payload.cpu is None:
+        return f"{unended}what it used is not known{'' if unended else ', since its launcher was killed'}"
+    if not payload.whole:
+        return "only what still ran when it was cleared up could be counted"
+    return f"measured by {payload.measured}"
 
 
 def _rest(counted: int, used: int) -> Line:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job
 
 LEFT_OVER = "processes"  # as `measured`: only what still ran when somebody else than the launcher saw to it was counted
+BY_EXITS = (
+    "exits"  # as `measured`: only what exit statistics counted of its processes is known, not whether these are all
+)
 NO_JOB = "their records name no batch job"
 NOT_HERE = "the store has no such batch job"
 ANOTHERS = "the batch job that they name was not their pilot's, at that time and by that ledger"
@@ -65,7 +68,11 @@ class Payload(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether all of its CPU time is known."""
-        return self.cpu is not None and self.measured != LEFT_OVER
+        return self.cpu is not None and self.measured not in (LEFT_OVER, BY_EXITS)
+
+    def with_exits(self, cpu: int) -> Payload:
+        """Return it with what exit statistics counted of its processes, where that is more than was known without them."""
+        return self if self.whole or cpu <= (self.cpu or 0) else self._replace(cpu=cpu, measured=BY_EXITS)
 
 
 class Placed(NamedTuple):

@@ -13,6 +13,7 @@ from gridwarden import ledger
 from gridwarden.accounting import collect, evidence, expire, processes, schema
 from gridwarden.accounting.attributed import of_number
 from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting.explain import explain
 from gridwarden.accounting.payload_runs import ANOTHERS, NO_JOB
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.retention import Cutoffs
@@ -328,6 +329,44 @@ def test_the_same_rows_come_out_whatever_order_the_records_were_collected_in(nod
     )
 
 
+def put_process(node, pid: int, start: int, **changes: object) -> None:
+    """One that exit statistics told of; two seconds of CPU time."""
+    row = {
+        "node": "n1", "pid": pid, "start": start, "end": start + SECOND, "parent": 1, "uid": 5, "gid": 5, "command": "c",
+        "user_cpu": 0, "system_cpu": 0, "status": 0, "exact": 1, "cpu": 2 * SECOND, "threads": 1, "boot": "b",
+        "account": "cms001", "batch": "slurm", "cluster": "site", "job": "9", "known_by": "",
+    } | changes  # fmt: skip
+    with open_store(node.url).transaction() as connection:
+        processes.put(connection, list(row), [tuple(row.values())])
+
+
+def test_a_payload_whose_launcher_left_no_figures_has_what_exit_statistics_counted_and_never_the_pilot(node):
+    """The node was lost, or launcher and guard were killed: its control group is gone, its processes are on record."""
+    node.job("7", 10, 5, 100 * SECOND)
+    lost = node.payload(9, None, ANNA, None, "7")
+    unmeasured = node.payload(8, 7, CHEN, None, "7")
+    whole = node.payload(8, 7, CHEN, 5 * SECOND, "7")
+    store = node.collect()
+    begin = NOW - 9 * HOUR
+    for pid, (payload, subject) in enumerate(
+        [(lost, ANNA), (lost, ANNA), (unmeasured, CHEN), (whole, CHEN), (lost, CHEN)]
+    ):
+        account = f"cms{ord(subject[-1]):03}"
+        put_process(node, pid + 1, begin, batch="payload", job=payload, account=account, cpu=10 * SECOND)
+    put_process(node, 9, begin, batch="payload", job=lost, account="cms097", exact=0, cpu=None)
+    with store.transaction() as connection:
+        (found,) = of_number(connection, "7")
+    of_each = [(part.subject, part.cpu // SECOND, part.evidence) for part in found.attribution.parts]
+    assert of_each == [
+        (ANNA, 20, evidence.BATCH), (CHEN, 10, evidence.BATCH), (CHEN, 5, evidence.KERNEL_MEASURED), (BELA, 0, evidence.BATCH)
+    ]  # fmt: skip
+    assert found.attribution.unattributed == 65 * SECOND, "it may be what was not seen of these two"
+    said = [line.because for line in explain(found, UTC) if line.what == "payload"]
+    assert "no record of its end, so only what exit statistics counted" in said[0]
+    assert "only what exit statistics counted" in said[1]
+    assert "measured by wait4" in said[2]
+
+
 def test_what_the_kernel_counted_of_a_plain_jobs_processes_is_its_holders_and_never_another_runs(node):
     lease = "a" * 32
     lend(node, 30, ANNA, lease)
@@ -335,21 +374,11 @@ def test_what_the_kernel_counted_of_a_plain_jobs_processes_is_its_holders_and_ne
     node.job("9", 20, 19, SECOND, account="cms001", batch="slurm")
     store = node.collect()
     begin = NOW - 20 * HOUR
-
-    def process(pid: int, start: int, **changes: object) -> None:
-        row = {
-            "node": "n1", "pid": pid, "start": start, "end": start + SECOND, "parent": 1, "uid": 5, "gid": 5, "command": "c",
-            "user_cpu": 0, "system_cpu": 0, "status": 0, "exact": 1, "cpu": 2 * SECOND, "threads": 1, "boot": "b",
-            "account": "cms001", "batch": "slurm", "cluster": "site", "job": "9", "known_by": "",
-        } | changes  # fmt: skip
-        with open_store(node.url).transaction() as connection:
-            processes.put(connection, list(row), [tuple(row.values())])
-
-    process(1, begin + SECOND)
-    process(2, begin + 2 * SECOND)
-    process(3, begin - HOUR)  # of the run before
-    process(4, begin + SECOND, account="cms002")
-    process(5, begin + SECOND, cluster="other")
-    process(6, begin + SECOND, exact=0, cpu=None)
+    put_process(node, 1, begin + SECOND)
+    put_process(node, 2, begin + 2 * SECOND)
+    put_process(node, 3, begin - HOUR)  # of the run before
+    put_process(node, 4, begin + SECOND, account="cms002")
+    put_process(node, 5, begin + SECOND, cluster="other")
+    put_process(node, 6, begin + SECOND, exact=0, cpu=None)
     (found,) = [row for row in report(store, EVER, BY).rows if row.row == "part"]
     assert (found.identity, found.cpu, found.batch) == (ANNA, 4 * SECOND, SECOND)
