@@ -33,6 +33,9 @@ MOST_FAULTS = 20
     "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
 )
 @click.option(
+    "--node", metavar="NAME", help="The machine whose process accounting FILES are, where it is not this one."
+)
+@click.option(
     "--evidence", is_flag=True, help="Only what this machine has itself, as nodes do: ask no batch system of all jobs."
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and say what would be collected; change nothing.")

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gridwarden import ledger
-from gridwarden.accounting import collect, evidence, expire, processes, schema
+from gridwarden.accounting import collect, evidence, expire, ledger_batches, processes, schema
 from gridwarden.accounting.attributed import of_number
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.explain import explain
@@ -111,7 +111,7 @@ def lend(node, hours: float, subject: str, lease: str) -> None:
 
 @pytest.mark.parametrize("lines", [1, 2, 10_000])
 def test_jobs_of_one_account_are_whose_it_was_then_wherever_a_collect_was_interrupted(node, monkeypatch, lines):
-    monkeypatch.setattr(collect, "BATCH_LINES", lines)
+    monkeypatch.setattr(ledger_batches, "BATCH_LINES", lines)
     first, second = "a" * 32, "b" * 32
     lend(node, 100, ANNA, first)
     start_of(node, "1", 90, ANNA, first)
