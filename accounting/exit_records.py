@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import select
 
 from gridwarden import exit_lines, ledger, trusted
-from gridwarden.accounting import positions, processes, rows, schema
+from gridwarden.accounting import partitions, positions, processes, rows, schema
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.positions import Position
 from gridwarden.errors import EvidenceError
+from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SOURCE = "exits:"
 BATCH_LINES = 20_000
 LARGEST = 64 << 20
+SPAN = 3600 * MICROSECONDS  # of most files
 NAME = 128  # characters, as schema.Name
 
 
@@ -67,6 +69,8 @@ def take(
             _remove(spool, head)  # it was taken, and a kill came between
         for seq, body in _named(store, identifier, source):
             name = text(body, "file")
+            closed = number(body, "time")  # of what ended earlier, months are made as others come to them
+            partitions.make_room(store, (closed - SPAN, closed), now, partitions.PROCESSES)
             with store.transaction() as connection:
                 position = positions.claim(connection, source)
                 if position.at >= seq and not dry_run:

@@ -55,7 +55,7 @@ def expire(store: Store, cutoffs: Cutoffs, key: bytes | None, *, now: int, progr
             if key is not None and cutoffs.identities is not None:
                 identities += _rename_records(connection, identifier, cutoffs.identities, key, now)
         progress(gone + bodies + identities)
-    _sweep(store)
+    _sweep(store, cutoffs)
     with store.transaction() as connection:
         jobs, runs = _remove_rest(connection, cutoffs)
         if key is not None and cutoffs.identities is not None:
@@ -117,11 +117,12 @@ def _rename_records(connection: Connection, identifier: str, cutoff: int, key: b
     return renamed
 
 
-def _sweep(store: Store) -> None:
-    """Remove the lines up to the anchors: whole months at once, where the database keeps them so."""
+def _sweep(store: Store, cutoffs: Cutoffs) -> None:
+    """Remove the lines up to the anchors; and of these and of processes whole months at once, where the database has them."""
     if store.partitioned:
         with store.transaction() as connection:
             partitions.drop_whole_months(connection)
+            partitions.drop_months_before(connection, partitions.PROCESSES, cutoffs.of_kind(PROCESS))
     with store.transaction() as connection:
         known = connection.execute(select(schema.anchors.c.ledger, schema.anchors.c.seq)).all()
     records = schema.records.c

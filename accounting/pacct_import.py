@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.accounting import file_progress, pacct, positions, processes
+from gridwarden.accounting import file_progress, pacct, partitions, positions, processes
 from gridwarden.accounting.file_progress import Counts
 from gridwarden.accounting.log_files import WITNESS
 from gridwarden.errors import Unavailable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KIND = "pacct"
 ENTRY = "record"
 KNOWN = "in the store already"
+_END = processes.OF_PACCT.index("end")
 PIECE = 4 << 20  # bytes: 65 536 records in a transaction; with more of them it is hardly faster
 
 
@@ -58,6 +59,7 @@ def take(
             continue
         tail = (tail + held[: chunk.length])[-WITNESS:]
         reached = file_progress.reached(at + chunk.length, tail)
+        partitions.make_room(store, (int(row[_END]) for row in chunk.rows), now, partitions.PROCESSES)
         with store.transaction() as connection:
             if positions.claim(connection, source) != stored and not dry_run:
                 raise Unavailable(

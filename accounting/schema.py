@@ -83,7 +83,7 @@ job_runs = Table(
     _partial("job_runs_of_payloads", f"({CLASS})", "start", where="batch = 'payload'"),
     Index("job_runs_by_job", "job", "cluster"),
     Index("job_runs_by_account", "account", "start"),
-    Index("job_runs_open", "ledger", "end"),
+    _partial("job_runs_open", "ledger", where='"end" IS NULL'),
     comment="what job_start and job_end records say together: one row a job, node and restart",
 )
 
@@ -179,6 +179,7 @@ processes = Table(
     Column("job", Name, nullable=False, server_default=""),
     Column("known_by", Text, nullable=False, server_default="", comment="how its job is known"),
     Index("processes_by_parent", "node", "parent"),
+    Index("processes_by_end", "end"),
     _partial("processes_by_job", "job", "batch", where="job <> ''"),
     # A row is found by its key, and kept nowhere else: half the bytes, and a third of the time, of a table with rowids.
     sqlite_with_rowid=False,
@@ -223,6 +224,7 @@ heads = Table(
     Column("hash", Name, primary_key=True),
     Column("time", BigInteger, nullable=False),
     Column("place", Text, nullable=False, comment="file:line"),
+    Index("heads_by_time", "time"),
     comment="heads of ledgers that left their nodes in syslog: what root of a node cannot write anew",
 )
 

@@ -13,20 +13,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from gridwarden.accounting import expire, imports, pacct, pacct_import, schema
+from gridwarden.accounting import expire, imports, pacct, pacct_import, partitions, processes, schema, store_file
+from gridwarden.accounting.engines import engine_of
+from gridwarden.accounting.migrate import migrate
 from gridwarden.accounting.retention import Cutoffs
-from gridwarden.accounting.store import open_store, open_to_read
+from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
 
 NOW = 1_795_400_000_000_000
 NOBODY = frozenset[int]()
 
 
-def records(first: int, last: int) -> bytes:
-    """Records that a kernel could have written, no two alike."""
+def records(first: int, last: int, *, apart: float = 0.01) -> bytes:
+    """Records that a kernel could have written, no two alike, so many seconds apart."""
+    begin = 1_795_000_000 - (0 if apart < 1 else last * int(apart))
     return b"".join(
-        pacct.RECORD.pack(0, 3, 0, 0, 45000, 100, 1000 + n, 1, 1_795_000_000 + n // 100, n % 50, n % 90, n % 7, b"work")
+        pacct.RECORD.pack(0, 3, 0, 0, 45000, 100, 1000 + n, 1, begin + int(n * apart), n % 50, n % 90, n % 7, b"work")
         for n in range(first, last)
     )
 
@@ -195,6 +198,53 @@ def test_processes_go_when_they_have_come_to_their_age(url, tmp_path):
     kept = rows(url)
     assert 0 < len(kept) < 1000
     assert all(row[3] >= half for row in kept)
+
+
+def test_processes_are_kept_by_month_on_postgresql_and_a_month_goes_whole(database, tmp_path):
+    spread = records(0, 1000, apart=80_000)  # over two and a half years
+    take(database, put(tmp_path / "pacct", spread))
+    store = open_store(database)
+    with store.transaction() as connection:
+        months = partitions.existing(connection, "processes")
+        assert connection.scalar(text("SELECT count(*) FROM processes_other")) == 0
+    assert len(months) > 25
+    half = sorted(row[3] for row in rows(database))[500]
+    expire.expire(store, Cutoffs(0, {"process": half}, None), None, now=NOW, progress=lambda _: None)
+    with store.transaction() as connection:
+        assert partitions.existing(connection, "processes") == [
+            month for month in months if month >= partitions.month_of(half)
+        ]
+    assert len(rows(database)) == 500
+
+
+def test_processes_of_an_older_store_come_to_their_months_and_who_read_them_still_does(url):
+    engine = engine_of(url, write=True)
+    month = 30 * 86_400_000_000
+    begun = 1_577_880_000_000_000  # the first of January 2020
+    with engine.begin() as connection:
+        migrate(connection, "0006")
+        if not url.startswith("sqlite"):
+            connection.execute(text("GRANT SELECT ON processes, processes_v1 TO PUBLIC"))
+        for number, end in enumerate([begun + each * month for each in range(3)] + [2**62, -(2**62), 0]):
+            values = f"'n1', {number}, 0, {end}, 0, 1, 2000, 100, 'sh', 1, 2, 0"
+            names = 'node, pid, start, "end", exact, parent, uid, gid, command, user_cpu, system_cpu, status'
+            connection.execute(text(f"INSERT INTO processes ({names}) VALUES ({values})"))  # noqa: S608
+        before = sorted(map(tuple, connection.execute(text("SELECT * FROM processes"))))
+    if url.startswith("sqlite"):
+        store_file.path_of(url).chmod(0o600)
+    assert upgrade(open_any(url, write=True)) == (6, store_file.SCHEMA_VERSION)
+    assert rows(url) == before
+    store = open_store(url)
+    with store.transaction() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM processes_v1 WHERE command = 'sh'")) == 6
+        if store.partitioned:
+            assert partitions.existing(connection, "processes") == [(2020, 1), (2020, 3)]
+            assert connection.scalar(text("SELECT count(*) FROM processes_2020_01")) == 2
+            assert connection.scalar(text("SELECT has_table_privilege('pg_monitor', 'processes', 'SELECT')"))
+            assert connection.scalar(text("SELECT has_table_privilege('pg_monitor', 'processes_v1', 'SELECT')"))
+    with store.transaction() as connection:
+        again = [("n1", number, 0, begun, 1, 2000, 100, "sh", 1, 2, 0) for number in (0, 9)]
+        assert processes.put(connection, processes.OF_PACCT, again) == 1
 
 
 def test_a_dry_run_changes_nothing(url, tmp_path):
