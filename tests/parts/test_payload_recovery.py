@@ -23,6 +23,7 @@ import pytest
 from gridwarden import chain, node_file, payloads, proc, reasons, register
 from gridwarden.errors import ConfigurationError, Refused, Unavailable
 from gridwarden.hooks import clean_up
+from gridwarden.hooks.agent import started, starter_errands
 from gridwarden.hooks.pilot import begin_end
 from gridwarden.hooks.slurm import node as slurm_node
 from gridwarden.prune import change_owner, payload_end, payload_recovery
@@ -344,6 +345,25 @@ def test_the_epilog_of_any_job_ends_it_though_its_own_account_is_none_of_ours(no
     assert slurm_node.run("epilog", environment, str(node.base / "node")) == 0
     assert proc.owned_by(ANNA) == []
     assert len(node.records("payload_end")) == 1
+
+
+def test_the_agent_ends_it_and_gives_the_directory_back_when_a_job_of_htcondor_is_over(
+    node: Node, tmp_path: Path
+) -> None:
+    """HTCondor kills the launcher with the guard and all of the pilot's job, and no epilog follows."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    os.chown(scratch, ANNA, ANNA)
+    status = scratch.stat()
+    lent = {"scratch": str(scratch), "scratch_device": status.st_dev, "scratch_inode": status.st_ino}
+    node.launch(batch="htcondor", job="n1#1.0#1", **lent, scratch_gid=PILOT).kill_launcher()
+    over = started.Started(1, 1, PILOT)
+    over.batch, over.job, over.account = "htcondor", "n1#1.0#1", "pilot"
+    node.site |= {"prune_htcondor_programs": [str(tmp_path)], "prune_daemon": []}  # the startd has ended, too
+    starter_errands.end(node.site, over)
+    assert proc.owned_by(ANNA) == []
+    assert len(node.records("payload_end")) == 1
+    assert scratch.stat().st_uid == PILOT
 
 
 def test_a_launcher_that_was_stopped_hears_all_the_same_that_its_job_is_over(node: Node) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import chain, proc, reasons
+from tests import control_groups
 from tests.site import pilot
 from tests.site.launcher import AUTHORIZATION, CLIENT, SYSTEM, call, own, refused
 from tests.site.slurm import until
@@ -197,6 +198,24 @@ def test_log_only_refuses_as_ever() -> None:
     assert (done.returncode, reasons.CREDENTIAL_EXPIRED in done.stderr) == (AUTHORIZATION, True)
     done = call("--", TRUE, X509_USER_PROXY=pilot.proxy("chen"))
     assert (done.returncode, reasons.PILOT_CREDENTIAL_NOT_ALLOWED in done.stderr) == (AUTHORIZATION, True)
+
+
+def test_a_payloads_control_group_is_a_child_of_its_callers_own_counts_it_and_is_gone_afterwards() -> None:
+    with control_groups.a_group() as job:
+        Path(job.path, "cgroup.procs").write_text("0")  # who calls is where we are
+        try:
+            done = call(
+                "--", "/bin/sh", "-c", "cat /proc/self/cgroup; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+            )
+        finally:
+            Path(job.path).with_name("cgroup.procs").write_text("0")
+        *_, start = pilot.records("payload_start")
+        (end,) = pilot.records("payload_end", payload=start["payload"])
+        assert start["cgroup"] == f"{job.path}/gridwarden-payload-{start['payload']}"
+        assert f"/{Path(job.path).name}/gridwarden-payload-{start['payload']}\n" in done.stdout
+        assert not Path(start["cgroup"]).exists()
+        assert end["measured"] == "wait4+cpu.stat"
+        assert end["group_cpu"] == pytest.approx(end["user"] + end["system"], abs=100_000)
 
 
 def test_scratch_of_the_pilots_alone_is_lent_to_its_payload_and_comes_back(
