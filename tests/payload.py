@@ -16,10 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from gridwarden import proc
-from gridwarden.hooks.pilot import control_group
+from tests import control_groups
 from tests.killing import kill, kill_group
 
 if TYPE_CHECKING:
@@ -155,15 +153,12 @@ class Chain:
 @contextmanager
 def group_of_a_job() -> Iterator[Group]:
     """A control group, as a batch system makes one for a job; the test is skipped where there is none of version 2."""
-    group = control_group.make(os.urandom(16).hex())
-    if group is None:
-        pytest.skip("no control group of version 2 can be made here")
-    try:
-        yield group
-    finally:
-        for path in Path(group.path).glob("gridwarden-payload-*"):
-            path.rmdir()
-        group.remove()
+    with control_groups.a_group() as group:
+        try:
+            yield group
+        finally:
+            for path in Path(group.path).glob("gridwarden-payload-*"):
+                path.rmdir()
 
 
 def is_gone(pid: int) -> bool:
