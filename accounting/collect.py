@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, func, select
 
 from gridwarden import chain, ledger, ledger_expiry
-from gridwarden.accounting import exit_records, ledger_batches, partitions, positions, rows, sacct, sacct_rows, schema
+from gridwarden.accounting import (
+    exit_records,
+    ledger_batches,
+    partitions,
+    positions,
+    pyslurm_jobs,
+    rows,
+    sacct,
+    sacct_rows,
+    schema,
+)
 from gridwarden.accounting.batch_records import SLURM, ClassOf, Job, OddRow, Step, classed, no_class
 from gridwarden.accounting.beside import beside
 from gridwarden.accounting.job_runs import NOTHING_SEEN, Run, Seen
@@ -95,7 +105,8 @@ def collect(
     if not ask_batch:
         return collected, failed
     try:
-        lines = partial(sacct.run, settings.slurm.programs)
+        programs = settings.slurm.programs
+        lines = partial(pyslurm_jobs.run if pyslurm_jobs.is_chosen(programs) else sacct.run, programs)
         class_of = settings.accounting.class_of
         cluster = settings.slurm.cluster
         collected.append(
