@@ -341,11 +341,13 @@ def test_one_payload_too_many_of_one_identity(settings: Callable[..., None]) -> 
         env={"PATH": "/usr/bin:/bin", "X509_USER_PROXY": str(pilot.proxy("bela")),
              "GLEXEC_CLIENT_CERT": str(pilot.proxy("anna"))},
     )  # fmt: skip
-    assert first.stdout.readline() == "begun\n"
-    refused(call("--", TRUE), reasons.PAYLOAD_LIMIT, AUTHORIZATION)
-    assert call("--", TRUE, GLEXEC_CLIENT_CERT=pilot.proxy("bela")).returncode == 0
-    first.kill()  # setsid, whose end sudo's is not: the launcher sees that its pilot is gone
-    first.wait()
+    try:
+        assert first.stdout.readline() == "begun\n"
+        refused(call("--", TRUE), reasons.PAYLOAD_LIMIT, AUTHORIZATION)
+        assert call("--", TRUE, GLEXEC_CLIENT_CERT=pilot.proxy("bela")).returncode == 0
+    finally:
+        first.kill()  # setsid, whose end sudo's is not: the launcher sees that its pilot is gone
+        first.wait()
     deadline = time.monotonic() + 15
     while call("--", TRUE).returncode and time.monotonic() < deadline:
         time.sleep(0.2)

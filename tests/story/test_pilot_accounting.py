@@ -91,14 +91,14 @@ def test_the_report_names_the_owners_of_payloads_and_the_pilot_and_adds_up_to_sa
     owners = measured(job)
     assert set(owners) == {people.anna.subject, people.chen.subject, people.dora.subject}
     assert {name: shares[name] for name in owners} == owners
-    assert shares[people.anna.subject] == pytest.approx(4e6, rel=0.02)
-    assert shares[people.chen.subject] == pytest.approx(2e6, rel=0.02)
+    assert shares[people.anna.subject] == pytest.approx(4e6, rel=0.05)
+    assert shares[people.chen.subject] == pytest.approx(2e6, rel=0.05)
     assert shares[people.dora.subject] > 0
     assert (shares["unattributed"], by_identity[people.anna.subject]["payloads"]) == (0, 2)
     said = (pilot.home() / f"slurm-{job}.out").read_text()
     mine = sum(int(minutes) * 60 + float(rest) for minutes, rest in re.findall(r"(\d+)m([\d.]+)s", said))
     # Starting payloads is the pilot's own work, too: some tenths of a second each.
-    assert mine * 1e6 - 0.1e6 <= shares[people.bela.subject] <= mine * 1e6 + 2e6
+    assert mine * 1e6 - 0.1e6 <= shares[people.bela.subject] <= mine * 1e6 + 4e6
     by_batch = {
         name: row["batch_cpu_microseconds"] for name, row in by_identity.items() if row["batch_cpu_microseconds"]
     }

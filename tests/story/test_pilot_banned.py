@@ -103,8 +103,9 @@ def test_a_ban_at_once_ends_jobs_and_payloads_of_that_person_alone(
     assert {slurm.state(number) for number in (pending, own)} == {"CANCELLED"}
     assert all(map(running, others))
     assert slurm.state(job) == "RUNNING"
-    slurm.until("the pilot to see it", (pilot.home() / "ended").exists)
-    assert (pilot.home() / "ended").read_text().split()[0] == "anna"
+    ended = pilot.home() / "ended"
+    slurm.until("the pilot to see it", lambda: ended.exists() and ended.read_text())
+    assert ended.read_text().split()[0] == "anna"
     assert reasons.SENTENCES[reasons.BANNED] in (pilot.home() / "anna.err").read_text()
     (end,) = slurm.until("the record", lambda: pilot.records("payload_end", account=account))[-1:]
     assert end["because"] == f"banned: {people.anna.subject}"

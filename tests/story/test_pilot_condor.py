@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import payloads, proc, register
+from tests.killing import kill
 from tests.site import pilot
 from tests.site.slurm import until
 
@@ -52,8 +53,7 @@ def _pilots(condor: ModuleType) -> Iterator[None]:
     script.chmod(0o755)
     yield
     subprocess.run(["condor_rm", "-all"], capture_output=True, check=False)
-    for one in proc.owned_by(account.pw_uid):
-        os.kill(one.pid, signal.SIGKILL)
+    kill(*(one.pid for one in proc.owned_by(account.pw_uid)))
     until("the queue to be empty", lambda: not condor.queue())
     shutil.rmtree(SCRATCH)
     SETTINGS.unlink()

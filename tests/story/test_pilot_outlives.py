@@ -53,11 +53,12 @@ def test_where_the_site_wants_a_job_a_pilot_that_has_detached_itself_starts_no_p
     settings: Callable[..., None],
 ) -> None:
     settings(pilot={"outside_jobs": "refuse"})
-    before = len(pilot.records("payload_start"))
+    refusals = {"reason": reasons.OUTSIDE_JOBS, "command": f"exec of {pilot.ACCOUNT}"}
+    before, refused = len(pilot.records("payload_start")), len(pilot.records("refused", **refusals))
     script = DETACHES.format(owner=pilot.proxy("anna"), own=pilot.proxy(pilot.OWNER))
     number = slurm.submit(pilot.ACCOUNT, script, "--output=/dev/null", "--chdir=/")
-    refusals = {"reason": reasons.OUTSIDE_JOBS, "command": f"exec of {pilot.ACCOUNT}"}
-    until("both", lambda: len(pilot.records("refused", **refusals)) == 2)
+    until("both", lambda: len(pilot.records("refused", **refusals)) == refused + 2)
     until("the payload in the job", lambda: len(pilot.records("payload_start")) > before)
     slurm.run_as(pilot.ACCOUNT, "scancel", str(number))
+    slurm.wait(number)
     assert [one["job"] for one in pilot.records("payload_start")[before:]] == [str(number)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Whoever is in here has a session of its own, and has lost its parent.
 PAYLOAD = "trap '' TERM HUP; (setsid sh -c 'sleep 6161 & sleep 6162' &); (setsid setsid sleep 6163 &); sleep 6164"
 MEMBERS = 4
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,10 +85,12 @@ def running() -> Iterator[Running]:
         stdin=subprocess.DEVNULL, user=account.pw_uid, group=account.pw_gid, extra_groups=[], start_new_session=True,
         cwd="/", env={"PATH": os.environ["PATH"], "GLEXEC_CLIENT_CERT": str(owner), "X509_USER_PROXY": str(own)},
     )  # fmt: skip
-    started = begun(before)
-    yield Running(above(first(started["account"]).pid), started, process)
-    process.kill()
-    process.wait()
+    try:
+        started = begun(before)
+        yield Running(above(first(started["account"]).pid), started, process)
+    finally:
+        process.kill()
+        process.wait()
     until("nobody", lambda: not proc.owned_by(pwd.getpwnam(started["account"]).pw_uid), SECONDS)
 
 
@@ -132,11 +134,11 @@ def test_a_launcher_or_guard_that_is_killed_takes_the_payload_with_it(running: R
 )
 def test_what_the_pilot_stops_stops_the_payload_and_lets_it_go_on(running: Running, role: str, number: int) -> None:
     by_pilot(number, running.pids[role])
-    until("everybody to stand still", lambda: running.states() == {"T"}, 1.5)
+    until("everybody to stand still", lambda: running.states() == {"T"}, SECONDS)
     time.sleep(0.5)
     assert running.states() == {"T"}
     by_pilot(signal.SIGCONT, running.pids[role])
-    until("everybody to go on", lambda: running.states() == {"S"}, 1.5)
+    until("everybody to go on", lambda: running.states() == {"S"}, SECONDS)
     by_pilot(signal.SIGKILL, running.pids["sudo"])
     until("everybody to be gone", lambda: not running.everybody(), SECONDS)
 

@@ -67,7 +67,7 @@ def jobs_of(account: str) -> dict[int, proc.Process]:
 
 def test_live_jobs_of_every_shape_survive_every_run_under_load_and_no_stray_survives_one(condor: ModuleType) -> None:
     jobs = {shape: condor.submit(ACCOUNT, script) for shape, script in SHAPES.items()}
-    until("every shape to run", lambda: sleepers(ACCOUNT) >= SLEEPERS)
+    until("every shape to run", lambda: sleepers(ACCOUNT) >= SLEEPERS, 180)
     subprocess.run(["condor_suspend", str(jobs["suspended"])], capture_output=True, check=True)
     until("it to be suspended", lambda: [p for p in processes_of(ACCOUNT).values() if p.state == "T"])
     live, serving = jobs_of(ACCOUNT), shadows()
@@ -86,7 +86,7 @@ def test_live_jobs_of_every_shape_survive_every_run_under_load_and_no_stray_surv
 
 def test_what_makes_itself_its_parents_child_stays_the_jobs_and_ends_with_it(condor: ModuleType) -> None:
     cluster = condor.submit(ACCOUNT, pruning.sibling(ACCOUNT, "5181", "5182"))
-    until("both to sleep", lambda: sleepers(ACCOUNT) >= {"5181", "5182"})
+    until("both to sleep", lambda: sleepers(ACCOUNT) >= {"5181", "5182"}, 180)
     made = sleeper(ACCOUNT, "5181")
     assert proc.read(made.parent).command == "condor_starter"
     live = jobs_of(ACCOUNT)
@@ -105,7 +105,7 @@ def test_many_live_jobs_survive_the_startds_restart_in_peace_an_upgrade_and_cont
 ) -> None:
     cluster = condor.submit(ACCOUNT, "exec sleep 5200", MANY)
     condor.wait_running(cluster, MANY)
-    until("all to sleep", lambda: len(jobs_of(ACCOUNT)) == MANY)
+    until("all to sleep", lambda: len(jobs_of(ACCOUNT)) == MANY, 180)
     live = jobs_of(ACCOUNT)
     for name in ("condor_startd", "condor_starter"):  # as a package does: a new file under the old name
         shutil.copy2(f"/usr/sbin/{name}", f"/usr/sbin/{name}.new")
@@ -132,7 +132,7 @@ def test_nobody_is_killed_while_the_real_startd_does_not_say_what_runs(
     condor: ModuleType, tmp_path: Path, failure: str
 ) -> None:
     condor.submit(ACCOUNT, "exec sleep 5301")
-    until("the job to run", lambda: "5301" in sleepers(ACCOUNT))
+    until("the job to run", lambda: "5301" in sleepers(ACCOUNT), 180)
     stray = plant(ACCOUNT, pruning.STRAYS[0])
     live = jobs_of(ACCOUNT)
     pruner = Pruner("htcondor")
@@ -180,7 +180,7 @@ def test_jobs_of_one_account_back_to_back_are_all_left_alone(condor: ModuleType)
 
 def test_a_killed_master_costs_no_job_and_what_htcondor_gave_up_dies_once_it_says_so(condor: ModuleType) -> None:
     condor.submit(ACCOUNT, "exec sleep 5401", 3)
-    until("the jobs to run", lambda: len(jobs_of(ACCOUNT)) == 3)
+    until("the jobs to run", lambda: len(jobs_of(ACCOUNT)) == 3, 180)
     live = jobs_of(ACCOUNT)
     pruner = Pruner("htcondor")
     os.kill(daemon("condor_master"), signal.SIGKILL)
