@@ -34,6 +34,7 @@ HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 TOP_SECONDS = 2.0  # for the directory alone
 MOST_NAMED = 100
 MORE = "*"
+NOT_IN_TIME = "not reached in time"
 OTHERS = "belongs to neither, and stays"
 LINKED = "has other names, which may be anywhere, and stays"
 DEVICE = "is a device, and stays"
@@ -63,7 +64,7 @@ def change_owner(top: int, giving: Giving) -> Left:
     lines = [line.partition(b"\0") for line in report.split(b"\0\0")[:-1]]
     left = [(os.fsdecode(path), why.decode("utf-8", "replace")) for path, _, why in lines]
     if not finished:
-        left.append((".", "not reached in time"))
+        left.append((".", NOT_IN_TIME))
         if giving.directory_last:  # with the directory itself its owner can at least go in
             child.run(lambda _: _give(top, giving), TOP_SECONDS)
     return left

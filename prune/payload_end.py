@@ -10,12 +10,12 @@ import errno
 import os
 import time
 
-from gridwarden import payload_state, payloads, register, syslog_line
+from gridwarden import child, payload_state, payloads, register, syslog_line
 from gridwarden.become import Within
 from gridwarden.errors import GridwardenError
 from gridwarden.ledger import append, append_all
 from gridwarden.prune import remove
-from gridwarden.prune.change_owner import Giving, change_owner
+from gridwarden.prune.change_owner import NOT_IN_TIME, Giving, change_owner
 from gridwarden.prune.files import OPEN_DIRECTORY
 from gridwarden.records import KINDS
 from gridwarden.register import file_name
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Site = dict[str, list[str]]
 
 GIVE_BACK_SECONDS = 60.0
+ANSWER_SECONDS = 2.0  # for its file system to say that it is there
 KEEP_SECONDS = 86400.0  # for a directory that is nowhere to be found: its file system may come back
 REMOVE_SECONDS = 20.0
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
@@ -132,6 +133,8 @@ def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
         renamed = [] if now == state.scratch else [(what, f"has another name now, by which it is given back: {now}")]
         left, owed = give_back_open(scratch, state)
         return renamed + left, owed
+    if child.ask(lambda: str(os.path.lexists(state.scratch)), ANSWER_SECONDS) is None:
+        return [(what, f"is not given back to {state.pilot}: {NOT_IN_TIME}")], NOT_IN_TIME
     try:
         top = os.open(state.scratch, OPEN_DIRECTORY)
     except OSError as error:

@@ -13,6 +13,7 @@ import time
 from gridwarden import payloads, proc, register, syslog_line
 from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.prune import clear, holds, payload_end, reasons
+from gridwarden.prune.change_owner import NOT_IN_TIME
 from gridwarden.prune.lent import Lent, LentTo
 from gridwarden.prune.orphans import Orphans
 from gridwarden.prune.outcome import Outcome
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Finish = Callable[[Site, State, int], None]
 
 LOCK_SECONDS = 10.0
+OWED_SECONDS = 60.0  # of one run, for what was tried before
 SLOW_SECONDS = 2.0  # an account can see to it that what is done as itself takes its time
 KILL_SECONDS = 15.0
 GROUP_SECONDS = 2.0
@@ -43,18 +45,23 @@ def recover_all(
     """See to the payloads of this machine whose launcher is gone: (payload, why) of each that must wait.
 
     ``finish`` does what ``settle`` does not, for who can (``hooks.pilot.begin_end.finish``); ``concerns`` says which to
-    see to.  Those of an account wait for the next one as soon as one of them was slow.  Never raises: whoever calls has
-    work of their own.
+    see to.  Those of an account wait for the next one as soon as one of them was slow.  What could not be given back before,
+    since a file system hangs, is the pruner's alone to try again.  Never raises: whoever calls has work of their own.
     """
     left: list[tuple[str, str]] = []
     account, slow = "", set[str]()
+    again_until = time.monotonic() + OWED_SECONDS
 
     def is_next(state: State) -> bool:
         nonlocal account
-        account = state.account
-        if concerns(state) and account in slow:
+        account = "" if state.owed else state.account
+        if not concerns(state):
+            return False
+        if state.owed:
+            return time.monotonic() < again_until and not (finish and state.owed == NOT_IN_TIME)
+        if account in slow:
             raise Unavailable(f"another payload of {account} took long; this one is the next epilog's or the pruner's")
-        return concerns(state)
+        return True
 
     directory = site.get("payloads", [""])[0]
     try:
@@ -62,7 +69,9 @@ def recover_all(
             payloads.remove_leftovers(directory)
     except (GridwardenError, OSError) as error:
         left.append((directory, str(error)))
-    for payload in payloads.without_launcher(directory):
+    unled = payloads.without_launcher(directory)
+    first = int.from_bytes(os.urandom(4)) % max(len(unled), 1)  # from anywhere, since the last may not be reached
+    for payload in unled[first:] + unled[:first]:
         began = time.monotonic()
         try:
             recover(site, payload, finish or settle_only, is_next)

@@ -29,6 +29,7 @@ from gridwarden.hooks.slurm import node as slurm_node
 from gridwarden.prune import change_owner, payload_end, payload_recovery
 from gridwarden.prune.sweep import sweep
 from tests.killing import kill
+from tests.proof.silent import dead_mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -786,6 +787,33 @@ def test_a_lent_directory_on_a_file_system_that_is_read_only_for_now_is_given_ba
         assert payloads.names(str(node.base / "payloads")) == []
     finally:
         subprocess.run(["umount", mounted], check=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="the site has no /dev/fuse: this runs outside it")
+def test_a_lent_directory_on_a_file_system_that_hangs_is_the_pruners_to_try_again_and_holds_up_one_epilog_at_most(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_end, "ANSWER_SECONDS", 0.2)
+    scratch = tmp_path / "mounted/scratch"
+    scratch.mkdir(parents=True)
+    os.chown(scratch, ANNA, ANNA)
+    lend(node, scratch)
+    tried: list[str] = []
+
+    def finish(site: Any, state: Any, held: int) -> None:
+        tried.append(state.owed)
+        begin_end.finish(site, state, held)
+
+    with dead_mount(scratch.parent):
+        for _ in range(2):
+            assert payload_recovery.recover_all(node.site, finish) == []
+        assert tried == [""], "an epilog that comes later does not wait for it"
+        assert payload_recovery.recover_all(node.site) == []
+    (gap,) = node.records("gap")
+    assert change_owner.NOT_IN_TIME in gap["reason"]
+    assert payload_recovery.recover_all(node.site) == []
+    assert scratch.stat().st_uid == PILOT
+    assert payloads.names(str(node.base / "payloads")) == []
 
 
 def test_a_lent_directory_that_is_nowhere_for_a_day_is_given_up(
