@@ -84,8 +84,8 @@ def sheet(answers: list[Answer], notes: list[str], node: Node, past: Past, now: 
 
 def lines(found: Sheet, asked: str, now: int, zone: tzinfo) -> list[str]:
     """Write the sheet for a person who reads it during an incident."""
-    begin, end = (format_instant(moment, zone) for moment in found.around)
-    shown = [f"INCIDENT SHEET   {escape(asked)}", f"made {format_instant(now, zone)}", ""]
+    begin, end = (_to_the_second(moment, zone) for moment in found.around)
+    shown = [f"INCIDENT SHEET   {escape(asked)}", f"made {_to_the_second(now, zone)}", ""]
     for number, person in enumerate(found.people, 1):
         shown += [f"{number}. {escape(person.subject)}   ({person.scheme})"]
         shown += [f"   issuer      {escape(_issuer(person))}"]
@@ -122,8 +122,12 @@ def _place(answer: Answer, zone: tzinfo) -> str:
     words += [f"{escape(answer.batch)} job {escape(answer.job)}"] if answer.job else []
     words += [f"pid {answer.pid}"] if answer.pid is not None else []
     words += [f"on {escape(answer.node)}"] if answer.node else []
-    since, until = (None if each is None else format_instant(each, zone) for each in (answer.since, answer.until))
+    since, until = (None if each is None else _to_the_second(each, zone) for each in (answer.since, answer.until))
     return f"{', '.join(words)}, from {since or 'a time not recorded'} to {until or 'now'}"
+
+
+def _to_the_second(instant: int, zone: tzinfo) -> str:
+    return format_instant(instant // MICROSECONDS * MICROSECONDS, zone)
 
 
 def _issuer(person: Person) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import times
 from gridwarden.errors import BadQuestion
+from gridwarden.log_times import begins_with_month
 from gridwarden.payloads import GROUP_PREFIX
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ _IN_CGROUP = {
     "payload": re.compile(rf"/{GROUP_PREFIX}([0-9a-f]{{32}})(?:/|$)", re.ASCII),
 }
 _PART_OF_JOB = re.compile(r"\d+[_+]\S*", re.ASCII)
+_STEP_OF_JOB = re.compile(
+    r"(\d+)\.(?:batch|extern|interactive|\d+)", re.ASCII
+)  # of Slurm; PBS's have a server's name there
+_PID_AND_MORE = re.compile(r"(\d{1,7}) +([^ .].*)", re.ASCII)
 
 
 class Question(NamedTuple):
@@ -109,6 +114,19 @@ def ask(  # noqa: PLR0913  one argument an option
     return question._replace(children=children)
 
 
+def _refuse_slips(filters: dict[str, str | None]) -> None:
+    """Refuse filters that would let nothing pass, though more was meant."""
+    for name, value in filters.items():
+        if value == "":
+            raise BadQuestion(f"--{name} is empty", f"leave --{name} away to ask about every {name}")
+    job = filters["job"]
+    if job is not None and _PART_OF_JOB.fullmatch(job):
+        hint = f"ask for its own number: sacct -X -o JobIDRaw -j {shlex.quote(job)}"
+        raise BadQuestion(f"--job {job} is one of several in an array or a heterogeneous job", hint)
+    if job is not None and (found := _STEP_OF_JOB.fullmatch(job)):
+        raise BadQuestion(f"--job {job} is a step of a job", f"ask for the job: --job {found[1]}")
+
+
 def _ask(
     text: str | None,
     *,
@@ -120,12 +138,7 @@ def _ask(
     job: str | None,
 ) -> Question:
     filters = {"node": node, "account": account, "identity": identity, "job": job}
-    for name, value in filters.items():
-        if value == "":
-            raise BadQuestion(f"--{name} is empty", f"leave --{name} away to ask about every {name}")
-    if job is not None and _PART_OF_JOB.fullmatch(job):
-        hint = f"ask for its own number: sacct -X -o JobIDRaw -j {shlex.quote(job)}"
-        raise BadQuestion(f"--job {job} is one of several in an array or a heterogeneous job", hint)
+    _refuse_slips(filters)
     about = Question(None, None, node, account, identity, job)
     if text is None:
         if not any(filters.values()):
@@ -137,9 +150,12 @@ def _ask(
             hint = f"a pid is 1 to {LARGEST_PID}; seconds since the epoch are written @{text[:20]}"
             raise BadQuestion(f"{text[:20]} is not a pid", hint)
         return about._replace(pid=int(text))
+    if found := _PID_AND_MORE.fullmatch(text):
+        raise BadQuestion(f"{text!r} is a pid and more", f"a pid and when it lived is written {found[1]}@{found[2]}")
     if times.is_range(text):
         return about._replace(within=times.parse_range(text, now=now, zone=zone))
-    if (text[:1].isalpha() or text.startswith("/")) and text.split()[0] not in _NAMED_TIMES:
+    named = text.split()[0] in _NAMED_TIMES or begins_with_month(text) if text else False
+    if (text[:1].isalpha() or text.startswith("/")) and not named:
         raise BadQuestion(f"{text!r} is neither a pid nor a time", NAME_HINT)
     instant = times.parse_instant(text, now=now, zone=zone)
     # Logs and Slurm write whole seconds: such a time is all of its second.

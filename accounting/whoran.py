@@ -15,6 +15,7 @@ from gridwarden.accounting import (
     hostlist,
     lease_history,
     live_process,
+    near_names,
     noted_process,
     past_answers,
     past_process,
@@ -46,6 +47,8 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
             notes.append(f"more than one process had the pid {question.pid}; SINCE tells them apart")
         if not found and not notes:
             notes.append(f"no process of this machine has the pid {question.pid}, and no record names one that had it")
+            if question.within is not None:
+                notes.append("whose jobs ran here then is answered to the time alone")
         if not found and question.within is not None:
             found = [past_answers.of_gap(gap) for gap in past.gaps(question)]
     else:
@@ -59,6 +62,8 @@ def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], li
     ]
     if question.pid is not None and len(chosen) < len(found):
         notes.append("the options leave out a process that had the pid; whoran finds a living one only on its own node")
+    if not chosen:
+        notes += near_names.of_node(question, past)
     if chosen and all(answer.evidence == evidence.KERNEL_MEASURED and answer.until is None for answer in chosen):
         return chosen, notes  # of the living, which does not rest on the past
     # A ledger that was given another name is in the store twice.

@@ -125,7 +125,7 @@ def whoran_command(
     for note in notes:
         _note(note)
     if not any(answer.account for answer in answers):
-        if not answers:
+        if not answers and asked.pid is None:  # of a pid it is said what is known
             _note("nothing is known of that")
         raise click.exceptions.Exit(1)
 

@@ -18,7 +18,7 @@ def system_zone() -> tzinfo:
     name = os.environ.get("TZ")
     if name is not None:
         try:
-            return ZoneInfo(name.removeprefix(":")) if name.removeprefix(":") else UTC
+            return _named(name.removeprefix(":"))
         except (KeyError, ValueError, OSError):
             message = f"TZ={name!r} names no time zone of this machine"
             raise BadQuestion(message, "unset TZ, or set it to a name such as Europe/Berlin or UTC") from None
@@ -30,3 +30,11 @@ def system_zone() -> tzinfo:
     except (ValueError, OSError) as error:
         message = f"/etc/localtime cannot be used: {error}"
         raise BadQuestion(message, "set TZ to a name such as Europe/Berlin or UTC") from None
+
+
+def _named(name: str) -> tzinfo:
+    """Return the zone of a name, or of an absolute path to a file; UTC where it is empty."""
+    if not name.startswith("/"):
+        return ZoneInfo(name) if name else UTC
+    with Path(name).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from gridwarden.errors import BadQuestion
+from gridwarden.log_times import as_iso
 
 GRAMMAR = (
     "write 14:02, 'yesterday 14:00', 2026-11-21T14:02 (with or without +01:00 or Z), -2h, -90m, -3d, "
@@ -53,10 +54,10 @@ def is_range(text: str) -> bool:
 def parse_instant(text: str, *, now: int, zone: tzinfo, date_alone: bool = False) -> int:
     """Read one instant, not later than ``now``.
 
-    A date without a time is the day's first instant if ``date_alone``, and refused otherwise: alone it
+    A date without a time, or a day's name, is the day's first instant if ``date_alone``, and refused otherwise: alone it
     could as well mean the whole day.  Raises BadQuestion.
     """
-    text = text.strip()
+    text = as_iso(text.strip(), _aware(now, zone).year)
     instant = _relative(text, now)
     if instant is None:
         instant = _calendar(text, now, zone, date_alone=date_alone)
@@ -121,9 +122,11 @@ def _calendar(text: str, now: int, zone: tzinfo, *, date_alone: bool) -> int:
             raise BadQuestion(message, GRAMMAR) from None
     if match := _SLASHED.fullmatch(text):
         raise _day_or_month_first(text, match, zone)
+    if text in {"today", "yesterday"} and date_alone:
+        return _calendar(f"{text} 00:00", now, zone, date_alone=False)
     if text in {"today", "yesterday"}:
         message = f"{text!r} is a whole day, not a time"
-        raise BadQuestion(message, f"write '{text} 14:00', or a range such as 'yesterday 00:00..today 00:00'")
+        raise BadQuestion(message, f"write '{text} 14:00', or a range such as yesterday..today")
     message = f"{text!r} is not a time"
     raise BadQuestion(message, GRAMMAR)
 

@@ -125,11 +125,12 @@ class Machine:
         finally:
             past.close()
 
-    def start(self, job: str, account: str = LENT, subject: str = ANNA, lease: str = LEASE) -> None:
-        self.record(
-            "job_start", batch="slurm", job=job, restart=0, account=account, uid=1, lease=lease, scheme="x509",
-            subject=subject, vo="cms", stamp=lease, evidence="holder+link", batch_start=None,
-        )  # fmt: skip
+    def start(self, job: str, account: str = LENT, subject: str = ANNA, lease: str = LEASE, node: str = "n1") -> None:
+        fields = {
+            "batch": "slurm", "job": job, "restart": 0, "account": account, "uid": 1, "lease": lease, "scheme": "x509",
+            "subject": subject, "vo": "cms", "stamp": lease, "evidence": "holder+link", "batch_start": None,
+        }  # fmt: skip
+        ledger.append(self.ledger, "job_start", fields, node=node, cluster="site")
 
     def end(self, job: str, account: str = LENT) -> None:
         self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
@@ -532,6 +533,22 @@ def test_both_are_named_where_another_program_lent_the_account_while_a_job_ran_a
             assert all("changed hands between" in answer.because for answer in found)
             assert "not proven" in next(answer.because for answer in found if answer.identity == eve)
     assert [answer.job for answer in machine.ask(None, identity="EVE")[0]] == ["7", "8"]
+
+
+def test_who_mistypes_a_nodes_name_is_told_which_there_are(machine, url):
+    machine.url = url
+    machine.start("7")
+    machine.start("8", node="wn042.example.org")
+    machine.collect()
+    told = {}
+    for name in ("n11", "N1", "n1.example.org", "wn042", "nowhere", "n1"):
+        answers, notes = machine.ask("-2h..-1h", node=name)
+        assert answers == []
+        told[name] = [note.partition("; ")[2] for note in notes if f"no record of a job names a node '{name}'" in note]
+    assert told == {
+        "n11": ["near it are n1"], "N1": ["near it are n1"], "n1.example.org": ["near it are n1"],
+        "wn042": ["near it are wn042.example.org"], "nowhere": [""], "n1": [],
+    }  # fmt: skip
 
 
 def test_a_job_known_by_its_stamp_alone_is_only_declared(machine):

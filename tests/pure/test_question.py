@@ -26,6 +26,10 @@ def test_a_time_is_the_moment_and_a_range_the_range():
     assert asked("-2h..now").within == (NOW - 7200_000_000, NOW)
 
 
+def test_a_time_of_syslogs_is_not_taken_for_a_name():
+    assert asked("Nov 20 10:00:00").within == asked("2026-11-20 10:00:00").within
+
+
 def test_a_time_that_a_log_wrote_in_whole_seconds_is_all_of_its_second():
     assert asked("@1795263720").within == (1_795_263_720_000_000, 1_795_263_721_000_000)
 
@@ -73,6 +77,20 @@ def test_a_pattern_filters_without_being_taken_for_a_name():
     assert question.lets_pass(nodes=["n1"], account="cms001", subject="", job="")
     assert not question.lets_pass(nodes=["n1"], account="atlas001", subject="", job="")
     assert (question.exact("account"), question.exact("node"), question.exact("job")) == (None, "n1", None)
+
+
+def test_a_pid_with_its_time_behind_a_blank_is_told_how_that_is_written():
+    with pytest.raises(BadQuestion) as caught:
+        asked("4711 14:02")
+    assert "4711@14:02" in caught.value.hint
+
+
+def test_a_step_of_a_job_is_asked_for_by_its_job_and_a_jobs_server_is_part_of_it():
+    for step in ("7.batch", "7.0"):
+        with pytest.raises(BadQuestion) as caught:
+            asked(None, job=step)
+        assert caught.value.hint == "ask for the job: --job 7"
+    assert asked(None, job="7.pbs1").job == "7.pbs1"
 
 
 def test_a_pid_at_a_time_is_the_process_that_had_it_then():

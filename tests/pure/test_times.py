@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -61,6 +62,35 @@ def refusal(text: str, zone=BERLIN, now: int = NOW) -> str:
 )
 def test_a_time_is_read_as_written(text, iso):
     assert parse(text) == instant(iso)
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("Nov 21 14:02:03", "2026-11-21T14:02:03+01:00"),
+        ("Nov  1 14:02", "2026-11-01T14:02:00+01:00"),
+        ("21/Nov/2026:14:02:03 +0000", "2026-11-21T14:02:03+00:00"),
+        ("[20/Nov/2026:14:02:03 -0500]", "2026-11-20T14:02:03-05:00"),
+        ("2026-11-21 14:02:03 +0100", "2026-11-21T14:02:03+01:00"),
+        ("2026-11-20 14:02:03 UTC", "2026-11-20T14:02:03+00:00"),
+        ("2026-11-21 14:02:03.999+01", "2026-11-21T14:02:03.999000+01:00"),
+        ("2026-11-21 14:02:03,123", "2026-11-21T14:02:03.123000+01:00"),
+        ("2026-11-21T13:02:03.123456789Z", "2026-11-21T13:02:03.123456+00:00"),
+    ],
+)
+def test_a_time_pasted_from_a_log_is_read(text, iso):
+    assert parse(text) == round(datetime.fromisoformat(iso).timestamp() * SECOND)
+
+
+def test_a_log_without_the_year_means_this_one_and_no_time_to_come():
+    assert "2026-12-24T10:00:00+01:00, still to come" in refusal("Dec 24 10:00:00")
+    assert "2026-02-30" in refusal("Feb 30 10:00:00")
+
+
+def test_a_day_by_its_name_is_its_first_instant_where_a_beginning_is_asked():
+    start, end = parse_range("yesterday..today", now=NOW, zone=BERLIN)
+    assert (start, end) == (instant("2026-11-20T00:00:00+01:00"), instant("2026-11-21T00:00:00+01:00"))
+    assert "whole day" in refusal("today")
 
 
 def test_microseconds_are_kept():
@@ -175,11 +205,17 @@ def test_no_text_gets_anything_but_an_instant_or_a_refusal(text):
             assert "\n" not in str(error)  # noqa: PT017  most texts are refused, some are not
 
 
-def test_the_local_zone_follows_tz_and_refuses_one_that_is_none(monkeypatch):
+def test_the_local_zone_follows_tz_and_refuses_one_that_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("TZ", "Europe/Berlin")
     assert system_zone() == BERLIN
     monkeypatch.setenv("TZ", "Atlantis/Capital")
     with pytest.raises(BadQuestion, match="Atlantis"):
         system_zone()
+    file = tmp_path / "zone"  # one type of local time, tzfile(5)
+    file.write_bytes(
+        b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbB", 7200, 0, 0) + b"XYZ\0"
+    )
+    monkeypatch.setenv("TZ", f":{file}")  # as many set it to /etc/localtime, to save libc a system call
+    assert datetime.now(system_zone()).utcoffset() == timedelta(hours=2)
     monkeypatch.delenv("TZ")
     assert datetime.now(system_zone()).utcoffset() == datetime.now().astimezone().utcoffset()
