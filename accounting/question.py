@@ -32,9 +32,7 @@ _IN_CGROUP = {
     "payload": re.compile(rf"/{GROUP_PREFIX}([0-9a-f]{{32}})(?:/|$)", re.ASCII),
 }
 _PART_OF_JOB = re.compile(r"\d+[_+]\S*", re.ASCII)
-_STEP_OF_JOB = re.compile(
-    r"(\d+)\.(?:batch|extern|interactive|\d+)", re.ASCII
-)  # of Slurm; PBS's have a server's name there
+_STEP_OF_JOB = re.compile(r"(\d+)\.(?:batch|extern|interactive)", re.ASCII)  # Slurm's; 7.0 is HTCondor's job
 _PID_AND_MORE = re.compile(r"(\d{1,7}) +([^ .].*)", re.ASCII)
 
 
