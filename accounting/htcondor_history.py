@@ -34,8 +34,7 @@ ELSEWHERE = "ran elsewhere, and says nothing of who"
 _ATTRIBUTE = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*) ?= ?(.*)", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,15}", re.ASCII)
 _REAL = re.compile(r"-?\d{1,15}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.ASCII)
-_ESCAPED = re.compile(r"\\(.)")
+_STRING = re.compile(r'"((?:[^"\\]|\\"|\\)*)"', re.ASCII)  # a double quote alone is escaped, not a backslash
 _KIND = re.compile(r"\*\*\* +([A-Za-z_]+)(?: +|$)(?![ =])", re.ASCII)
 _WRITTEN = re.compile(r"\bCurrentTime ?= ?(\d{1,12})", re.ASCII)
 _SCHEDD = re.compile(r"([^#]+)#\d+\.\d+#\d+", re.ASCII)
@@ -45,7 +44,8 @@ Value = int | float | str | bool | None
 
 def parse(text: str) -> Job | Step | Claim | Ignored:
     """Read an ad with its banner, if it has one; raises ValueError with the reason for one that cannot be understood."""
-    lines = text.splitlines()
+    # A user's own words may hold whatever else Unicode calls the end of a line.
+    lines = text.removesuffix("\n").split("\n") if text else []
     banner = lines.pop() if lines and lines[-1].startswith(BANNER) else ""
     kind = match[1] if (match := _KIND.match(banner)) else "JOB"
     if kind in IGNORED:
@@ -68,7 +68,7 @@ def value_of(expression: str) -> Value:
     if _REAL.fullmatch(expression):
         return float(expression)
     if match := _STRING.fullmatch(expression):
-        return _ESCAPED.sub(r"\1", match[1]) if "\\" in match[1] else match[1]
+        return match[1].replace('\\"', '"')
     return {"true": True, "false": False}.get(expression.lower())
 
 

@@ -112,6 +112,12 @@ def test_the_credential_that_the_job_declares_is_kept():
     assert (job(token).scheme, job(token).subject) == ("token", "https://iam.example.org/,4f2c")
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\r", "\x0b", "\x1c"])
+def test_a_users_own_words_forge_no_attribute_and_hide_no_job(end):
+    forged = changed(ALONE, Note=f'"x{end}Owner = "root"{end}RemoteUserCpu = 0.0{end}CumulativeRemoteUserCpu = 0.0{end}y"')
+    assert job(forged) == job(ALONE)
+
+
 def test_names_of_attributes_are_the_same_in_any_case():
     assert job(ALONE.replace("GlobalJobId", "GLOBALJOBID").replace("QDate", "qdate")) == job(ALONE)
 
@@ -151,6 +157,8 @@ def test_an_ad_that_is_odd_is_put_aside_with_the_reason(text, why):
         ("1E3", 1000.0),
         ('"a | b ; c=d \\"quoted\\""', 'a | b ; c=d "quoted"'),
         ('""', ""),
+        (r'"/DC=org/CN=Jos\xC3\xA9 \"J\""', r'/DC=org/CN=Jos\xC3\xA9 "J"'),  # as 23.9.6 wrote it
+        ('"ends with \\"', "ends with \\"),
         ("true", True),
         ("FALSE", False),
         ("undefined", None),
@@ -165,7 +173,7 @@ def test_a_literal_is_read_and_nothing_is_evaluated(expression, value):
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])))
 def test_text_in_quotes_is_read_back_as_it_was(text):
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text.replace('"', '\\"')
     assert value_of(f'"{escaped}"') == text
 
 
