@@ -97,10 +97,15 @@ def _work(work: Callable[[int], None], writing: int, failing: int) -> None:
 
 
 def _pass_on(failure: int) -> None:
-    """Print what a child said of its failure, if it did and somebody listens."""
+    """Print what a child said of its failure, if it did and somebody listens; who reads no more is not waited for."""
+    import select  # noqa: PLC0415 - as above
+
     os.set_blocking(failure, False)
+    listening = select.poll()
+    listening.register(2, select.POLLOUT)
     try:
-        os.write(2, os.read(failure, PIECE))
+        if (said := os.read(failure, select.PIPE_BUF)) and listening.poll(0):
+            os.write(2, said)
     except OSError:
         pass
     os.close(failure)

@@ -36,6 +36,23 @@ def test_why_a_child_failed_is_printed_by_whoever_started_it(capfd: pytest.Captu
     assert capfd.readouterr().err == f"gridwarden: as uid {os.getuid()}: ValueError('no\\nsense')\n"
 
 
+def test_who_reads_no_error_output_holds_nobody_up_when_a_child_fails() -> None:
+    """A pilot's own pipe is the launcher's, which can hold an account's lock when a child of it fails."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    work = "from gridwarden import child; print(child.run(lambda _: 1 / 0, 5)[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", work], stdout=subprocess.PIPE, stderr=writing, text=True, check=True, timeout=20
+    )
+    os.close(reading)
+    os.close(writing)
+    assert done.stdout == "False\n"
+
+
 def test_nobody_waits_for_the_output_of_a_child(capfd: pytest.CaptureFixture[str]) -> None:
     def say(report: int) -> None:
         os.write(1, b"said")
