@@ -92,8 +92,7 @@ def test_every_cpu_second_of_sacct_is_somebodys_or_said_to_be_nobodys(
     account = slurm.job(requeued)["user_name"]
     slurm.until("the job to have burnt", (Path(pwd.getpwnam(account).pw_dir) / "burnt").exists)
     subprocess.run(["scontrol", "requeue", str(requeued)], check=True)
-    slurm.wait(requeued, {"PENDING"})
-    subprocess.run(["scontrol", "update", f"jobid={requeued}", "starttime=now"], check=True)
+    slurm.run_again(requeued)
     for job in [*jobs, requeued]:
         slurm.wait(job)
         slurm.accounted(job)

@@ -64,7 +64,8 @@ def pool() -> Iterator[ModuleType]:
 
 def test_a_job_of_htcondor_is_on_record_from_its_hook_to_its_starters_end(pool: ModuleType, site: SiteValues) -> None:
     held = holders.read(site.holders, asked(site, person("Condor Anna"), pwd).account)
-    cluster = pool.submit(held.account, "exec sleep 3")
+    go_on = Path("/run/htcondor-goes-on")
+    cluster = pool.submit(held.account, f"until [ -e {go_on} ]; do sleep 0.1; done")
 
     def of_job(kind: str) -> list[dict[str, object]]:
         return [each for each in bodies(site, kind) if f"#{cluster}.0#" in str(each["job"])]
@@ -72,6 +73,7 @@ def test_a_job_of_htcondor_is_on_record_from_its_hook_to_its_starters_end(pool: 
     (start,) = until("its start on record", lambda: of_job("job_start"), 120)
     assert (start["batch"], start["account"], start["subject"]) == ("htcondor", held.account, held.subject)
     assert [entry.job for entry in register.jobs_of(site.register, held.account)] == [start["job"]]
+    go_on.touch()
     (end,) = until("its end on record", lambda: of_job("job_end"), 120)
     assert (end["job"], end["lease"]) == (start["job"], held.lease)
     until("it to leave the register", lambda: not register.jobs_of(site.register, held.account))

@@ -190,12 +190,14 @@ def test_a_job_of_a_fixed_account_is_recorded_but_its_account_is_not_emptied(
 def test_other_peoples_jobs_pass_untouched(slurm: ModuleType) -> None:
     # Whom a page has mapped somebody to, and who called the launcher in another story.
     Path(HOLDERS, "alice").unlink(missing_ok=True)
-    if (registered := Path("/run/gridwarden/jobs/alice")).exists():
-        registered.rmdir()
-    job = slurm.submit("alice", "touch /tmp/of-alice; sleep 0.1", "--extra", "mine")
+    shutil.rmtree("/run/gridwarden/jobs/alice", ignore_errors=True)
+    go_on = Path("/run/alice-goes-on")
+    job = slurm.submit("alice", f"touch /tmp/of-alice; until [ -e {go_on} ]; do sleep 0.1; done", "--extra", "mine")
     assert (slurm.job(job)["extra"], slurm.job(job)["admin_comment"]) == ("mine", "")
     assert slurm.run_as("alice", "scontrol", "update", f"jobid={job}", "extra=other").returncode == 0
+    go_on.touch()
     assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    go_on.unlink()
     assert not [line for line in chain.read(LEDGER) if line.body.get("job") == str(job)]
     assert Path("/tmp/of-alice").exists()
     Path("/tmp/of-alice").unlink()
@@ -352,7 +354,7 @@ def test_a_refused_submission_submits_and_lends_nothing(slurm: ModuleType, peopl
     limited = [*command[:-1], str(people.anna.limited)]
     done = subprocess.run(limited, input=script, capture_output=True, check=False)
     assert done.stderr.startswith(f"gridwarden: {reasons.CREDENTIAL_LIMITED}".encode())
-    assert jobs() == before
+    assert set(jobs()) <= set(before)
     assert len(records("lease")) == leases
 
 
@@ -361,4 +363,4 @@ def test_a_dry_run_says_what_it_would_do_and_submits_nothing(slurm: ModuleType, 
     command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy), "--time", "5", "--dry-run"]
     done = subprocess.run(command, input="#!/bin/sh\n", capture_output=True, text=True, check=True)
     assert "/usr/bin/sbatch --time=5 --parsable" in done.stdout
-    assert jobs() == before
+    assert set(jobs()) <= set(before)

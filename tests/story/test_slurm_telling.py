@@ -90,7 +90,7 @@ def test_who_asks_for_a_tasks_pid_is_led_to_its_job_and_the_controller_has_a_rec
 
         def noted() -> list[dict[str, object]]:
             """The note of a job's task: slurmd may not have read its configuration for the first."""
-            job = slurm.submit(account, "echo $$ > ~/task-pid; exit 3")
+            job = slurm.submit(account, "echo $$ > ~/task-pid; exit 3", "--nodelist", "n1")
             assert slurm.wait(job)["job_state"] == ["FAILED"]
             return [body for body in bodies(site, "noted") if body["job"] == str(job)]
 
