@@ -111,5 +111,6 @@ def wanted(settings: Settings) -> Wanted:
         programs=str(settings.slurm.programs),
         spool=settings.slurm.spool,
         slurm="slurm" in settings.prune.batch and os.path.exists(settings.slurm.programs / "scontrol"),
+        htcondor=str(settings.prune.htcondor_programs) if "htcondor" in settings.prune.batch else "",
         files=files,
     )

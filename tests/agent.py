@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,6 +51,7 @@ class Node:
             (base / name).mkdir()
         self.socket = f"{base}/run/agent"
         self.process: subprocess.Popen[bytes] | None = None
+        self._sessions: list[int] = []
         self.configure()
 
     def configure(self, **changed: str) -> None:
@@ -73,7 +76,8 @@ class Node:
         until(self.answers)
 
     def run(self, command: list[str], **options: Any) -> None:
-        self.process = subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, **options)
+        self.process = subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, start_new_session=True, **options)
+        self._sessions.append(self.process.pid)
 
     def answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.process.stderr.read().decode()
@@ -87,6 +91,22 @@ class Node:
         self.process.stderr.close()
         self.process = None
         return code
+
+    def leave(self) -> None:
+        """End what there is of its agents, children on errands, too: they would write where the test's directory goes."""
+        for session in self._sessions:
+            until(lambda session=session: not self._kill(session))
+        if self.process:
+            self.process.stderr.close()
+
+    def _kill(self, session: int) -> bool:
+        if self.process:
+            self.process.poll()
+        try:
+            os.killpg(session, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
 
     def records(self, kind: str) -> list[dict[str, object]]:
         return [line.body for line in chain.read(self.base / "ledger") if line.body.get("kind") == kind]

@@ -137,9 +137,9 @@ class CondorNode(BatchNode):
         self.startd = self.daemon("condor_startd", count=0)
         self.starter = self.daemon("condor_starter", "-a", "slot1_1", "127.0.0.1")
         self.slots = (
-            '"slot1@localhost"\t3\tundefined\n'
-            '"slot1_1@localhost"\t3\t"localhost#1.0#1795311349"\n'
-            '"slot1_2@localhost"\t3\tundefined\n'
+            '"slot1@localhost"\t3\tundefined\tundefined\tundefined\n'
+            '"slot1_1@localhost"\t3\t"localhost#1.0#1795311349"\t"1.0"\t"localhost"\n'
+            '"slot1_2@localhost"\t3\tundefined\tundefined\tundefined\n'
         )
         self.says("condor_config_val", f"{self.address}\n")
         self.says("condor_status", self.slots)

@@ -2,7 +2,8 @@
 
 ``condor_status -direct`` asks the startd itself, at the address that it writes into its log directory, so
 neither collector nor schedd is asked.  Each slot's ad carries TotalSlots, so half an answer shows.
-Observed with 23.9.6.
+A job's owner can change its GlobalJobId (condor_qedit), and with it what the startd repeats of it; its number and its
+schedd are the startd's own.  Observed with 23.9.6.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
 
 STARTD, STARTER = "condor_startd", "condor_starter"
-ATTRIBUTES = ("Name", "TotalSlots", "GlobalJobId")
+# A GlobalJobId may hold whatever its owner likes; one with a tab or a line's end in it would spoil the answer for all slots.
+USUAL, ODD = "-A-Za-z0-9_.:@#/+", "odd"
+NAMED = f'ifThenElse(regexp("[^{USUAL}]", GlobalJobId), "{ODD}", GlobalJobId)'
+ATTRIBUTES = ("Name", "TotalSlots", NAMED, "JobId", "RemoteScheddName")
+UNDEFINED = "undefined"
 ADDRESS_BYTES = 4096
 
 
@@ -38,14 +43,36 @@ def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
     return question.answer("htcondor", lambda left: Answer("htcondor", _look(programs, daemons, left)), seconds)
 
 
-def job_of(starter: proc.Process, site: dict[str, list[str]], seconds: float) -> str:
-    """The GlobalJobId of the job that a starter runs, by its startd; raises Unavailable when that is not told in time."""
+class SlotJob:
+    """A job in a slot: ``job`` as it is put on record, "" for none.
+
+    ``declared`` is the GlobalJobId, which its owner may have changed; ``ODD`` for one with other characters than ``USUAL``.
+    """
+
+    __slots__ = ("declared", "job")
+
+    def __init__(self, declared: str, number: str, schedd: str) -> None:
+        self.declared = "" if declared == UNDEFINED else declared
+        self.job = record_name(self.declared, number, schedd)
+
+
+def record_name(declared: str, number: str, schedd: str) -> str:
+    """The GlobalJobId (SCHEDD#CLUSTER.PROC#TIME) where it is of that job; what of it is sure where its owner has changed it."""
+    begin = f"{schedd}#{number}#"
+    if UNDEFINED in (number, schedd) or declared.startswith(begin):
+        return declared
+    return begin
+
+
+def job_of(starter: proc.Process, site: dict[str, list[str]], seconds: float) -> SlotJob:
+    """The job that a starter runs, by its startd; raises Unavailable when that is not told in time."""
     deadline = time.monotonic() + seconds
     programs, slot = site["prune_htcondor_programs"][0], _slot_of(starter)
     while (left := deadline - time.monotonic()) > 0:
         slots = _ask_slots(programs, _ask_address(programs, left), left)
-        if job := slots.get(slot, ""):
-            return job
+        found = slots.get(slot)
+        if found and found.job:
+            return found
         time.sleep(question.PAUSE_SECONDS)  # a startd tells of a job a moment after its starter began
     raise Unavailable(f"the startd tells of no job in {slot or 'the slot of that starter'}")
 
@@ -61,11 +88,12 @@ def _look(programs: str, daemons: list[str], seconds: float) -> list[LiveJob]:
     starters = [Starter(process, _slot_of(process)) for process in running if process.command == STARTER]
     missing = set(slots) - {starter.slot for starter in starters}
     for slot in missing:
-        if slots[slot]:
+        if slots[slot].job:
             raise Unavailable(
-                f"the startd has {slots[slot]} in {slot}, but no condor_starter from prune.daemons runs it"
+                f"the startd has {slots[slot].job} in {slot}, but no condor_starter from prune.daemons runs it"
             )
-    return [_live_job(starter, slots.get(starter.slot, ""), processes) for starter in starters]
+    jobs = {slot: found.job for slot, found in slots.items()}
+    return [_live_job(starter, jobs.get(starter.slot, ""), processes) for starter in starters]
 
 
 def _ask_address(programs: str, seconds: float) -> str:
@@ -88,13 +116,13 @@ def _ask_address(programs: str, seconds: float) -> str:
     return address
 
 
-def _ask_slots(programs: str, address: str, seconds: float) -> dict[str, str]:
-    """The job in each slot ("": none) by the slot's name without the machine's; raises Unavailable."""
+def _ask_slots(programs: str, address: str, seconds: float) -> dict[str, SlotJob]:
+    """The job in each slot by the slot's name without the machine's; raises Unavailable."""
     command = [f"{programs}/condor_status", "-direct", address, "-af:Vt", *ATTRIBUTES]
     return question.ask_for(command, parse_slots, seconds)
 
 
-def parse_slots(text: str) -> dict[str, str] | None:
+def parse_slots(text: str) -> dict[str, SlotJob] | None:
     """The job in each slot of lines of ``ATTRIBUTES``; None when slots are missing, or there are none."""
     lines = text.split("\n")
     if lines.pop() != "":
@@ -104,7 +132,7 @@ def parse_slots(text: str) -> dict[str, str] | None:
         fields = [field.strip('"') for field in line.split("\t")]
         if len(fields) != len(ATTRIBUTES) or fields[1] != str(len(lines)):
             return None
-        slots[fields[0].partition("@")[0]] = "" if fields[2] == "undefined" else fields[2]
+        slots[fields[0].partition("@")[0]] = SlotJob(*fields[2:])
     return slots if slots and len(slots) == len(lines) else None
 
 

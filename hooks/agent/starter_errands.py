@@ -69,13 +69,13 @@ def _job(site: Site, started: Started, claimed: str, stamp: str, restart: str) -
     if process is None or process.start != started.start:
         raise Unavailable("what started the job has ended")
     found = htcondor.job_of(process, site, ASK_SECONDS)
-    if claimed and claimed != found:
-        raise Unavailable(f"its hook calls it {claimed}, the startd {found}")
+    if claimed and found.declared not in (claimed, htcondor.ODD):
+        raise Unavailable(f"its hook calls it {claimed}, the startd {found.declared}")
     return batch_job.Job(
         batch="htcondor",
         cluster=site["cluster"][0],
         node=os.uname().nodename,
-        job=found,
+        job=found.job,
         restart=int(restart) if restart.isascii() and restart.isdigit() and len(restart) < 10 else 0,
         account=pwd.getpwuid(started.uid).pw_name,
         uid=started.uid,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import agent_client, node_file
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.doctor import accounts, clock, jobs, machine, slurm
+from gridwarden.hooks.doctor import accounts, clock, htcondor, jobs, machine, slurm
 from gridwarden.hooks.doctor.finding import CRITICAL, NOTE, WARNING, Finding
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ RESTART = f"systemctl restart gridwarden-agent || {HOOKS}/agent"
 class Wanted(NamedTuple):
     """What site.yaml says: the node file as it should be, directories as (path, mode, gid), and where things are.
 
-    ``files`` is what ``gridwarden hooks install`` would write, or why it would refuse to.
+    ``htcondor`` is the directory of HTCondor's commands, "" where it runs no jobs.  ``files`` is what ``gridwarden hooks install`` would write, or why it would refuse to.
     """
 
     node: list[tuple[str, str]]
@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
     programs: str
     spool: str
     slurm: bool
+    htcondor: str
     files: Sequence[HookFile] | ConfigurationError
 
 
@@ -64,6 +65,8 @@ def _look(wanted: Wanted) -> Iterator[Finding]:
     elif wanted.slurm:
         yield from slurm.examine(wanted.programs, wanted.spool, wanted.files, site)
         yield from jobs.are_registered(site, wanted.pools)
+    if wanted.htcondor:
+        yield from htcondor.examine(wanted.htcondor)
 
 
 def agent_serves(site: dict[str, list[str]]) -> Iterator[Finding]:
@@ -81,3 +84,6 @@ def agent_serves(site: dict[str, list[str]]) -> Iterator[Finding]:
         if (why := told.get("gridmapdir", "ok")) != "ok":
             detail = f"gridwarden-agent publishes no leases, since it cannot look at the gridmapdir: {why}"
             yield Finding("agent-gridmapdir", WARNING, detail, f"ls -ld {shlex.quote(site['gridmapdir'][0])}")
+        if (why := told.get("store", "ok")) != "ok":
+            detail = f"gridwarden-agent cannot send the ledger's last line to the store: {why}"
+            yield Finding("agent-store", WARNING, detail, "gridwarden store head")

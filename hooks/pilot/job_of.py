@@ -84,7 +84,7 @@ def _told(batch: str, starter: int, below: int, site: Site) -> str:
         if batch == "htcondor":
             from gridwarden.batch import htcondor  # noqa: PLC0415 - not for a launch in Slurm to pay
 
-            return htcondor.job_of(started_by, site, ASK_SECONDS) if started_by else ""
+            return htcondor.job_of(started_by, site, ASK_SECONDS).job if started_by else ""
         from gridwarden.prune.machine import asker  # noqa: PLC0415 - as above
 
         jobs = asker(batch)(site, ASK_SECONDS).jobs

@@ -35,9 +35,10 @@ LEASE = "0123456789abcdef0123456789abcdef"
 def node() -> Iterator[Node]:
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest keeps its own to root
         node = Node(Path(directory))
-        yield node
-        if node.process:
-            node.end(signal.SIGKILL)
+        try:
+            yield node
+        finally:
+            node.leave()
 
 
 @pytest.fixture
@@ -94,12 +95,12 @@ def answers(node: Node) -> list[str]:
     return until(lambda: path.exists() and path.read_text().splitlines())
 
 
-def condor(node: Node, job: str = "schedd#1.0#7") -> None:
+def condor(node: Node, job: str = "schedd#1.0#7", number: str = "1.0") -> None:
     """A startd that says which job is in its slot, as condor_status of 23.9 does."""
     (node.base / "address").write_text("<127.0.0.1:9618>\n")
     programs = {
         "condor_config_val": f"echo {node.base}/address",
-        "condor_status": f'printf \'"slot1_1@here"\\t1\\t"{job}"\\n\'',
+        "condor_status": f'printf \'"slot1_1@here"\\t1\\t"{job}"\\t"{number}"\\t"schedd"\\n\'',
     }
     for name, text in programs.items():
         path = node.base / "programs" / name
@@ -118,6 +119,21 @@ def holder(node: Node, **changed: object) -> None:
 def end(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_a_job_that_its_owner_gave_another_number_is_on_record_under_its_own(node):
+    condor(node, "schedd#99.0#7")
+    holder(node)
+    node.start()
+    process = starter(node, "job_start,job=schedd#99.0#7")
+    try:
+        (said_of_it,) = answers(node)
+        assert said_of_it.startswith("stored")
+        (start,) = node.records("job_start")
+        assert start["job"] == "schedd#1.0#"
+    finally:
+        end(process)
+    until(lambda: node.records("job_end"))
 
 
 def test_a_hook_of_htcondors_records_its_jobs_start_and_the_starters_end_the_jobs_end(node):

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from gridwarden import agent_client, ledger_head
 from gridwarden.accounting.store import open_store, open_to_read
+from gridwarden.hooks.doctor import examine
 from tests.agent import Node, client, until
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ store: "{url}"
 def node() -> Iterator[Node]:
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest keeps its own to root
         node = Node(Path(directory))
-        yield node
-        if node.process:
-            node.end(9)
+        try:
+            yield node
+        finally:
+            node.leave()
 
 
 def start(node: Node, url: str, program: str, before: str = "") -> None:
@@ -67,6 +69,8 @@ def test_the_store_gets_the_ledgers_heads_and_catches_up_once_it_is_there(node, 
     if not url.startswith("sqlite"):
         until(lambda: "is empty" in agent_client.status(node.socket)["store"])
         assert agent_client.status(node.socket)["store_up"] == "0"
+        (found,) = examine.agent_serves({"agent_socket": [node.socket], "gridmapdir": ["/"]})
+        assert (found.kind, found.remedy) == ("agent-store", "gridwarden store head")
     open_store(url)
     until(lambda: heads(url) == [newest(node)])
     until(lambda: agent_client.status(node.socket)["store"] == "ok")

@@ -126,7 +126,9 @@ HTCONDOR = {
     "somebody else answers for the startd": stopped_daemon(0),
     "a slot has a job that no starter runs": saying(
         "condor_status",
-        lambda node: node.slots.replace('_2@localhost"\t3\tundefined', '_2@localhost"\t3\t"localhost#2.0#1"'),
+        lambda node: node.slots.replace(
+            '_2@localhost"\t3\tundefined\tundefined', '_2@localhost"\t3\t"localhost#2.0#1"\t"2.0"'
+        ),
     ),
 }
 PBS = {
@@ -239,7 +241,7 @@ def test_an_htcondor_job_is_known_by_its_starter(node: CondorNode) -> None:
 
 @pytest.mark.parametrize("node", ["htcondor"], indirect=True)
 def test_a_starter_that_the_startd_has_forgotten_still_runs_a_job(node: CondorNode) -> None:
-    node.says("condor_status", node.slots.replace('"localhost#1.0#1795311349"', "undefined"))
+    node.says("condor_status", node.slots.replace('"localhost#1.0#1795311349"\t"1.0"', "undefined\tundefined"))
     (job,) = node.ask().jobs
     assert list(job.roots) == [node.starter]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from gridwarden.batch import htcondor, pbs, question, slurm_listing, torque
 
 LISTING = "PID      JOBID    STEPID   LOCALID GLOBALID\n441      1        0        0       0       \n402      1        batch    -       -       \n"
-SLOTS = '"slot1@site"\t2\tundefined\n"slot1_1@site"\t2\t"site#1.0#1795311349"\n'
+SLOTS = '"slot1@site"\t2\tundefined\tundefined\tundefined\n"slot1_1@site"\t2\t"site#1.0#1795311349"\t"1.0"\t"site"\n'
 MOM = "\nHost: wn042/wn042   Version: 6.1.3   PID: 505\njob[7.head]  state=RUNNING sidlist=588,601\njob[8.head]  state=NEW\n\ndiagnostics complete\n\n"
 PRINTED = (
     "----\njobid:\t7.head\n----\nstate:\t\t0x4\nqueue:\t\tworkq\nunion type mom:\n\tuid\t2101\n\n"
@@ -40,9 +40,28 @@ def test_each_batch_system_is_read_as_it_prints() -> None:
         (441, "1", "0", True),
         (402, "1", "batch", False),
     ]
-    assert htcondor.parse_slots(SLOTS) == {"slot1": "", "slot1_1": "site#1.0#1795311349"}
+    slots = htcondor.parse_slots(SLOTS) or {}
+    assert {slot: found.job for slot, found in slots.items()} == {"slot1": "", "slot1_1": "site#1.0#1795311349"}
     assert [(job.job, job.sessions) for job in torque.parse(MOM) or []] == [("7.head", {588, 601}), ("8.head", set())]
     assert [(job.job, job.sessions, job.owner) for job in pbs.parse(PRINTED) or []] == [("7.head", {588}, 2101)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "number", "schedd", "job"),
+    [
+        ("s#1.0#5", "1.0", "s", "s#1.0#5"),
+        ("s#99.0#5", "1.0", "s", "s#1.0#"),
+        ("s#1.00#5", "1.0", "s", "s#1.0#"),
+        ("t#1.0#5", "1.0", "s", "s#1.0#"),
+        ("1.0", "1.0", "s", "s#1.0#"),
+        ("undefined", "1.0", "s", "s#1.0#"),
+        ("s#99.0#5", "undefined", "s", "s#99.0#5"),
+        ("undefined", "undefined", "undefined", ""),
+    ],
+)
+def test_a_job_that_its_owner_has_given_another_number_is_known_by_its_own(declared, number, schedd, job) -> None:
+    """As condor_qedit can; a startd without these attributes is believed as it speaks."""
+    assert htcondor.SlotJob(declared, number, schedd).job == job
 
 
 @pytest.mark.parametrize(

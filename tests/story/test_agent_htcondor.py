@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import holders, register
+from gridwarden.hooks.doctor import htcondor
 from tests.gridmap import asked, bodies, person
 from tests.site import agent as site_agent
 from tests.site import condor as site_condor
-from tests.site.slurm import until
+from tests.site.slurm import run_as, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,41 @@ def test_a_job_of_htcondor_is_on_record_from_its_hook_to_its_starters_end(pool: 
     (end,) = until("its end on record", lambda: of_job("job_end"), 120)
     assert (end["job"], end["lease"]) == (start["job"], held.lease)
     until("it to leave the register", lambda: not register.jobs_of(site.register, held.account))
+
+
+def test_a_job_whose_owner_gave_it_another_number_is_on_record_under_its_own(
+    pool: ModuleType, site: SiteValues
+) -> None:
+    held = holders.read(site.holders, asked(site, person("Condor Renumbered"), pwd).account)
+    others = ("localhost#99.0#1", "localhost#99.0#1\t2", r"local\nhost")
+    cluster = pool.submit(held.account, "true", len(others), hold="true")
+    for process, other in enumerate(others):
+        changed = run_as(held.account, "condor_qedit", f"{cluster}.{process}", "GlobalJobId", f'"{other}"')
+        assert changed.returncode == 0, changed.stderr
+    subprocess.run(["condor_release", str(cluster)], check=True, capture_output=True)
+    names = [f"localhost#{cluster}.{process}#" for process in range(len(others))]
+    for kind in ("job_start", "job_end"):
+        until(
+            f"their {kind}s on record", lambda kind=kind: {*names} <= {one.get("job") for one in bodies(site, kind)}, 60
+        )
+
+
+def test_the_doctor_names_a_schedd_that_lets_owners_renumber_their_jobs_until_its_command_has_run(
+    pool: ModuleType,
+) -> None:
+    (found,) = htcondor.examine("/usr/bin")
+    assert found.kind == "job-id-editable"
+    try:
+        subprocess.run(["sh", "-c", found.remedy], check=True, capture_output=True)
+        assert list(htcondor.examine("/usr/bin")) == []
+        cluster = pool.submit("alice", "true", hold="true")
+        for change in ("GlobalJobId", "QDate"):
+            refused = run_as("alice", "condor_qedit", f"{cluster}.0", change, "5")
+            assert "immutable" in refused.stderr + refused.stdout
+        subprocess.run(["condor_rm", str(cluster)], check=True, capture_output=True)
+    finally:
+        Path(htcondor.FILE).unlink(missing_ok=True)
+        subprocess.run(["condor_reconfig", "-schedd"], check=True, capture_output=True)
 
 
 def test_a_banned_persons_job_is_put_on_hold_with_the_reason(pool: ModuleType, site: SiteValues) -> None:
