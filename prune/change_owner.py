@@ -33,6 +33,7 @@ NO_LIST = (errno.ENODATA, errno.EOPNOTSUPP)
 HANGING_SECONDS = 0.5  # beyond its time for a child that ends by itself
 TOP_SECONDS = 2.0  # for the directory alone
 MOST_NAMED = 100
+LONGEST_NAMED = 1000  # bytes of a path, which can be longer than any record
 MORE = "*"
 NOT_IN_TIME = "not reached in time"
 OTHERS = "belongs to neither, and stays"
@@ -80,7 +81,10 @@ def _giver(top: int, giving: Giving) -> Callable[[int], None]:
             nonlocal named
             named += 1
             if named <= MOST_NAMED:
-                os.write(report, os.fsencode("/".join(path) or ".") + b"\0" + why.encode() + b"\0\0")
+                shown = os.fsencode("/".join(path) or ".")
+                if len(shown) > LONGEST_NAMED:
+                    shown = shown[:LONGEST_NAMED] + b"..."
+                os.write(report, shown + b"\0" + why.encode() + b"\0\0")
 
         try:
             _give_all(os.open(".", OPEN_DIRECTORY, dir_fd=top), giving, leave)

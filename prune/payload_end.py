@@ -32,6 +32,7 @@ GIVE_BACK_SECONDS = 60.0
 ANSWER_SECONDS = 2.0  # for its file system to say that it is there
 KEEP_SECONDS = 86400.0  # for a directory that is nowhere to be found: its file system may come back
 REMOVE_SECONDS = 20.0
+LONGEST_SAID = 2000  # characters, of which each can take six in a record: a path can be longer than any
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
 NOT_OPEN = -1
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -207,6 +208,7 @@ def _record_left(site: Site, state: State, left: Left) -> None:
     if not left:
         return
     whose = f"of payload {state.payload}, account {state.account}"
+    left = [(what[:LONGEST_SAID], why[:LONGEST_SAID]) for what, why in left]
     gaps: list[dict[str, Value]] = [
         {"what": f"{what} {whose}", "reason": why, "bytes": None, "sha256": None} for what, why in left
     ]

@@ -706,6 +706,27 @@ def test_the_pilot_gets_its_scratch_back_with_what_the_payload_made(node: Node, 
     assert len(node.records("gap")) == 2
 
 
+def test_a_path_that_is_too_long_for_a_record_keeps_nobody_from_clearing_up(node: Node, tmp_path: Path) -> None:
+    """As a payload can make one, and its account would be taken for ever."""
+    scratch = tmp_path / ("\udcff" * 250)
+    scratch.mkdir()
+    os.chown(scratch, ANNA, ANNA)
+    below = os.open(scratch, os.O_RDONLY)
+    for _ in range(200):
+        os.mkdir("d" * 250, dir_fd=below)
+        above, below = below, os.open("d" * 250, os.O_RDONLY, dir_fd=below)
+        os.close(above)
+        os.fchown(below, ANNA, ANNA)
+    os.close(os.open("roots", os.O_CREAT, dir_fd=below))
+    os.close(below)
+    lend(node, scratch)
+    assert node.recover() == []
+    assert scratch.stat().st_uid == PILOT
+    assert [gap["reason"] for gap in node.records("gap")] == [change_owner.OTHERS]
+    assert node.registered() == []
+    assert payloads.names(str(node.base / "payloads")) == []
+
+
 def test_another_directory_under_the_name_of_the_lent_one_is_not_given_to_the_pilot(node: Node, tmp_path: Path) -> None:
     lent, home = tmp_path / "lent", tmp_path / "home"
     for path in (lent, home):
