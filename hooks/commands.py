@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gridwarden import reasons
+from gridwarden import node_file, reasons
 from gridwarden.errors import BadQuestion, GridwardenError, Refused
 from gridwarden.hooks.slurm.submit import OPTIONS, check_options, command_line, read_script, submit_as
 from gridwarden.options import Group
@@ -193,7 +194,7 @@ def install_command(
 
 @hooks_group.command("uninstall")
 @places
-@click.option("--force", is_flag=True, help="Also while Slurm still names them, which drains nodes.")
+@click.option("--force", is_flag=True, help="Also while Slurm still names them, which drains nodes, or the agent runs.")
 @click.pass_obj
 def uninstall_command(
     config: Path,
@@ -206,9 +207,9 @@ def uninstall_command(
     glexec: tuple[Path, ...],
     force: bool,
 ) -> None:
-    """Remove what `hooks install` wrote, and nothing else; not while Slurm still calls it.
+    """Remove what `hooks install` wrote, and nothing else; not while Slurm still calls it, or the agent runs from it.
 
-    Take the lines out of slurm.conf first. Leases, ledger and configuration stay.
+    Take the lines out of slurm.conf and stop the agent first. Leases, ledger and configuration stay.
 
     \b
     Examples:
@@ -221,6 +222,8 @@ def uninstall_command(
     files, slurm = planned(config, directory, slurm_directory, drop_in, program_directory, faces)
     if not force:
         installing.refuse_in_use(files, str(slurm.programs))
+        for socket in node_file.read().get("agent_socket", []) if os.path.exists(node_file.PATH) else ():
+            installing.refuse_running_agent(files, socket)
     for text in installing.uninstall(files, directory.absolute(), dry_run=dry_run):
         click.echo(text)
 

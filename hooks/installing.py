@@ -11,7 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from gridwarden import trusted
+from gridwarden import agent_client, trusted
 from gridwarden.errors import ConfigurationError, Unavailable
 from gridwarden.hooks.doctor import slurm
 from gridwarden.hooks.install import HookFile, slurm_conf, write
@@ -104,6 +104,21 @@ def refuse_in_use(files: Sequence[HookFile], programs: str) -> None:
     if named:
         hint = f"take that out of {config.path} first, then {config.load_plugins()}; --force removes them all the same"
         raise ConfigurationError(f"Slurm still needs them: {', '.join(named)}", hint)
+
+
+def refuse_running_agent(files: Sequence[HookFile], socket: str) -> None:
+    """Raise ConfigurationError while the agent runs from one of them: systemd would start it again and again in vain."""
+    told = agent_client.status(socket) or {}
+    try:
+        with open(f"/proc/{int(told.get('pid', ''))}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except (OSError, ValueError):
+        return
+    if {os.fsencode(each.path) for each in files} & set(words):
+        stop = f"systemctl disable --now gridwarden-agent.socket gridwarden-agent.service || kill {told['pid']}"
+        raise ConfigurationError(
+            "gridwarden-agent runs from what would be removed", f"{stop}; --force removes it all the same"
+        )
 
 
 def fragment(directory: Path, drop_in: Path | None, hook_seconds: int) -> str:

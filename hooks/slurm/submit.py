@@ -95,8 +95,8 @@ def read_script(descriptor: int, limit: int) -> bytes:
     if not script.strip():
         raise Refused(reasons.SCRIPT_EMPTY, "nothing came on standard input", "end the command with: < SCRIPT")
     if not script.startswith(b"#!"):
-        start = escape(script[:20].decode("utf-8", "surrogateescape"))
-        raise Refused(reasons.SUBMIT_REJECTED, f"the script begins with {start!r}, not with #!")
+        start = script[:20].split(b"\n")[0].decode("utf-8", "backslashreplace")
+        raise Refused(reasons.SUBMIT_REJECTED, f'the script begins with "{start}", not with #!')
     return script
 
 
@@ -137,8 +137,8 @@ def submit_as(lease: Lease, script: bytes, words: list[str], programs: Path) -> 
         os.close(file)
     job = output.decode("ascii", "replace").partition("\n")[0].partition(";")[0]
     if not (fine and job.isdigit()):
-        lines = errors.decode("utf-8", "surrogateescape").strip().split("\n")
-        said = "; ".join(escape(line.removeprefix("sbatch: ").removeprefix("error: ")) for line in lines)
+        lines = errors.decode("utf-8", "backslashreplace").strip().split("\n")
+        said = "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines)  # escaped where shown
         why = said[:LONGEST_ANSWER] or "sbatch printed no job id"
         raise Refused(reasons.SUBMIT_REJECTED, f"{why} (account {lease.account})")
     syslog_line.decision(

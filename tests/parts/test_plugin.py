@@ -278,3 +278,59 @@ def test_a_token_is_verified_before_it_is_mapped(cell):
 def test_the_code_that_declines_is_the_callers_choice(cell):
     payload = json.dumps(claims(wlcg__groups=["/other"])).encode()
     assert run(cell, payload, "--declined", 100).returncode == 100
+
+
+def loaded(cell) -> set[str]:
+    """What an interpreter loads from its start to the answer, for claims that the policy decides on."""
+    program = cell.base / "program"
+    program.write_text(
+        f"""
+import sys
+bare = set(sys.modules)
+sys.path += {hooks.libraries()!r}
+from gridwarden.hooks.htcondor.plugin import main
+code = main(["--config", {str(cell.config)!r}])
+print("\\n".join(sorted(set(sys.modules) - bare)))
+sys.exit(code)
+"""
+    )
+    payload = json.dumps(claims(**{"wlcg.groups": ["/cms/banana"]})).encode()
+    done = subprocess.run(
+        [os.path.realpath(sys.executable), "-ISB", program], input=payload, capture_output=True, check=False
+    )
+    assert done.returncode == REJECTED, done.stderr
+    return set(done.stdout.decode().split())
+
+
+LOADED = """
+become child contexts errors holders hooks hooks.htcondor hooks.htcondor.plugin ledger locks mapper mapper.accepted mapper.accounts mapper.ban
+mapper.ban_list mapper.bans mapper.child mapper.claims mapper.credential_file mapper.durable mapper.encoding mapper.globus_values
+mapper.gridmapdir mapper.identity mapper.job_groups mapper.lease mapper.linking mapper.map_files mapper.mapping mapper.names mapper.naming
+mapper.own_directories mapper.own_files mapper.pem mapper.pilot_values mapper.policy mapper.publishing mapper.readied mapper.rule_index
+mapper.rules mapper.site mapper.site_cache mapper.spelling mapper.strict_json mapper.surroundings mapper.token mapper.token_claims
+mapper.token_request mapper.token_values mapper.verify mapper.verifying passing patterns pools reasons records setting_files sha256
+syslog_line tab_file trusted values
+"""
+# Slow to load, and of no use for claims; json, re, pathlib and urllib.parse are what they and their rules need.
+HEAVY = {
+    "asyncio",
+    "click",
+    "ctypes",
+    "datetime",
+    "inspect",
+    "logging",
+    "pydantic",
+    "socket",
+    "ssl",
+    "subprocess",
+    "traceback",
+    "yaml",
+}
+
+
+def test_a_decision_on_claims_loads_exactly_what_its_budget_pays_for(cell):
+    loaded(cell)  # compiles the site's configuration
+    found = loaded(cell)
+    own = {name.removeprefix("gridwarden.") for name in found if name.startswith("gridwarden.")}
+    assert own == set(LOADED.split())
+    assert {name.partition(".")[0] for name in found} & HEAVY == set()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gridwarden import reasons
+from gridwarden import reasons, syslog_line
 from gridwarden.errors import Refused, Unavailable
 from gridwarden.hooks.slurm import submit
 
@@ -75,7 +75,8 @@ def test_what_sbatch_says_of_a_rejected_job_is_shown_and_cannot_move_a_terminal(
     with pytest.raises(Refused) as refusal:
         submit.submit_as(LEASE, b"#!/bin/sh\n", [], programs)
     assert refusal.value.reason == reasons.SUBMIT_REJECTED
-    assert refusal.value.detail == r"bad \x1b[2Jpartition; second (account daemon)"
+    line = syslog_line.line("map", "refused", detail=refusal.value.detail)
+    assert line.endswith(r'detail="bad \x1b[2Jpartition; second (account daemon)"'), "escaped once, and on one line"
 
 
 def test_an_sbatch_that_says_nothing_has_submitted_nothing(programs: Path) -> None:

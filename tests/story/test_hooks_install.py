@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import chain, register
+from tests.site import agent as site_agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,13 @@ def test_a_site_can_take_gridwarden_out_and_put_it_in_as_drop_ins(slurm: ModuleT
         f"sed -i -E '/^(Prolog|Epilog|PrologFlags|PrologEpilogTimeout|BatchStartTimeout|JobSubmitPlugins)=/d' {CONF}; scontrol reconfigure"
     )
     slurm.until("Slurm to name none", lambda: "gridwarden" not in run("scontrol show config"))
+    agent = site_agent.start()
+    try:
+        said = run(f"gridwarden hooks uninstall {GLEXEC}", 78)
+        assert f"kill {agent.pid}" in said
+        assert Path(site_agent.PROGRAM).exists()
+    finally:
+        site_agent.end(agent)
     run(f"gridwarden hooks uninstall {GLEXEC}")
     assert not [
         path for path in (HOOKS, LUA, Path("/usr/bin/gridwarden-exec"), Path("/usr/sbin/glexec")) if path.exists()
