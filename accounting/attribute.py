@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
+from gridwarden.accounting.batch_records import HTCONDOR
 from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, held_throughout, seen_by, window
 from gridwarden.times import MICROSECONDS
 
@@ -238,7 +239,8 @@ def _stamped(job: Job, leases: Mapping[str, Sighting]) -> Holder:
 def is_of(run: Run, job: Job) -> bool:
     """Say whether the run is of this very job: job numbers are used again when they have run out."""
     return (
-        (run.batch, run.cluster, run.job, run.restart) == (job.batch, job.cluster, job.job, job.restart)
+        (run.batch, run.cluster, run.job) == (job.batch, job.cluster, job.job)
+        and (run.restart == job.restart or job.batch == HTCONDOR)  # all runs of one of its jobs are one row
         and run.account == job.account
         and job.submit - CLOCK_SKEW <= run.start
         and (job.end is None or run.start <= job.end + CLOCK_SKEW)

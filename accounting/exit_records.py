@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from gridwarden import exit_lines, ledger, trusted
 from gridwarden.accounting import partitions, positions, processes, rows, schema
+from gridwarden.accounting.job_names import of_node
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.positions import Position
 from gridwarden.errors import EvidenceError
@@ -141,9 +142,10 @@ def _rows(
         except ValueError as error:
             faults.append(f"line {expected}: {error}: {line[:200].decode('ascii', 'backslashreplace')}")
             continue
+        batch, of_cluster, job = of_node(batch, cluster if job else "", job)
         found.append(
             (node, pid, start, end, parent, uid, gid, rows.fitting(command, None), user, system, status, 1, cpu, threads, boot,
-             _account(uid), rows.fitting(batch, NAME), cluster if job else "", rows.fitting(job, NAME), known_by)
+             _account(uid), rows.fitting(batch, NAME), rows.fitting(of_cluster, NAME), rows.fitting(job, NAME), known_by)
         )  # fmt: skip
     return found, faults
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gridwarden import exit_lines, trusted
+from gridwarden.accounting.job_names import of_node
 from gridwarden.accounting.process_records import Process
 from gridwarden.errors import ConfigurationError
 
@@ -89,7 +90,8 @@ class _Index:
         except ValueError:
             return None
         _, end, start, pid, parent, uid, *_ = numbers
-        return Process(node, pid, start, end, 1, parent, uid, command, "", batch, cluster if job else "", job, known_by)
+        named = of_node(batch, cluster if job else "", job)
+        return Process(node, pid, start, end, 1, parent, uid, command, "", *named, known_by)
 
 
 def _files(directory: Path) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gridwarden.accounting.job_names import of_node
 from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.records import Value
 
@@ -140,13 +141,14 @@ def number(body: Body, field: str) -> int:
 
 
 def _begin(ledger: str, seq: int, body: Body) -> Run:
+    batch, cluster, job = _job(body)
     return Run(
         ledger=ledger,
         seq=seq,
-        batch=text(body, "batch"),
-        cluster=text(body, "cluster"),
+        batch=batch,
+        cluster=cluster,
         node=text(body, "node"),
-        job=text(body, "job"),
+        job=job,
         restart=number(body, "restart"),
         account=text(body, "account"),
         lease=text(body, "lease"),
@@ -163,4 +165,9 @@ def _begin(ledger: str, seq: int, body: Body) -> Run:
 
 
 def _name(body: Body) -> _Name:
-    return text(body, "batch"), text(body, "cluster"), text(body, "node"), text(body, "job")
+    batch, cluster, job = _job(body)
+    return batch, cluster, text(body, "node"), job
+
+
+def _job(body: Body) -> tuple[str, str, str]:
+    return of_node(text(body, "batch"), text(body, "cluster"), text(body, "job"))

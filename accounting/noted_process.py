@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gridwarden.accounting import answers, evidence
+from gridwarden.accounting.job_names import of_node
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.past_process import this_node
 from gridwarden.accounting.process_records import BLUR
@@ -57,9 +58,10 @@ def _noted(pid: int, past: Past) -> list[Body]:
 def _run_of(body: Body, past: Past) -> Run | None:
     """Return the run of the job that the record names, which lasted then; None where no hook knew who was behind it."""
     then = Question(None, Range(number(body, "time"), number(body, "time") + 1), account=text(body, "account"))
+    batch, _, job = of_node(text(body, "batch"), "", text(body, "job"))
     wanted = (
-        text(body, "batch"),
-        text(body, "job"),
+        batch,
+        job,
         number(body, "restart"),
         text(body, "account"),
         text(body, "lease"),

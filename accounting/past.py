@@ -84,7 +84,7 @@ class Past:
 
     def job_of(self, run: Run) -> Job | None:
         """Return the batch system's own record of the job of a run, or None when it was not collected."""
-        where = "batch = :batch AND cluster = :cluster AND job = :job AND restart = :restart"
+        where = "batch = :batch AND cluster = :cluster AND job = :job AND (restart = :restart OR batch = 'htcondor')"
         found = (Job(*row) for row in self._query(f"{_JOBS} WHERE {where}", run._asdict()))
         return next((job for job in found if is_of(run, job)), None)
 

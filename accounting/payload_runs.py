@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting.attribute import CLOCK_SKEW
+from gridwarden.accounting.job_names import of_node
 from gridwarden.accounting.job_runs import Body, number, text
 from gridwarden.accounting.pseudonyms import PREFIX
 from gridwarden.times import MICROSECONDS
@@ -165,14 +166,15 @@ def _payload(first: Line, ended: Line | None) -> Payload:
     ledger, seq, body = first
     end = ended[2] if ended else {}
     start = _time(body)
+    batch, cluster, job = of_node(text(body, "batch"), text(body, "cluster"), text(body, "job"))
     return Payload(
         ledger=ledger,
         seq=seq,
         payload=_name(first),
         node=text(body, "node"),
-        cluster=text(body, "cluster"),
-        batch=text(body, "batch"),
-        job=text(body, "job"),
+        cluster=cluster,
+        batch=batch,
+        job=job,
         restart=number(body, "restart"),
         pilot=text(body, "pilot"),
         pilot_scheme=_pilot_scheme(body),

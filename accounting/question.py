@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import times
+from gridwarden.accounting import job_names
 from gridwarden.errors import BadQuestion
 from gridwarden.log_times import begins_with_month
 from gridwarden.payloads import GROUP_PREFIX
@@ -64,7 +65,7 @@ class Question(NamedTuple):
         return (
             (self.node is None or any(fnmatchcase(node, self.node) for node in nodes))
             and (self.account is None or fnmatchcase(account, self.account))
-            and self.job in (None, job)
+            and (self.job is None or self.job == job_names.number(job))
             and (self.identity is None or self.identity.casefold() in subject.casefold())
         )
 
@@ -137,6 +138,7 @@ def _ask(
 ) -> Question:
     filters = {"node": node, "account": account, "identity": identity, "job": job}
     _refuse_slips(filters)
+    job = job and job_names.number(job)
     about = Question(None, None, node, account, identity, job)
     if text is None:
         if not any(filters.values()):

@@ -215,6 +215,29 @@ def test_a_month_is_that_of_the_zone_in_which_a_report_was_asked_for(node):
     assert of_zone == ["2026-10", "2026-11"]  # of what is nobody's, too
 
 
+@pytest.mark.parametrize(
+    ("batch", "cluster", "number", "of_node"),
+    [
+        ("pbs", "pbs1.example.org", "7", "7.pbs1.example.org"),
+        ("htcondor", "ce.example.org", "7.0", "ce.example.org#7.0#1795270920"),
+    ],
+)
+def test_payloads_and_hooks_of_pbs_and_htcondor_find_their_jobs_in_the_accounting(
+    node, batch, cluster, number, of_node
+):
+    lease = "a" * 32
+    pilot = {"batch": batch, "job": of_node, "account": "cms001", "uid": 1, "lease": lease}
+    who = {"scheme": "x509", "subject": BELA, "vo": "cms", "stamp": "", "evidence": "holder", "batch_start": None}
+    # HTCondor's history has one row for all runs of a job; PBS's has one for each.
+    node.write(10, "job_start", **pilot, **who, restart=1 if batch == "htcondor" else 0)
+    node.job(number, 10, 5, 100 * SECOND, batch=batch, cluster=cluster, account="cms001")
+    node.payload(9, 8, ANNA, 30 * SECOND, of_node, batch=batch, pilot="cms001", pilot_subject="")
+    store = node.collect()
+    assert sums(store)[0] == {
+        ("part", ANNA): 30, ("part", BELA): 70, ("unattributed", ""): 0, ("batch_discrepancy", ""): 0, ("total", ""): 100,
+    }  # fmt: skip
+
+
 def test_each_payload_counts_in_one_report_only_whichever_spans_are_asked_for(node):
     """A job's payloads are in the report of the job's end, those of none in that of their own."""
     for number, hours in enumerate((40, 30, 20), 1):

@@ -89,7 +89,8 @@ def test_a_step_of_a_job_is_asked_for_by_its_job_and_a_jobs_server_is_part_of_it
     with pytest.raises(BadQuestion) as caught:
         asked(None, job="7.batch")
     assert caught.value.hint == "ask for the job: --job 7"
-    assert [asked(None, job=job).job for job in ("7.pbs1", "7.0")] == ["7.pbs1", "7.0"]
+    named = ("7.pbs1", "7.0", "ce.example.org#7.0#1795270920")
+    assert [asked(None, job=job).job for job in named] == ["7", "7.0", "7.0"]
 
 
 def test_a_pid_at_a_time_is_the_process_that_had_it_then():
