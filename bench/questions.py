@@ -3,9 +3,10 @@
 The store is filled by its own database: 400 nodes on each of which 67 jobs run at a time, of 17 seconds to four days (lognormal,
 4.2 hours in the mean), each with the run that its hooks recorded and the batch system's own record; and one process in a
 hundred jobs was killed.  Questions are of random nodes at random times, each asked once, of a store just opened; the command is a
-process of its own.  Give a URL of an empty database; sizes may follow each other, each is added to the last::
+process of its own.  Give a URL of an empty database; sizes may follow each other, each is added to the last.  Of SQLite's, ten million
+need 15 GB while they come, thirty million 45 GB and half an hour of two quiet cores::
 
-    .venv/bin/python bench/questions.py --json sqlite:////var/tmp/questions.sqlite 100000 1000000 10000000 > bench/questions-sqlite.json
+    .venv/bin/python bench/questions.py --into bench/questions.json sqlite:////var/tmp/questions.sqlite 100000 1000000 10000000
     make docs
 """
 
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
@@ -75,6 +77,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("sizes", type=int, nargs="+", metavar="JOBS")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="put the rows among those of earlier runs: questions.json"
+    )
     arguments = parser.parse_args()
     store = open_store(arguments.url)
     rows = []
@@ -83,13 +88,27 @@ def main() -> None:
         begun = time.perf_counter()
         fill(store, filled, size)
         filled = size
-        rows.append({"jobs": size, "fill_s": round(time.perf_counter() - begun), **ask(arguments.url, size)})
+        filling = round(time.perf_counter() - begun)
+        load = round(os.getloadavg()[0], 1)
+        rows.append({"jobs": size, "fill_s": filling, "load": load, **ask(arguments.url, size)})
         print(rows[-1], file=sys.stderr)
     with store.transaction() as connection:
         version = connection.scalar(text("SELECT sqlite_version()" if not store.partitioned else "SHOW server_version"))
     engine = "PostgreSQL" if store.partitioned else "SQLite"
     result = {"engine": f"{engine} {str(version).split()[0]}", "python": sys.version.split()[0], "rows": rows}
+    if arguments.into:
+        known = json.loads(arguments.into.read_text(encoding="utf-8"))
+        arguments.into.write_text(json.dumps(among(known, result), indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1) if arguments.json else rows)
+
+
+def among(known: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The results of earlier runs, with these rows instead of those of the same engine and size."""
+    engines = {each["engine"].split()[0]: each for each in known["engines"]}
+    before = engines.get(result["engine"].split()[0], {"rows": []})
+    rows = {row["jobs"]: row for row in (*before["rows"], *result["rows"])}
+    engines[result["engine"].split()[0]] = {**result, "rows": [rows[jobs] for jobs in sorted(rows)]}
+    return {**known, "engines": list(engines.values())}
 
 
 def fill(store: Store, first: int, last: int) -> None:
