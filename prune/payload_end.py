@@ -130,7 +130,7 @@ def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
         return [], ""
     what = f"scratch directory {state.scratch}"
     if scratch != NOT_OPEN:
-        now = os.readlink(f"/proc/self/fd/{scratch}")
+        now = _path_of(scratch)
         renamed = [] if now == state.scratch else [(what, f"has another name now, by which it is given back: {now}")]
         left, owed = give_back_open(scratch, state)
         return renamed + left, owed
@@ -150,6 +150,13 @@ def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
         os.close(top)
     why = "it is another one now"
     return [(what, f"is not given back to {state.pilot}: {why}")], why if _may_come_back(state) else ""
+
+
+def _path_of(directory: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{directory}")
+    except OSError as error:  # a payload can move it to where its path is longer than any may be
+        return f"({(error.strerror or str(error)).lower()})"
 
 
 def give_back_open(top: int, state: State) -> tuple[Left, str]:

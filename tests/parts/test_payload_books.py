@@ -154,6 +154,31 @@ def test_a_lent_directory_that_its_payload_has_renamed_is_given_back_all_the_sam
     assert str(sticky / "elsewhere") in gap["reason"]
 
 
+def test_a_lent_directory_that_has_no_path_any_more_is_given_back_all_the_same(tmp_path: Path, books: Books) -> None:
+    sticky = tmp_path / "tmp"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    scratch = sticky / "scratch"
+    scratch.mkdir()
+    os.chown(scratch, UID, GID)
+    held = os.open(scratch, os.O_RDONLY)
+    code = """
+os.mkdir('../own')
+place = os.open('../own', 0)
+for _ in range(20):
+    os.mkdir('d' * 250, dir_fd=place)
+    place = os.open('d' * 250, 0, dir_fd=place)
+os.rename('../scratch', 'lent', dst_dir_fd=place)
+"""
+    running = books.start(tmp_path, code, where=str(scratch), state=lent(scratch))
+    assert running.ended()["status"] == 0, "it could not move it"
+    assert books.end()["because"] == ""
+    assert os.fstat(held).st_uid == PILOT
+    os.close(held)
+    (gap,) = books.records("gap")
+    assert "another name" in gap["reason"]
+
+
 def test_what_a_writer_left_who_was_killed_is_removed_by_the_next_who_clears_up(books: Books) -> None:
     directory = books.base / "payloads"
     old, new = directory / f".{'a' * 32}.{'b' * 16}", directory / f".{'c' * 32}.{'d' * 16}"
