@@ -77,10 +77,21 @@ class UsersRemembered:
     """Users of whom each is asked for once: where they stand in a long file, one question is most of a mapping."""
 
     def __init__(self, users: Users) -> None:
-        from functools import lru_cache  # noqa: PLC0415 - for many mappings at once, not for a launch to pay
+        self._users = users
+        self._by_name: dict[str, pwd.struct_passwd] = {}
+        self._by_uid: dict[int, pwd.struct_passwd] = {}
 
-        self.getpwnam = lru_cache(None)(users.getpwnam)
-        self.getpwuid = lru_cache(None)(users.getpwuid)
+    def getpwnam(self, name: str) -> pwd.struct_passwd:
+        """The user of that name; raises KeyError."""
+        if name not in self._by_name:
+            self._by_name[name] = self._users.getpwnam(name)
+        return self._by_name[name]
+
+    def getpwuid(self, uid: int) -> pwd.struct_passwd:
+        """The first user of that uid; raises KeyError."""
+        if uid not in self._by_uid:
+            self._by_uid[uid] = self._users.getpwuid(uid)
+        return self._by_uid[uid]
 
 
 def usable(name: str, users: Users, *, known: bool = False) -> Account:

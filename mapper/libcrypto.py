@@ -100,6 +100,13 @@ digest_verify = _function("EVP_DigestVerify", _INT, _ADDRESS, _TEXT, _SIZE, _TEX
 key_option = _function("EVP_PKEY_CTX_ctrl_str", _INT, _ADDRESS, _TEXT, _TEXT)
 
 
+# A public key that nobody trusts (RFC 5480; its point is G of SEC 2, section 2.4.2).
+P256_BASE_POINT = bytes.fromhex(
+    "3059301306072a8648ce3d020106082a8648ce3d030107034200"
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
+
 _forgiving: list[Callable[[int], bool]] = []
 
 
@@ -116,6 +123,14 @@ def forgive(context: int, forgiven: Callable[[int], bool]) -> None:
     """Have the verification by ``context`` go on after a fault that is ``forgiven``, which gets a context of that fault."""
     _forgiving.append(forgiven)
     _set_callback(context, _JUDGE)
+
+
+def warm_up() -> None:
+    """Have libcrypto make ready what decoding any key takes, for the children of this process too.
+
+    The first key takes it ten times as long as each that follows.
+    """
+    decoded(d2i_public_key, P256_BASE_POINT)
 
 
 def decoded(decoder: Callable[..., int], der: bytes) -> int:

@@ -29,10 +29,11 @@ class Readied:
     Where none can be made, or it ends before its time, no verifier answers.  Raises OSError.
     """
 
-    __slots__ = ("_orders", "_pid")
+    __slots__ = ("_ending", "_orders", "_pid")
 
     def __init__(self) -> None:
         self._orders, orders = passing.pair()
+        self._ending = False
         maker = os.getpid()
         self._pid = 0
         try:
@@ -74,14 +75,19 @@ class Readied:
             os.close(writing)
         return Verifier(0, reading, [module], seconds)
 
+    def dismiss(self) -> None:
+        """Have the process end, and whatever verifies for it, without waiting until it has."""
+        if self._pid and not self._ending:
+            self._ending = True
+            self._orders.close()
+            os.kill(self._pid, _KILL)  # ours and not reaped yet; its children end with it
+
     def end(self) -> None:
-        """Have the process end, and whatever verifies for it; it may have been ended before."""
-        if self._pid == 0:
-            return
-        pid, self._pid = self._pid, 0
-        self._orders.close()
-        os.kill(pid, _KILL)  # ours and not reaped yet; its children end with it
-        os.waitpid(pid, 0)
+        """``dismiss``, and wait; it may have been ended before."""
+        self.dismiss()
+        if self._pid:
+            pid, self._pid = self._pid, 0
+            os.waitpid(pid, 0)
 
     def __exit__(self, *_: object) -> None:
         self.end()

@@ -11,7 +11,7 @@ import os
 import sys
 
 from gridwarden import passing
-from gridwarden.mapper import confine, libcrypto  # noqa: F401 - of the latter every verifier has need
+from gridwarden.mapper import confine, libcrypto
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def serve(orders: socket, maker: int) -> NoReturn:
             __import__(module)
         nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # which nobody behind walls can open
         confine.wall_in()
+        libcrypto.warm_up()
         while os.getppid() == maker:  # who ended before we were to end with it sends no more
             order, passed = passing.receive(orders)
             if not order:
@@ -53,6 +54,7 @@ def verify(order: Sequence[str], *standard: int) -> NoReturn:
         module, *sys.argv[1:] = order
         try:
             __import__(module, fromlist=["main"]).main()
+            os.close(1)  # who waits for the end of the answer need not wait for that of this process
         except Exception:  # noqa: BLE001 - nobody sees our exit code, and who says nothing at all has been killed
             os.write(1, FAILED)
     finally:

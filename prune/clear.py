@@ -5,8 +5,9 @@ Callers hold the account's lock, and have found out that a live job accounts for
 
 from __future__ import annotations
 
-from gridwarden.prune import holds, kill, remove
+from gridwarden.prune import holds, kill
 from gridwarden.prune.files import share
+from gridwarden.prune.outcome import Outcome
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from gridwarden.prune.files import Identity, Left
     from gridwarden.prune.judge import Verdict
-    from gridwarden.prune.outcome import Outcome
     from gridwarden.prune.recording import Owner, Recorder
 
 
@@ -22,6 +22,8 @@ def everything(
     owner: Owner, recorder: Recorder, why: str, *, hold: str, seconds: float, term_seconds: float = 0.0
 ) -> Outcome:
     """Kill or freeze all that runs as an account of which nothing here is protected."""
+    if kill.has_nobody(owner.uids):
+        return Outcome()  # and no room need be held for its records
     if hold:
         with recorder.room():
             outcome = kill.freeze_account(owner.uids, owner.gid, seconds)
@@ -81,6 +83,8 @@ def files(
             recorder.quarantined(moved, hold)
             gone += [path for path, _ in moved]
         else:
+            from gridwarden.prune import remove  # noqa: PLC0415 - most have left nothing
+
             with recorder.room():
                 removed, more = remove.remove(
                     owner.uid, owner.gid, directory, sorted(names), until, before=before, spared=spared

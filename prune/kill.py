@@ -30,6 +30,12 @@ GENTLE_PASSES, MOST_HALTS = 3, 20  # that may have missed somebody: before all o
 ALONE, NOT_ALONE = b"alone", b"not alone"
 
 
+def has_nobody(uids: Uids) -> bool:
+    """Whether one look is enough to be certain that nothing runs as one of ``uids``, as at the end of most jobs."""
+    scan = Scan(uids)
+    return not scan.alive and scan.is_whole()
+
+
 def empty_account(uids: Uids, gid: int, seconds: float, term_seconds: float = 0.0, *, dry_run: bool = False) -> Outcome:
     """Kill all that runs as one of ``uids``, for at most ``seconds``; ``term_seconds`` of them after a SIGTERM.
 

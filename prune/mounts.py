@@ -17,7 +17,7 @@ def inside(directory: int) -> dict[str, int]:
     for line in lines:
         before, _, after = line.partition(b" - ")
         point = before.split(b" ")[4]
-        for escape, byte in ESCAPES:
+        for escape, byte in ESCAPES if b"\\" in point else ():
             point = point.replace(escape, byte)
         parent, _, name = point.rpartition(b"/")
         if parent == path.rstrip(b"/"):

@@ -13,7 +13,7 @@ from gridwarden.errors import ConfigurationError
 from gridwarden.hooks.pilot import own_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import CodeType
 
 NEEDED = (
@@ -30,7 +30,7 @@ STRIPPED = 2  # no docstrings, which are a tenth of what each launch would read
 def contents(library: str) -> bytes:
     """The file for the gridwarden in the directory ``library``; raises ConfigurationError for what others could change."""
     begins = stamp(_path(library, own_modules.OURS))  # of an update that comes meanwhile it is not
-    found: dict[str, tuple[str, CodeType]] = {}
+    found: dict[str, tuple[str, CodeType, list[str]]] = {}
     waiting = [*NEEDED]
     while waiting:
         module = waiting.pop()
@@ -38,20 +38,23 @@ def contents(library: str) -> bytes:
         if module in found or not path:
             continue
         source = trusted.read_file(path)
-        found[module] = (path, _compiled(source, path))
-        waiting += [module.rpartition(".")[0], *_imported(source)]
-    codes = {module: marshal.dumps(code) for module, (_, code) in found.items()}
+        tree = ast.parse(source)
+        found[module] = (path, _compiled(source, path), [*_imported(tree.body)])
+        waiting += [module.rpartition(".")[0], *_imported(ast.walk(tree))]
+    names = {module: module for module in found}  # marshal writes one string once, but equal ones each
+    codes = {module: marshal.dumps(code) for module, (_, code, _) in found.items()}
     left, index = sum(map(len, codes.values())), {}
     for module, code in codes.items():
-        path = found[module][0]
-        index[module] = (path, path.endswith("/__init__.py"), left, left - len(code))
+        path, _, imported = found[module]
+        first = tuple(names[name] for name in dict.fromkeys(imported) if name in names)
+        index[module] = (path, path.endswith("/__init__.py"), left, left - len(code), first)
         left -= len(code)
     path = _path(library, own_modules.__name__)
     importer = _compiled(trusted.read_file(path), path)
-    first = begins + marshal.dumps((importer, index))
-    if len(first) > own_modules.LONGEST_INDEX:
+    head = begins + marshal.dumps((importer, index))
+    if len(head) > own_modules.LONGEST_INDEX:
         raise ConfigurationError(f"{library}: gridwarden has more modules than its launcher can load")
-    return b"".join((first, *codes.values()))
+    return b"".join((head, *codes.values()))
 
 
 def is_made_of(data: bytes, library: str) -> bool:
@@ -77,7 +80,7 @@ def _code(data: bytes, library: str) -> dict[str, CodeType]:
     begins = stamp(_path(library, own_modules.OURS))
     try:
         importer, index = marshal.loads(data.removeprefix(begins) if data.startswith(begins) else b"")  # noqa: S302 - root's
-        places = {module: data[len(data) - begin : len(data) - end] for module, (_, _, begin, end) in index.items()}
+        places = {module: data[len(data) - begin : len(data) - end] for module, (_, _, begin, end, _) in index.items()}
         return {own_modules.__name__: importer} | {module: marshal.loads(code) for module, code in places.items()}  # noqa: S302
     except (EOFError, ValueError, TypeError):
         return {}
@@ -90,9 +93,9 @@ def _path(library: str, module: str) -> str:
     return next((os.path.realpath(file) for file in candidates if os.path.exists(file)), "")
 
 
-def _imported(source: bytes) -> Iterator[str]:
-    """What a module imports, and names in it that may be modules, too."""
-    for node in ast.walk(ast.parse(source)):
+def _imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """What these statements import, and the names of what may be modules, too."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

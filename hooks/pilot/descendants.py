@@ -11,7 +11,6 @@ import time
 
 from gridwarden import proc
 from gridwarden.errors import Unavailable
-from gridwarden.prune.halt import Halt
 from gridwarden.prune.signals import SIGCONT, SIGKILL, SIGSTOP, Urgent, key, send
 
 TYPE_CHECKING = False  # typing's own costs a launch 6 ms
@@ -79,6 +78,8 @@ def end_all(reap: Callable[[], bool], group: Group | None, seconds: float) -> in
             if group:
                 group.kill()
             if GENTLE_PASSES <= passes < GENTLE_PASSES + MOST_HALTS:
+                from gridwarden.prune.halt import Halt  # noqa: PLC0415 - hardly any payload needs it
+
                 with Halt() as halt:
                     alive = _kill_seen(halt.spinning)
             else:

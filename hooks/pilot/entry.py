@@ -69,6 +69,7 @@ FACE = """\
 [ -r /proc/self/uid_map ] || no "/proc is not mounted here, so nobody can be looked after"
 while read -r name value; do
     [ "$name $value" != "NoNewPrivs: 1" ] || no "this process may get no new privileges, so sudo cannot work here"
+    [ "$name" != NoNewPrivs: ] || break
 done </proc/self/status
 read -r inside outside count </proc/self/uid_map
 [ "$inside $outside $count" = "0 0 4294967295" ] ||

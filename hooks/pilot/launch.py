@@ -189,6 +189,7 @@ def launch(run: Launch) -> Ended:
                 lent.hand_over(given, target)
             payload.load_ending()
 
+        run.verifiers.end()  # what they used is none of the payload's
         ended = session.run(run.guard, work, payload.started, meanwhile, banned)
         try:
             payload.ended(ended)
@@ -217,7 +218,7 @@ def identify(run: Launch, shown: Shown, entries: Sequence[Caller]) -> tuple[Call
     from gridwarden.hooks.pilot import credentials  # noqa: PLC0415 - as above
 
     people = credentials.people(shown, run.site)
-    run.verifiers.end()
+    run.verifiers.dismiss()
     run.owner = people.owner[0]
     caller, own = callers.permitted(entries, run.pilot, people.pilot)
     return caller, people, own

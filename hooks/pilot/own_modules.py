@@ -3,6 +3,9 @@
 To look for each of them, and at who could have changed it, took a launch longer than all that they do.  The file begins
 with a stamp, of the interpreter and of the gridwarden that it was made of; then come, in marshal's format, the code of
 this module and an index, and then each module's code.  Whoever reads it has seen to it that it is root's alone.
+
+What a module imports as it begins is loaded before it, so that its import statements find it: to find a hundred modules
+one by one takes importlib 3 ms.
 """
 
 from __future__ import annotations
@@ -17,9 +20,12 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
 
-    Index = dict[str, tuple[str, bool, int, int]]
+    Index = dict[str, tuple[str, bool, int, int, tuple[str, ...]]]
+
+    def module_from_spec(spec: ModuleSpec) -> ModuleType:
+        """As ``importlib.util.module_from_spec``."""
 else:
-    from _frozen_importlib import ModuleSpec
+    from _frozen_importlib import ModuleSpec, module_from_spec
 
 OURS = "gridwarden"
 LONGEST_INDEX = 65536  # bytes of all that comes before the first module's code
@@ -28,8 +34,8 @@ LONGEST_INDEX = 65536  # bytes of all that comes before the first module's code
 class OwnModules:
     """An importer (``sys.meta_path``) of the modules in the file ``held``, a descriptor, and of no others of gridwarden.
 
-    ``index`` says of each module the file that it was made of, whether it is a package, and where its code begins and
-    ends, counted from the end of the file.
+    ``index`` says of each module the file that it was made of, whether it is a package, where its code begins and ends,
+    counted from the end of the file, and which others of these modules it imports as it begins.
     """
 
     def __init__(self, held: int, index: Index) -> None:
@@ -43,7 +49,10 @@ class OwnModules:
             if name.partition(".")[0] == OURS:
                 raise ModuleNotFoundError(f"{name} is none of the launcher's modules", name=name)
             return None
-        origin, is_package, _, _ = self._index[name]
+        return self._spec(name)
+
+    def _spec(self, name: str) -> ModuleSpec:
+        origin, is_package, *_ = self._index[name]
         spec = ModuleSpec(name, self, origin=origin, is_package=is_package)  # type: ignore[arg-type]  # it needs no base
         spec.has_location = True  # so that the module has a __file__
         return spec
@@ -53,11 +62,28 @@ class OwnModules:
 
     def exec_module(self, module: ModuleType) -> None:
         """As ``importlib.abc.Loader``."""
+        for name in self._index[module.__name__][-1]:
+            if name not in sys.modules:
+                self._load(name)
         exec(self.code(module.__name__), module.__dict__)  # noqa: S102 - it is what loading a module is
+
+    def _load(self, name: str) -> None:
+        """As an import statement, for one thread; raises whatever the module's own code does."""
+        package, _, last = name.rpartition(".")
+        if package and package not in sys.modules:
+            self._load(package)
+        module = sys.modules[name] = module_from_spec(self._spec(name))
+        try:
+            self.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        if package:
+            setattr(sys.modules[package], last, module)
 
     def code(self, name: str) -> CodeType:
         """The code of a module; its lines and its file are those of the module itself.  Raises ImportError."""
-        _, _, begin, end = self._index[name]
+        _, _, begin, end, _ = self._index[name]
         data = os.pread(self._held, begin - end, self._status.st_size - begin)
         # A process that has closed what it does not need may have another file under the same number by now.
         if not os.path.samestat(os.fstat(self._held), self._status):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gridwarden.errors import ConfigurationError
 from gridwarden.prune import clear, files, holds, ipc, remove
 from gridwarden.prune.descent import Descent
 from gridwarden.prune.recording import Owner, Recorder
@@ -33,6 +34,20 @@ SECONDS = 10 if LONG else 5  # the shortest that a site may set
 def place(node: Node) -> Path:
     """A scratch directory that users can reach."""
     return node.scratch
+
+
+def test_an_account_of_which_nothing_runs_is_empty_on_a_full_disk_too(tmp_path: Path) -> None:
+    owner = Owner("nobody", UID, UID, "cluster")
+    recorder = Recorder({"ledger": [str(tmp_path / "none")]}, owner)
+
+    def is_empty() -> bool:
+        try:
+            outcome = clear.everything(owner, recorder, "", hold="", seconds=SECONDS)
+        except ConfigurationError:
+            return False  # somebody else was born meanwhile, which might have been one of the account's
+        return not (outcome.killed or outcome.left)
+
+    assert any(is_empty() for _ in range(100))
 
 
 @needs_fuse

@@ -14,7 +14,7 @@ import pytest
 
 from gridwarden import reasons
 from gridwarden.errors import Refused, Unavailable
-from gridwarden.mapper import confine, readied, token, verifying
+from gridwarden.mapper import confine, libcrypto, readied, token, verifying
 from gridwarden.mapper.token_values import Issuer, TokenValues
 from gridwarden.mapper.verifying import READY
 from tests.tokens import CMS, HERE, SUB, Key, claims, key_set
@@ -89,6 +89,10 @@ class Broken:
 def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (Echo, Sleep, Fault, Killed, Broken):
         monkeypatch.setitem(sys.modules, f"tool.{kind.__name__}", kind)
+
+
+def test_libcrypto_is_warmed_up_by_what_it_takes_for_a_key() -> None:
+    assert libcrypto.decoded(libcrypto.d2i_public_key, libcrypto.P256_BASE_POINT)
 
 
 def test_two_people_s_tokens_are_verified_beside_each_other(site) -> None:

@@ -173,6 +173,21 @@ def test_a_launch_loads_no_module_that_each_payload_would_wait_for() -> None:
     assert loaded(*LAUNCH) <= LAUNCH_IMPORTS
 
 
+def test_asking_for_the_users_of_a_mapping_loads_nothing_that_a_launch_could_not_afford() -> None:
+    """It asks for them by name and by uid, through what remembers them."""
+    program = f"""
+import pwd, sys
+before = set(sys.modules)
+sys.path.insert(0, {str(ROOT)!r})
+from gridwarden.mapper.accounts import UsersRemembered
+users = UsersRemembered(pwd)
+assert users.getpwuid(users.getpwnam("root").pw_uid) is users.getpwuid(0)
+print("\\n".join(name for name in set(sys.modules) - before if name.split(".")[0] != "gridwarden"))
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= LAUNCH_IMPORTS
+
+
 def test_the_agent_keeps_nothing_in_memory_that_a_launch_could_not_afford() -> None:
     assert loaded("gridwarden.hooks.agent.main") <= LAUNCH_IMPORTS | {"_bisect", "_collections"}
 
