@@ -32,9 +32,7 @@ MOST_FAULTS = 20
 @click.option(
     "--since", metavar="TIME", help="Ask the batch system from here on, not from where the last collect ended."
 )
-@click.option(
-    "--node", metavar="NAME", help="The machine whose process accounting FILES are, where it is not this one."
-)
+@click.option("--node", metavar="NAME", help="The machine of FILES that do not name theirs, where it is not this one.")
 @click.option(
     "--evidence", is_flag=True, help="Only what this machine has itself, as nodes do: ask no batch system of all jobs."
 )
@@ -62,6 +60,7 @@ def collect_command(
     from gridwarden.accounting import exit_records
     from gridwarden.accounting.collect import collect
     from gridwarden.accounting.imports import files_of, import_files
+    from gridwarden.accounting.schedd_history import collect_schedds
     from gridwarden.accounting.store import open_store
 
     _refuse_contradictions(files, since=since, node=node, evidence=evidence)
@@ -76,6 +75,9 @@ def collect_command(
         collected, failed = collect(
             store, settings, since=begin, now=now, progress=told.rows, dry_run=dry_run, ask_batch=not evidence
         )
+        if not evidence:
+            of_schedds, unheard = collect_schedds(store, settings.accounting, now=now, progress=told.rows)
+            collected, failed = collected + of_schedds, failed + unheard
     for source in collected:
         _tell_collected(source, dry_run=dry_run)
     chosen, missing = ([path.absolute() for path in files], []) if files else files_of(settings.accounting.files)

@@ -74,6 +74,12 @@ class Accounting(Section):
         description="Accounts besides root whose accounting files are believed. A file that others could have written is refused.",
     )
 
+    schedds: tuple[Text, ...] = Field(
+        (),
+        description="Schedds of HTCondor whose history and epoch history `gridwarden collect` asks for through HTCondor's Python "
+        "bindings: names as in `condor_status -schedd`, or `local` for this machine's. Those whose files stand in `files` need it not.",
+        examples=[["local"]],
+    )
     node_classes: tuple[NodeClass, ...] = Field((), description="Nodes that are alike, by their names.")
     slot_accounts: tuple[SlotAccount, ...] = Field(
         (), description="Accounts of HTCondor's slots: whoran says of one whose job the slot had at a time."

@@ -114,7 +114,9 @@ def test_the_credential_that_the_job_declares_is_kept():
 
 @pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\r", "\x0b", "\x1c"])
 def test_a_users_own_words_forge_no_attribute_and_hide_no_job(end):
-    forged = changed(ALONE, Note=f'"x{end}Owner = "root"{end}RemoteUserCpu = 0.0{end}CumulativeRemoteUserCpu = 0.0{end}y"')
+    forged = changed(
+        ALONE, Note=f'"x{end}Owner = "root"{end}RemoteUserCpu = 0.0{end}CumulativeRemoteUserCpu = 0.0{end}y"'
+    )
     assert job(forged) == job(ALONE)
 
 

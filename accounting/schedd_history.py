@@ -1,0 +1,141 @@
+"""HTCondor's history and epoch history, asked of a schedd through its Python bindings (htcondor2, of 23.9 and later).
+
+What the schedd says is what it wrote into its files, and is read as these are; a job that was collected from either is one.
+The history is asked for from the last job on that was seen, the epochs from a day before the last collect: a job
+leaves the queue once, and may have left it long after it had ended, but has many epochs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gridwarden.accounting import htcondor_history, imports, positions, rows, schema
+from gridwarden.accounting.batch_records import HTCONDOR, ClassOf, Ignored, Job, Step, classed, no_class
+from gridwarden.accounting.claims import Claim
+from gridwarden.accounting.collect import OVERLAP, Collected
+from gridwarden.accounting.positions import Position
+from gridwarden.errors import GridwardenError, Unavailable
+from gridwarden.times import MICROSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gridwarden.accounting.store import Store
+    from gridwarden.accounting_settings import Accounting
+
+LOCAL = "local"
+BATCH_ADS = 2000
+NO_EPOCHS = "JOB_EPOCH_HISTORY"  # what a schedd complains of that keeps none
+
+
+def collect_schedds(
+    store: Store, settings: Accounting, *, now: int, progress: Callable[[str, int], None]
+) -> tuple[list[Collected], list[GridwardenError]]:
+    """Collect every schedd that the settings name; one that fails does not keep the others back."""
+    collected: list[Collected] = []
+    failed: list[GridwardenError] = []
+    for name in settings.schedds:
+        try:
+            collected.append(collect_schedd(store, name, now=now, progress=progress, class_of=settings.class_of))
+        except GridwardenError as error:
+            failed.append(error)
+    return collected, failed
+
+
+def collect_schedd(
+    store: Store, name: str, *, now: int, progress: Callable[[str, int], None], class_of: ClassOf = no_class
+) -> Collected:
+    """Collect what a schedd has beyond the store; ``name`` is that of a schedd of the pool, or ``local``.
+
+    Raises Unavailable where the bindings are not installed, or the schedd does not answer.
+    """
+    source = f"{HTCONDOR}:{name}"
+    with store.transaction() as connection:
+        before = positions.position_of(connection, source)
+    texts, newest = _ask(name, before)
+    fresh: list[str] = []
+    taken = 0
+    for batch in rows.batches(texts, BATCH_ADS):
+        found, faults = _read(batch)
+        with store.transaction() as connection:
+            positions.claim(connection, source)
+            jobs = [classed(each, class_of)._asdict() for each in found if isinstance(each, Job)]
+            rows.upsert(connection, schema.batch_jobs, jobs)
+            rows.upsert(connection, schema.batch_steps, [each._asdict() for each in found if isinstance(each, Step)])
+            claimed = [each._replace(place=source) for each in found if isinstance(each, Claim)]
+            rows.insert_new(connection, schema.claims, [{"digest": each.digest, **each._asdict()} for each in claimed])
+            fresh += positions.add_faults(connection, source, faults, now)
+        taken += len(found)
+        progress(source, taken)
+    with store.transaction() as connection:
+        positions.claim(connection, source)
+        positions.set_position(connection, source, Position(now, newest or before.head))
+        known = positions.count_faults(connection, source)
+    return Collected(source, taken, fresh, known)
+
+
+def _ask(name: str, before: Position) -> tuple[Iterator[str], str]:
+    """Return the ads as they would stand in the files, and the number of the job that came into the history last."""
+    try:
+        htcondor, classad = (importlib.import_module(name) for name in ("htcondor2", "classad2"))
+    except ImportError as error:
+        raise Unavailable(
+            "HTCondor's Python bindings are not installed", "pip install 'gridwarden[htcondor]'"
+        ) from error
+    try:
+        schedd = htcondor.Schedd(_location(htcondor, name))
+        cluster, _, process = before.head.partition(".")
+        # A job's number as text is never found by the bindings of 23.9.
+        seen = classad.ExprTree(f"ClusterId == {cluster} && ProcId == {process}") if process else None
+        jobs = list(schedd.history("true", [], since=seen))
+        earlier = classad.ExprTree(f"EpochWriteDate < {max(0, before.at - OVERLAP) // MICROSECONDS}")
+        epochs = _epochs(schedd, earlier)
+    except (OSError, ValueError, RuntimeError) as error:
+        message = f"the schedd {name}: {' '.join(str(error).split())}"
+        raise Unavailable(message, "see condor_status -schedd; gridwarden collect can be repeated") from error
+    newest = f"{jobs[0]['ClusterId']}.{jobs[0]['ProcId']}" if jobs else ""
+    return (text for ads, text_of in ((jobs, _text), (epochs, _epoch)) for text in map(text_of, ads)), newest
+
+
+def _location(htcondor: Any, name: str) -> Any:  # noqa: ANN401  a module without types
+    if name == LOCAL:
+        return None
+    found = htcondor.Collector().locate(htcondor.DaemonType.Schedd, name)
+    if not found:
+        raise ValueError("the pool knows no schedd of that name")
+    return found
+
+
+def _epochs(schedd: Any, earlier: Any) -> list[Any]:  # noqa: ANN401  as above
+    """Return the ads of runs up to the first that is ``earlier``."""
+    try:
+        return list(schedd.jobEpochHistory("true", [], since=earlier))
+    except OSError as error:
+        if NO_EPOCHS in str(error):
+            return []
+        raise
+
+
+def _text(ad: Any) -> str:  # noqa: ANN401  as above
+    return str(ad.printOld()).rstrip("\n")
+
+
+def _epoch(ad: Any) -> str:  # noqa: ANN401  as above
+    """Return the ad of a run with the banner of the file: which run it was, and when the ad was written."""
+    run, written = int(ad.get("NumShadowStarts") or 1) - 1, int(ad.get("EpochWriteDate") or 0)
+    return f"{_text(ad)}\n{htcondor_history.BANNER}EPOCH RunInstanceId={run} CurrentTime={written}"
+
+
+def _read(texts: list[str]) -> tuple[list[Job | Step | Claim], list[tuple[str, str]]]:
+    found: list[Job | Step | Claim] = []
+    faults = []
+    for text in texts:
+        try:
+            row = htcondor_history.parse(text)
+        except ValueError as error:
+            faults.append((text[: imports.LONGEST_SHOWN], str(error)))
+            continue
+        if not isinstance(row, Ignored):
+            found.append(row)
+    return found, faults
