@@ -63,12 +63,17 @@ def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> tupl
     if at:  # not before, since syslog can keep us waiting
         _log_end(state, at)
     left, owed = give_back(state, scratch)
-    if owed == state.owed:
-        left = [] if owed else left  # that is on record
-    _record_left(site, state, [*left, *remove_temporary(state)])
+    if not state.owed:
+        left += remove_temporary(state)
+    elif owed == state.owed:
+        left = []  # that is on record
+    _record_left(site, state, left)
     if owed != state.owed:
         state = state.but(owed=owed)
-        held = payloads.write(directory, state, held)
+        try:
+            held = payloads.write(directory, state, held)
+        except OSError:
+            pass  # as above: who tries again says once more why
     register.leave(site["register"][0], state.account, register_name(state))
     return state, held
 
