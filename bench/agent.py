@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FLOODER, FIRST = 61002, 62000
 OTHERS = 100
+CONNECTIONS = 64  # of the flooder's, of which the agent keeps 16
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -78,7 +79,7 @@ def row(node: Node, seconds: float, rate: float, *, flooded: bool, realtime: boo
     if not rate:
         time.sleep(seconds)
     disk = answer(syncing)
-    tried = sum(int(each) for sender in flooding for each in answer(sender))
+    tried, taken = (int(each) for each in answer(flooding[0])) if flooding else (0, 0)
     spent, lasted = cpu(pid) - before, time.monotonic() - began
     memory = resident(pid)
     node.end()
@@ -97,6 +98,7 @@ def row(node: Node, seconds: float, rate: float, *, flooded: bool, realtime: boo
         "disk_p99_ms": round(sorted(disk)[int(len(disk) * 0.99)] * 1000, 2),
         "load": os.getloadavg()[0],
         "flood_tries": tried,
+        "flood_taken": taken,
         "flood_stored": sum(body["uid"] == FLOODER for body in node.records("declared")),
         "gap": "; ".join([*gaps, *faults]),
     }
@@ -166,18 +168,23 @@ def sync(directory: Path, seconds: float) -> list[float]:
 
 
 def flood(path: str, seconds: float) -> list[float]:
-    """Send as fast as the machine can, over as many connections as are to be had; how often it was tried."""
+    """Send as fast as the machine can, over as many connections as are to be had.
+
+    How often it was tried, and how many messages the kernel took: who waits for room in a connection sends no more than
+    the agent reads, so this one is told each time that there is none (EAGAIN), and tries the next.
+    """
     message = tab_file.encode([("kind", "flood"), ("n", "x" * 200)])
-    open_now: list[socket.socket] = []
-    tried, end = 0, time.monotonic() + seconds
+    sends: list[Callable[[bytes], int]] = []
+    taken = refused = 0
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for one in open_now:
+        for send in sends:
             try:
                 for _ in range(1000):
-                    tried += 1
-                    one.send(message)
+                    send(message)
+                    taken += 1
             except OSError:
-                pass
+                refused += 1
         one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         one.setblocking(False)  # noqa: FBT003 - has no other way
         try:
@@ -185,8 +192,8 @@ def flood(path: str, seconds: float) -> list[float]:
         except OSError:
             one.close()
             continue
-        open_now = [*open_now[-63:], one]
-    return [tried]
+        sends = [*sends[1 - CONNECTIONS :], one.send]
+    return [taken + refused, taken]
 
 
 def cpu(pid: int) -> float:

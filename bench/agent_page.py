@@ -33,9 +33,18 @@ second meanwhile, to make one line durable that nobody else waits for.
 |---|---|---|---|---|---|---|---|---|---|
 {rows}
 
-The flood: {flood["flood_tries"] / result["seconds"]:,.0f} tries a second, of which {flood["flood_stored"]} messages were stored, as its user's
-limits allow. In the ledger: {flood["gap"]}."""
+The flood: {flood["flood_tries"] / result["seconds"]:,.0f} tries a second over up to 64 connections{_taken(flood)}. {flood["flood_stored"]} messages were
+stored, as its user's limits allow. In the ledger: {flood["gap"]}.
+
+The agent reads a user's messages no faster than that user's limits say, and leaves the rest in the kernel, whose buffers of each
+connection are bounded: who floods it is told that there is no room (EAGAIN), or waits. What the agent still has to do for a flooder is to let
+in, and close, connections beyond `agent.connections`."""
     return pages.page("agent", "What the node agent costs", text.splitlines())
+
+
+def _taken(flood: dict[str, Any]) -> str:
+    taken = flood.get("flood_taken")
+    return "" if taken is None else f"; the kernel had room for {taken:,} messages in all"
 
 
 def _priority(result: dict[str, Any]) -> str:

@@ -226,7 +226,7 @@ def _release(programs: str, job: Job, lease: str) -> tuple[str, bool]:
     stamp = [f"{programs}/scontrol", "update", f"jobid={job.job}", f"admincomment={lease}"]
     said, well = question.ask([*stamp, f"extra={lease}"], ASK_SECONDS)
     if not well:
-        said, well = question.ask(stamp, ASK_SECONDS)  # extra came with 23.11
+        said, well = question.ask(stamp, ASK_SECONDS)  # 22.05 has no extra
     return question.ask([stamp[0], "release", job.job], ASK_SECONDS) if well else (said, well)
 
 

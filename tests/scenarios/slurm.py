@@ -130,11 +130,7 @@ class Slurm:
         until(f"{node} to be usable", lambda: self.node_state(node) == batch.USABLE)
 
     def restart_controller(self) -> None:
-        """In good order, as an upgrade does: killed, it would forget the last seconds' jobs."""
-        (controller,) = running_daemons("slurmctld")
-        controller.terminate()
-        until("slurmctld to end", lambda: not controller.is_running() or controller.status() == psutil.STATUS_ZOMBIE)
-        daemons.wait_ready(daemons.start(up.SLURMCTLD), lambda _: None)
+        restart_controller()
 
     def restart_daemon(self, node: str) -> None:
         (daemon,) = running_daemons("slurmd", node)
@@ -204,6 +200,14 @@ def _lines(shape: Shape) -> str:
 def _listens(port: int) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def restart_controller() -> None:
+    """In good order, as an upgrade does: killed, it would forget the last seconds' jobs."""
+    (controller,) = running_daemons("slurmctld")
+    controller.terminate()
+    until("slurmctld to end", lambda: not controller.is_running() or controller.status() == psutil.STATUS_ZOMBIE)
+    daemons.wait_ready(daemons.start(up.SLURMCTLD), lambda _: None)
 
 
 def _run(*command: str) -> str:
