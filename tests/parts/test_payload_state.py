@@ -26,7 +26,8 @@ from gridwarden import payloads
 held = payloads.write(sys.argv[1], payloads.here(payloads.State(payload=sys.argv[2], name="n\\n\\t\\xe9")))
 session = os.fork() if "session" in sys.argv else 1
 if session == 0:
-    sys.stdout.close()
+    os.close(1)
+    time.sleep(1000)
 print(session, flush=True)
 time.sleep(1000)
 """
