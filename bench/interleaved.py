@@ -62,8 +62,10 @@ def program_milliseconds(command: list[str], environment: dict[str, str], presen
     return took
 
 
-def print_programs(taken: dict[str, list[float]], budgets: Mapping[str, float], *, as_json: bool) -> None:
-    """Print the medians of whole programs, and their ratio to that of ``floor``."""
+def print_programs(
+    taken: dict[str, list[float]], budgets: Mapping[str, float], *, as_json: bool, **how: object
+) -> None:
+    """Print the medians of whole programs, and their ratio to that of ``floor``; in JSON also ``how`` they were measured."""
     floor = statistics.median(taken["floor"])
     rows = [
         {
@@ -78,7 +80,7 @@ def print_programs(taken: dict[str, list[float]], budgets: Mapping[str, float], 
     if as_json:
         rounds = len(taken["floor"])
         told = {"rounds": rounds, "python": sys.version.split()[0], "load": os.getloadavg()[0]}
-        print(json.dumps(told | {"rows": rows}, indent=1))
+        print(json.dumps(told | how | {"rows": rows}, indent=1))
         return
     for row in rows:
         budget = f"budget {row['budget']}" if row["budget"] else ""
