@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
@@ -84,11 +85,28 @@ def end_lease(person: SimpleNamespace, site: SiteValues, terms: Terms) -> None:
         assert free_later(site, terms)[done.account][0] == "freed"
 
 
-def run_job(slurm: ModuleType, person: SimpleNamespace, script: str, done: Path) -> None:
+def run_job(slurm: ModuleType, person: SimpleNamespace, script: str, done: Path) -> int:
     job = ce_submit(person, script)
     slurm.wait(job)
     assert done.exists(), slurm.job(job)
     slurm.until("the epilog", lambda: not register.everything(REGISTER))
+    return job
+
+
+def told(*command: str) -> list[dict[str, str]]:
+    asked = [*command, "--format", "json"]
+    return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+
+
+def are_told_apart(slurm: ModuleType, account: str, jobs: list[tuple[int, SimpleNamespace]]) -> None:
+    """One account, and each job is whose it was, in the report and by whoran."""
+    for job, _ in jobs:
+        slurm.accounted(job)
+    subprocess.run(["gridwarden", "collect"], check=True, capture_output=True)
+    for job, person in jobs:
+        (holder,) = [line for line in told("gridwarden", "report", "--explain", str(job)) if line["what"] == "holder"]
+        assert (holder["identity"], holder["account"]) == (person.subject, account)
+        assert {answer["identity"] for answer in told("whoran", "--job", str(job))} == {person.subject}
 
 
 def test_lcmaps_leases_an_account_that_cools_to_nobody_until_it_is_freed(terms: tuple[SiteValues, Terms]) -> None:
@@ -127,7 +145,7 @@ def test_nothing_of_one_holder_runs_or_can_be_read_in_the_next_ones_job(
     account = account_of(people.anna)
     user = pwd.getpwnam(account)
     home = Path(user.pw_dir)
-    run_job(slurm, people.anna, PLANT, home / "planted")
+    of_anna = run_job(slurm, people.anna, PLANT, home / "planted")
     for path in (Path("/var/mail") / account, Path("/var/lib/systemd/linger") / account):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -158,7 +176,7 @@ def test_nothing_of_one_holder_runs_or_can_be_read_in_the_next_ones_job(
 
     os.link(site.gridmapdir / account, site.gridmapdir / lease_name(people.bela.subject))  # as LCMAPS does
     assert account_of(people.bela) == account
-    run_job(slurm, people.bela, LOOK, shared / "looked")
+    of_bela = run_job(slurm, people.bela, LOOK, shared / "looked")
     skeleton = set(os.listdir("/etc/skel"))
     assert (
         set((shared / "seen").read_text().split()) - {name for name in os.listdir(home) if "slurm" in name} == skeleton
@@ -169,4 +187,5 @@ def test_nothing_of_one_holder_runs_or_can_be_read_in_the_next_ones_job(
         ["find", "/", "-xdev", "-user", account, "-perm", "/6000"], capture_output=True, text=True, check=False
     )
     assert found.stdout == ""
+    are_told_apart(slurm, account, [(of_anna, people.anna), (of_bela, people.bela)])
     end_lease(people.bela, site, when)
