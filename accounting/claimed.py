@@ -10,7 +10,7 @@ from gridwarden.accounting.claims import Claim
 from gridwarden.times import MICROSECONDS, format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gridwarden.accounting.answers import Answer
     from gridwarden.accounting.batch_records import Job
@@ -37,9 +37,10 @@ _EACH_MAPPED = (
 )
 _THE_MAPPING = (
     f"{_CLAIMS} what = 'mapping' AND account = :account AND time = :time AND scheme = :scheme AND subject = :subject "
-    "ORDER BY digest LIMIT 1"
+    "ORDER BY digest"
 )
-_MAPPINGS = f"{_CLAIMS} what = 'mapping' AND time >= :since AND time < :until ORDER BY time, digest"
+_MAPPINGS = "SELECT node, account, scheme, subject, min(time) FROM claims WHERE what = 'mapping' AND time >= :since AND time < :until"
+_OF_MAPPINGS = " GROUP BY node, account, scheme, subject ORDER BY 5, 1, 2, 3, 4"
 _OF_SESSION = (
     "FROM claims other WHERE other.session = claims.session AND other.node = claims.node AND other.time >= claims.time"
 )
@@ -97,20 +98,25 @@ def payloads(question: Question, past: Past) -> list[Answer]:
     return found
 
 
-def mappings(question: Question, past: Past) -> list[Answer]:
-    """Answer for the mappings that were logged within the question's time, each person and account of a node once."""
-    if question.within is None or question.job is not None or question.pid is not None:
+def mappings(question: Question, known: Collection[str], past: Past) -> list[Answer]:
+    """Answer for the mappings that were logged within the question's time, each person and account of a node once.
+
+    Accounts that are ``known`` to have had jobs then are left out.
+    """
+    if question.within is None or question.job is not None:
         return []
-    since, until = question.within
-    first: dict[tuple[str, ...], Claim] = {}
-    for row in past.rows(_MAPPINGS, {"since": since, "until": until}):
-        claim = Claim(*row)
-        first.setdefault((claim.node, claim.account, claim.scheme, claim.subject), claim)
-    return [
-        _named(answers.NOTHING._replace(account=claim.account, node=claim.node, pid=claim.pid, since=claim.time,
-                                        until=claim.time), claim, evidence.DECLARED, "of this account")
-        for claim in first.values()
-    ]  # fmt: skip
+    exactly = {name: value for name in ("account", "node") if (value := question.exact(name)) is not None}
+    query = _MAPPINGS + "".join(f" AND {name} = :{name}" for name in exactly) + _OF_MAPPINGS
+    about = {"since": question.within.start, "until": question.within.end, **exactly}
+    found: list[Answer] = []
+    for node, account, scheme, subject, time in past.rows(query, about):
+        if account in known:
+            continue
+        key = {"account": account, "scheme": scheme, "subject": subject, "time": time}
+        claim = next(each for row in past.rows(_THE_MAPPING, key) if (each := Claim(*row)).node == node)
+        answer = answers.NOTHING._replace(account=account, node=node, pid=claim.pid, since=time, until=time)
+        found.append(_named(answer, claim, evidence.DECLARED, "of this account"))
+    return found
 
 
 def _mapped(account: str, since: int, until: int, past: Past) -> list[Claim]:
@@ -121,7 +127,7 @@ def _mapped(account: str, since: int, until: int, past: Past) -> list[Claim]:
         keys = [
             {"account": account, "scheme": scheme, "subject": subject, "time": time} for scheme, subject, time in each
         ]
-        return [Claim(*row) for key in keys for row in past.rows(_THE_MAPPING, key)]
+        return [Claim(*row) for key in keys for row in past.rows(_THE_MAPPING, key)[:1]]
     return [Claim(*row) for row in past.rows(_LAST_MAPPING, about)]
 
 

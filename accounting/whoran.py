@@ -151,8 +151,7 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
         holding = lease_history.holders_within(past.sightings(account), account, since, until)
         found += past_answers.of_holding(account, holding) or claimed.of_account(account, since, until, past)
     known = {answer.account for answer in found}
-    found += claimed.payloads(question, past)
-    found += [each for each in claimed.mappings(question, past) if each.account not in known]
+    found += [*claimed.payloads(question, past), *claimed.mappings(question, known, past)]
     if question.within is not None:
         found += [past_answers.of_gap(gap) for gap in past.gaps(question)]
     return found
@@ -178,11 +177,11 @@ def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
     candidates = lease_history.holders_of_job(sightings, job.account, job.submit, job.start or job.submit)
     stamped = past.lending(job.stamp, job.account) if job.stamp else None
     found = past_answers.of_job(job, candidates, stamped, lent=lent)
-    claims = claimed.of_job(job, found[0]._replace(scheme="", identity="", vo=""), past)
-    if not lent:
-        found += claims  # whoever else is behind an account of its own, its owner is named
+    if not lent:  # whoever else is behind an account of its own, its owner is named
+        found += claimed.of_job(job, found[0]._replace(scheme="", identity="", vo=""), past)
     elif not any(each.identity for each in found):
-        found = claims or [each for answer in found for each in claimed.instead_of(answer, past)]
+        of_ce = claimed.of_job(job, found[0], past)
+        found = of_ce or [each for answer in found for each in claimed.instead_of(answer, past)]
     if account := node.slot_account(job.nodes, job.slot):
         return [past_answers.in_slot(answer, account, job) for answer in found]
     return found
