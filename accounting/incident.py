@@ -69,16 +69,17 @@ def sheet(answers: list[Answer], notes: list[str], node: Node, past: Past, now: 
     for answer in answers:
         if answer.identity:
             named.setdefault((answer.scheme, answer.identity), []).append(answer)
-    said = list(notes)
+    # Asked once for all: whoever is looked for, the whole of that time is read.
+    others, more = whoran(Question(None, around), node, past) if named else ([], [])
+    everywhere: dict[tuple[str, str], list[Answer]] = {}
+    for each in others:
+        everywhere.setdefault((each.scheme, each.identity), []).append(each)
     people = []
     for (scheme, subject), found in named.items():
-        others, more = whoran(Question(None, around, identity=subject), node, past)
-        said += [note for note in more if note not in said]
         seen = {answer[4:10] for answer in found}
-        elsewhere = [
-            each for each in others if each.scheme == scheme and each.identity == subject and each[4:10] not in seen
-        ]
+        elsewhere = [each for each in everywhere.get((scheme, subject), []) if each[4:10] not in seen]
         people.append(Person(scheme, subject, found, _credentials(found, past), _ran(found, past), elsewhere))
+    said = list(dict.fromkeys([*notes, *more]))
     return Sheet(people, [answer for answer in answers if not answer.identity], around, said)
 
 

@@ -799,6 +799,17 @@ def test_an_incident_sheet_has_people_credentials_evidence_of_all_levels_and_whe
     assert line.strip().startswith(f"account {LENT}, slurm job 5, on n1, from ")
 
 
+def test_each_person_of_a_sheet_was_where_they_were_and_nobody_else(machine):
+    for job, account, subject, lease in (("5", LENT, ANNA, LEASE), ("6", GUEST, BELA, OTHER_LEASE)):
+        machine.start(job, account, subject, lease)
+        machine.start(f"1{job}", account, subject, lease, node="n2")
+    found, notes = machine.ask("-1h..now", node="n1")
+    anna, bela = machine.sheet(found, notes).split("2. ")
+    for text, own, others in ((anna, "15", "16"), (bela, "16", "15")):
+        assert f"slurm job {own}, on n2" in text.split("elsewhere from")[1]
+        assert f"slurm job {others}," not in text
+
+
 def test_a_sheet_says_what_could_not_be_asked_when_the_store_is_down(machine):
     machine.lend()
     machine.start("7")
