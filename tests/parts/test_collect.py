@@ -157,6 +157,41 @@ def test_records_of_any_length_come_in_pieces_that_memory_holds(url, directory, 
     assert rows(url, "SELECT count(*) FROM job_runs") == [(10,)]
 
 
+def test_a_ledger_ten_times_as_long_takes_no_more_memory(tmp_path):
+    program = """
+import resource, sys
+from pathlib import Path
+from gridwarden.accounting import collect, engines, ledger_batches
+from gridwarden.accounting.store import open_store
+ledger_batches.BATCH_LINES = 500
+engines.CACHE_KIB = 1000
+directory = Path(sys.argv[1])
+found = collect.collect_ledger(
+    open_store(f"sqlite:///{directory}/store.sqlite"), directory, now=0, progress=lambda *_: None
+)
+# Not ru_maxrss for this process: it would begin with the memory of the process that started it.
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(found.rows, peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+    used = []
+    for lines in (1_500, 15_000):
+        directory = tmp_path / str(lines)
+        directory.mkdir(mode=0o700)
+        (directory / "lock").touch(mode=0o600)
+        (directory / "current.jsonl").touch(mode=0o600)
+        seq, head, written = 0, ledger.FIRST, []
+        while seq < lines:
+            body = b'{"kind":"observation","time":1,"boot":"","clock":1,"node":"n","name":"%s"}' % (b"x" * 500)
+            line, seq, head = ledger._line(head, seq + 1, body)
+            written.append(line)
+        (directory / "current.jsonl").write_bytes(b"".join(written))
+        said = subprocess.run([sys.executable, "-c", program, str(directory)], stdout=subprocess.PIPE, check=True)
+        stored, *most = map(int, said.stdout.split())
+        assert stored == lines
+        used.append(most)
+    assert all(long < short + 4096 for short, long in zip(*used, strict=True)), used  # KiB; the records are 8 MB more
+
+
 def test_an_altered_line_is_reported_and_its_ledger_kept(url, directory):
     for number in range(4):
         start(directory, str(number))

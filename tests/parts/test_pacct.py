@@ -225,6 +225,7 @@ def test_processes_of_an_older_store_come_to_their_months_and_who_read_them_stil
         migrate(connection, "0006")
         if not url.startswith("sqlite"):
             connection.execute(text("GRANT SELECT ON processes, processes_v1 TO PUBLIC"))
+            connection.execute(text("CREATE VIEW of_a_site AS SELECT * FROM processes_v1"))
         for number, end in enumerate([begun + each * month for each in range(3)] + [2**62, -(2**62), 0]):
             values = f"'n1', {number}, 0, {end}, 0, 1, 2000, 100, 'sh', 1, 2, 0"
             names = 'node, pid, start, "end", exact, parent, uid, gid, command, user_cpu, system_cpu, status'
@@ -240,6 +241,7 @@ def test_processes_of_an_older_store_come_to_their_months_and_who_read_them_stil
         if store.partitioned:
             assert partitions.existing(connection, "processes") == [(2020, 1), (2020, 3)]
             assert connection.scalar(text("SELECT count(*) FROM processes_2020_01")) == 2
+            assert connection.scalar(text("SELECT count(*) FROM of_a_site")) == 6
             assert connection.scalar(text("SELECT has_table_privilege('pg_monitor', 'processes', 'SELECT')"))
             assert connection.scalar(text("SELECT has_table_privilege('pg_monitor', 'processes_v1', 'SELECT')"))
     with store.transaction() as connection:

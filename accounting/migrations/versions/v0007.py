@@ -13,7 +13,6 @@ down_revision = "0006"
 
 BEGIN, OF_MONTH = 2015 * 12, "processes_{:04}_{:02}"
 BY_MONTH = """
-DROP VIEW processes_v1;
 ALTER TABLE processes RENAME TO processes_other;
 ALTER TABLE processes_other RENAME CONSTRAINT processes_pkey TO processes_other_pkey;
 ALTER INDEX processes_by_parent RENAME TO processes_other_by_parent;
@@ -23,7 +22,7 @@ ALTER TABLE processes ADD PRIMARY KEY (node, pid, start, "end", exact);
 CREATE INDEX processes_by_parent ON processes (node, parent);
 CREATE INDEX processes_by_job ON processes (job, batch) WHERE job <> '';
 ALTER TABLE processes ATTACH PARTITION processes_other DEFAULT;
-CREATE VIEW processes_v1 AS SELECT
+CREATE OR REPLACE VIEW processes_v1 AS SELECT
     node, pid, parent, uid, gid, account, command, start AS started, "end" AS ended, status, user_cpu, system_cpu, cpu,
     exact, threads, boot, batch, cluster, job
 FROM processes
@@ -35,8 +34,8 @@ WITH moved AS (DELETE FROM processes_other WHERE "end" >= {begin} AND "end" < {e
 ALTER TABLE processes ATTACH PARTITION {name} FOR VALUES FROM ({begin}) TO ({end})
 """
 GRANTS = """
-SELECT table_name, grantee, privilege_type FROM information_schema.role_table_grants
-WHERE table_schema = current_schema() AND table_name IN ('processes', 'processes_v1') AND grantee <> current_user
+SELECT grantee, privilege_type FROM information_schema.role_table_grants
+WHERE table_schema = current_schema() AND table_name = 'processes' AND grantee <> current_user
 """
 
 
@@ -57,8 +56,8 @@ def _by_month() -> None:
     granted = connection.execute(sa.text(GRANTS)).all()
     for statement in BY_MONTH.split(";"):
         op.execute(statement)
-    for table, grantee, privilege in granted:  # whoever read the table and the view before reads them now
-        op.execute(f"GRANT {privilege} ON {table} TO {grantee if grantee == 'PUBLIC' else quote(grantee)}")
+    for grantee, privilege in granted:  # whoever read the table before reads it now
+        op.execute(f"GRANT {privilege} ON processes TO {grantee if grantee == 'PUBLIC' else quote(grantee)}")
     today = datetime.fromtimestamp(time.time(), UTC)
     for month in range(BEGIN, today.year * 12 + today.month):
         begin, end = _instant(month), _instant(month + 1)
