@@ -12,7 +12,7 @@ def inside(directory: int) -> dict[str, int]:
     """The names below the descriptor ``directory`` on which something is mounted: name -> uid, of FUSE's, else 0."""
     path = os.readlink(b"/proc/self/fd/%d" % directory)
     with open("/proc/self/mountinfo", "rb") as table:
-        lines = table.read().splitlines()
+        lines = table.read().rstrip(b"\n").split(b"\n")  # a carriage return in a name is no end of a line
     found = {}
     for line in lines:
         before, _, after = line.partition(b" - ")

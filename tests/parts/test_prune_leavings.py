@@ -112,7 +112,7 @@ def test_each_of_an_accounts_directories_has_its_share_of_the_time(place: Path) 
 
 @needs_fuse
 def test_a_mount_in_scratch_that_does_not_answer_hides_nobodys_files_and_is_reported(node: Node) -> None:
-    dead = node.scratch / "a dead\\ one"
+    dead = node.scratch / "a dead\\ \rone"
     dead.mkdir()
     node.configure(prune_scratch_age_hours="0", prune_seconds=str(SECONDS))
     names = [node.file(f"file {number}", UID) for number in range(9)]
