@@ -17,7 +17,7 @@ from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import MICROSECONDS, Range, format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import tzinfo
 
     from gridwarden.accounting.answers import Answer
@@ -139,15 +139,13 @@ def _issuer(person: Person) -> str:
     return person.subject.rpartition(",")[0] or "none: a local account"
 
 
-def _credentials(found: Iterable[Answer], past: Past) -> list[str]:
+def _credentials(found: Sequence[Answer], past: Past) -> list[str]:
     """Return references to the credentials, a serial number or a jti, by the records of lendings and payloads."""
-    credentials = [text(body, "credential") for answer in found for body in _records(answer, past)]
+    payloads = dict.fromkeys(answer.job for answer in found if answer.batch == PAYLOAD)
+    leases = dict.fromkeys(answer.lease for answer in found if answer.lease)
+    records = [*map(past.start_of_payload, payloads), *(body for lease in leases for body in _of_lease(lease, past))]
+    credentials = [text(body, "credential") for body in records]
     return [each for each in dict.fromkeys(credentials) if each]
-
-
-def _records(answer: Answer, past: Past) -> list[dict[str, str | int | None]]:
-    payload = [past.start_of_payload(answer.job)] if answer.batch == PAYLOAD else []
-    return [*payload, *(_of_lease(answer.lease, past) if answer.lease else [])]
 
 
 def _of_lease(lease: str, past: Past) -> list[dict[str, str | int | None]]:
