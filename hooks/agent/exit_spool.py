@@ -182,6 +182,8 @@ class Spool:
                 self._tell(name, *self._measure(name))
             except FileNotFoundError:
                 pass  # collected meanwhile
+            except OSError as error:  # one that cannot be read must not keep those after it from being kept
+                self.refuse(f"{name} cannot be read: {error.strerror or error}")
             if time.monotonic() >= until:
                 return
 

@@ -57,6 +57,19 @@ def test_whatever_an_agent_before_left_does_not_hold_up_the_next_one_and_is_reco
     spool.close()
 
 
+def test_a_file_that_cannot_be_read_is_said_and_keeps_no_other_from_being_recorded(directory):
+    names = leave(directory, 3)
+    (directory / names[1]).unlink()
+    (directory / names[1]).symlink_to("/etc/passwd")
+    recorded: list[str] = []
+    spool = spool_of(directory, recorded)
+    for tick in range(3):
+        spool.on_tick(tick)
+    assert recorded == [names[0], names[2]]
+    assert (spool.lost, names[1] in spool.why) == (1, True)
+    spool.close()
+
+
 def test_while_nobody_collects_there_come_no_more_files_every_few_minutes_but_lines_go_on(directory, monkeypatch):
     monkeypatch.setattr(exit_spool, "MOST_FILES", 3)
     recorded: list[str] = []
