@@ -24,7 +24,7 @@ OTHER = "of other programs"
 _TIME = r"(?:(?P<iso>\d{4}-\d\d-\d\dT\S+)|(?P<old>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d))"
 _SYSLOG = re.compile(
     rf"(?:<\d{{1,3}}>1? ?)?{_TIME} (?P<host>\S+) "
-    r"(?:(?P<tag>[^\s:\[]{1,64})(?:\[(?P<pid>[\d#]{1,24})\])?:|(?P<app>\S+) (?P<proc>\S+) \S+ (?:-|\[[^]]*\])) ?(?P<text>.*)",
+    r"(?:(?P<tag>[^\s:\[]{1,64})(?:\[(?P<pid>[\d#]{1,24})\])?:|(?P<app>\S+) (?P<proc>\S+) \S+ (?:-|\[[^]]*\])|) ?(?P<text>.*)",
     re.ASCII | re.DOTALL,
 )
 # LCMAPS's own file: an ident, if it was given one, then pid, level, and the time in UTC.
@@ -61,6 +61,8 @@ def of_syslog(line: str, *, written: int, zone: tzinfo) -> Claim | Ignored:
     if match is None:
         raise ValueError("is no line of syslog")
     tag, text = match["tag"] or match["app"], match["text"]
+    if not tag:  # such as "last message repeated 3 times", or a mark
+        return Ignored(OTHER)
     said = _said(f"glexec.mon[{match['pid']}]: {text}" if tag == "glexec.mon" else text)
     if said is None:
         return Ignored(claims.UNSAID if tag.startswith("glexec") or "lcmaps" in text[:40] else OTHER)

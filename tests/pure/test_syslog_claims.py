@@ -96,6 +96,9 @@ def test_a_time_without_a_year_is_of_the_year_before_the_file_was_written():
         f"sshd[9]: Invalid user x: y: LCMAPS CRED FINAL: {MAPPED}",
         "sshd[9]: Invalid user glexec.mon[1#2]: Started, target uid 0",
         f"su: x lcmaps: LCMAPS CRED FINAL: {MAPPED}",
+        "last message repeated 3 times",
+        "-- MARK --",
+        f"Some Program[7]: lcmaps: LCMAPS CRED FINAL: {MAPPED}",
     ],
 )
 def test_what_a_stranger_made_another_program_log_is_no_mapping(text):
