@@ -720,9 +720,9 @@ PROLOG = {
 EPILOG = PROLOG | {
     ".batch", ".batch.evidence", ".batch.question", ".batch.slurm", ".batch.slurm_listing", ".batch.slurm_spool",
     ".become", ".child", ".holds", ".hooks.clean_up", ".ledger_room", ".off", ".payload_state", ".payloads", ".proc",
-    ".prune", ".prune.births", ".prune.clear", ".prune.command_line", ".prune.count", ".prune.descent",
+    ".prune", ".prune.births", ".prune.clear", ".prune.command_line", ".prune.count",
     ".prune.files", ".prune.holds", ".prune.kill", ".prune.lent", ".prune.mounts", ".prune.outcome", ".prune.reasons",
-    ".prune.recording", ".prune.remove", ".prune.signals", ".prune.trace", ".values",
+    ".prune.recording", ".prune.signals", ".prune.trace", ".values",
 }  # fmt: skip
 PROLOG_STANDARD = {
     "__future__", "_collections_abc", "_json", "_stat", "errno", "fcntl", "genericpath", "os", "os.path", "posixpath",
