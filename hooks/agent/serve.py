@@ -93,7 +93,7 @@ class Agent:
             if watchdog and now >= watched:
                 watched = now + watchdog
                 systemd.notify("WATCHDOG=1")
-        self._stop()
+        self._stop(reload=wishes.reload)
 
     def send(self, work: Callable[[int], None], done: Callable[[bytes | None], None], seconds: float) -> Errand | None:
         """Send a child on an errand; None when none can be made."""
@@ -219,9 +219,10 @@ class Agent:
                 self.writer.add("gap", fields)
                 syslog_line.decision("agent", "dropped", uid=own.uid, count=dropped)
 
-    def _stop(self) -> None:
+    def _stop(self, *, reload: bool) -> None:
         """Let nobody in any more, serve who has sent something, and say the ledger's last line."""
-        systemd.notify("STOPPING=1")
+        if not reload:  # systemd kills who says so and stays
+            systemd.notify("STOPPING=1")
         deadline = boot_time() + DRAIN_SECONDS
         while self.intake.accept(boot_time()) and boot_time() < deadline:
             pass  # who has connected may have sent something
