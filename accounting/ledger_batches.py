@@ -25,6 +25,7 @@ COLUMNS = (
     "ledger", "seq", "hash", "digest", "time", "pid", "body", "kind", "node", "cluster", "account", "lease",
 )  # fmt: skip
 _OF_BODY = COLUMNS[-5:]
+_TIME, _NODE = COLUMNS.index("time"), COLUMNS.index("node")
 _DAY = 86_400 * MICROSECONDS
 _LONGEST_PLAIN = 128
 
@@ -58,27 +59,28 @@ def read(directory: Path, identifier: str, known: Known) -> Iterator[Batch]:
     """Yield the batches of what stands in the ledger now; raises as ``chain.read``."""
     runs = OpenRuns(identifier, known.runs, known.seen)
     (at, head), time = known.position, known.time
-    batch = Batch([], [], set(), set(), [], at, head)
+    records: list[rows.Values] = []
+    faults: list[tuple[str, str]] = []
     size = 0
     for line in lines_after(directory, known.position):
         if line.fault:
-            batch.faults.append((line.where, line.fault))
+            faults.append((line.where, line.fault))
         if line.seq:
             at, head, time = line.seq, line.hash, number(line.body, "time") or time
-            batch.records.append(_row(identifier, line, time))
-            batch.nodes.add(text(line.body, "node"))
-            batch.days.add(time // _DAY * _DAY)
+            records.append(_row(identifier, line, time))
             runs.add(line.seq, line.body)
         size += len(line.text)
-        if len(batch.records) + len(batch.faults) >= BATCH_LINES or size >= BATCH_BYTES:
-            yield _whole(batch, runs, at, head)
-            batch, size = Batch([], [], set(), set(), [], at, head), 0
-    if batch.records or batch.faults:
-        yield _whole(batch, runs, at, head)
+        if len(records) + len(faults) >= BATCH_LINES or size >= BATCH_BYTES:
+            yield _batch(records, runs, faults, at, head)
+            records, faults, size = [], [], 0
+    if records or faults:
+        yield _batch(records, runs, faults, at, head)
 
 
-def _whole(batch: Batch, runs: OpenRuns, at: int, head: str) -> Batch:
-    return batch._replace(runs=[_row_of(run) for run in runs.take_changed()], at=at, head=head)
+def _batch(records: list[rows.Values], runs: OpenRuns, faults: list[tuple[str, str]], at: int, head: str) -> Batch:
+    nodes = {row[_NODE] for row in records} - {None}
+    days = {row[_TIME] // _DAY * _DAY for row in records}
+    return Batch(records, [_row_of(run) for run in runs.take_changed()], nodes, days, faults, at, head)
 
 
 def _row(identifier: str, line: Line, time: int) -> rows.Values:
