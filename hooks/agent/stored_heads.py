@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE = "sqlite:///"
 SEND_SECONDS = 40.0
 LOOK_SECONDS = 45.0
-DONE = b"ok"
+DONE, NONE = b"ok", b"none"
 
 
 class StoredHeads:
@@ -38,33 +38,33 @@ class StoredHeads:
 
     def on_tick(self, now: float, told: tuple[int, str]) -> None:
         """Send a child with it, if the store has not what syslog was ``told``, and none is on its way still."""
-        if now < self._next or told == self._sent or (self._errand and not self._errand.ended) or not self._has_store():
+        if now < self._next or told == self._sent or not self._store or (self._errand and not self._errand.ended):
             return
         self._next = now + self._seconds
-        program, config = self._program, self._config
+        program, config, store = self._program, self._config, self._store
 
         def work(writing: int) -> None:
-            trusted.write_all(writing, send_head(program, config))
+            trusted.write_all(writing, send_head(program, config, store))
 
         def back(report: bytes | None) -> None:
-            why = "" if report == DONE else (report or b"it did not answer in time").decode("utf-8", "surrogateescape")
+            why = (
+                ""
+                if report in (DONE, NONE)
+                else (report or b"it did not answer in time").decode("utf-8", "surrogateescape")
+            )
             if why != self.why:
                 syslog_line.decision("head", "unavailable" if why else "available", detail=why)
             self.why = why
-            if not why:
+            if report == DONE:
                 self._sent = told
 
         self._errand = self._send(work, back, LOOK_SECONDS)
 
-    def _has_store(self) -> bool:
-        """Whether there is one: a file only where something is collected into it."""
-        return bool(self._store) and (
-            not self._store.startswith(FILE) or os.path.exists(self._store.removeprefix(FILE))
-        )
 
-
-def send_head(program: str, config: str) -> bytes:
-    """Run ``gridwarden store head``: ``DONE``, or what it says of why not."""
+def send_head(program: str, config: str, store: str) -> bytes:
+    """Run ``gridwarden store head``: ``DONE``, or what it says of why not; ``NONE`` where nothing is collected into a file."""
+    if store.startswith(FILE) and not os.path.exists(store.removeprefix(FILE)):  # which may be on a dead file server
+        return NONE
     try:
         os.close(trusted.open_file(os.path.realpath(program)))
         said, well = question.ask([program, "--config", config, "store", "head"], SEND_SECONDS)
