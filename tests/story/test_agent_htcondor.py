@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 SETTINGS = Path("/etc/gridwarden/site.d/50-agent.yaml")
 POOL = Path("/etc/condor/config.d/90-agent.config")
 HOOK = Path("/usr/local/bin/prepare-job")
+HISTORY = Path("/var/lib/condor/of-these-stories")  # odd jobs among them, which others' stories must not meet
 CONFIGURATION = f"""
 STARTER_DEFAULT_JOB_HOOK_KEYWORD = GRID
 GRID_HOOK_PREPARE_JOB = {HOOK}
+HISTORY = {HISTORY}/jobs
+JOB_EPOCH_HISTORY = {HISTORY}/epochs
 """
 # As docs/agent.md has it: the job's ad is on standard input.
 PROGRAM = f"""#!{sys.executable} -I
@@ -53,6 +57,8 @@ def pool() -> Iterator[ModuleType]:
     HOOK.write_text(PROGRAM)
     HOOK.chmod(0o755)
     POOL.write_text(CONFIGURATION)
+    HISTORY.mkdir()
+    shutil.chown(HISTORY, "condor", "condor")
     agent = site_agent.start()
     site_condor.start()
     yield site_condor
@@ -60,6 +66,7 @@ def pool() -> Iterator[ModuleType]:
     site_agent.end(agent)
     for path in (SETTINGS, POOL, HOOK):
         path.unlink(missing_ok=True)
+    shutil.rmtree(HISTORY)
     subprocess.run(["gridwarden", "config", "install"], check=True, capture_output=True)
 
 
