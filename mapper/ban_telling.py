@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
@@ -15,10 +16,14 @@ from gridwarden.mapper.map_files import SPECIAL
 from gridwarden.mapper.spelling import as_openssl_3
 from gridwarden.output import escape
 
+OF_TOKENS = ("issuer", "subject", "group", "scope", "audience", "identity_provider")
+OF_CERTIFICATES = ("dn", "fqan")
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gridwarden.mapper.ban_changes import Change
+    from gridwarden.mapper.rules import Rule
     from gridwarden.mapper.site import SiteValues
 
 
@@ -32,8 +37,25 @@ def remark(given: dict[str, str], pattern: str, site: SiteValues) -> None:
         click.echo(
             "a holder is free again once mapped with another credential; a ban of their subject stops all they do"
         )
-    if fixed := sorted({rule.account for rule in site.rules if rule.account} - {given.get("account")}):
+    if fixed := sorted({rule.account for rule in site.rules if rule.account and may_concern(given, rule)}):
         click.echo(f"jobs queued under {', '.join(fixed)} are not stopped: several people share these accounts")
+
+
+def may_concern(given: dict[str, str], rule: Rule) -> bool:
+    """Whether somebody whom this ban hits can be one to whom the rule gives an account, as far as the two say themselves."""
+    if "account" in given:
+        return False
+    if not given.keys().isdisjoint(("pattern", "serial")):
+        dn, pattern = (rule.dn or "*").lower(), given.get("pattern", "*").lower()
+        return not any(getattr(rule, kind) for kind in OF_TOKENS) and (
+            fnmatchcase(pattern, dn) or not SPECIAL.isdisjoint(pattern) or is_fqan(pattern)
+        )
+    return not any(getattr(rule, kind) for kind in OF_CERTIFICATES)
+
+
+def is_fqan(pattern: str) -> bool:
+    """Whether a pattern names a group of a VO, not a person: no part of it before the role is of a DN."""
+    return "=" not in pattern.partition("/role=")[0]
 
 
 def follow_up(
