@@ -16,9 +16,9 @@ READERS = ("user", "administrator", "whoran", "accounting")
 class Row(NamedTuple):
     """One scenario.
 
-    ``whose`` is ``person`` for somebody's whom the site maps, ``newcomer`` for one's who has no account yet,
-    ``local`` for a user's of the machine, ``pilot`` for a pilot's.  ``alone`` is one that would disturb others beside
-    it, ``stamped`` one that needs stamps.
+    ``whose`` is ``person`` for somebody's whom the site maps, ``own`` for one's in no other row, whose account changes
+    hands in this one, ``newcomer`` for one's who has no account yet, ``local`` for a user's of the machine, ``pilot``
+    for a pilot's.  ``alone`` is one that would disturb others beside it, ``stamped`` one that needs stamps.
     """
 
     name: str

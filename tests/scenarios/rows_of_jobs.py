@@ -126,6 +126,7 @@ ROWS = (
         administrator=(say.GAP_NOT_LINKED,),
         whoran=(say.NAMES_LIVE, say.NAMES_BOTH_WAYS),
         accounting=(say.THEIRS,),
+        whose="own",
     ),
     Row(
         "lease changed while it runs",
@@ -135,6 +136,7 @@ ROWS = (
         administrator=(say.GAP_NOT_LINKED, say.OTHER_LINK_SEEN),
         whoran=(say.NAMES_LIVE, say.NAMES_EITHER),
         accounting=(say.NOBODYS,),
+        whose="own",
     ),
     Row(
         "full pool",

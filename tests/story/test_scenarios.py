@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pprint
 import queue
+import re
 import shutil
 import subprocess
 import time
@@ -60,6 +61,9 @@ class Players:
             return row.name, self._played(row, None, LOCAL[row.whose])
         if row.whose == "newcomer":  # who gets no account; the record of that names nobody else's
             return row.name, self._played(row, self.grid.newcomer("scenario", "atlas"), "bob")
+        if row.whose == "own":
+            own = self.grid.newcomer(re.sub(r"\W", "", row.name), "cms")
+            return row.name, self._played(row, own, mapped(own))
         person, account = self.free.get()
         try:
             return row.name, self._played(row, person, account)
