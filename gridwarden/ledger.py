@@ -48,11 +48,7 @@ def append(
 
 
 def append_all(
-    directory: str | os.PathLike[str],
-    entries: list[tuple[str, dict[str, records.Value]]],
-    *,
-    node: str,
-    cluster: str,
+    directory: str | os.PathLike[str], entries: list[tuple[str, dict[str, records.Value]]], *, node: str, cluster: str
 ) -> tuple[int, str]:
     """Make records (kind, fields) durable at the price of one; otherwise as ``append``."""
     common = _common(node, cluster)
