@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,10 +141,12 @@ class Slurm:
         processes = running_daemons("slurmd", node)
         log = f"/var/log/slurm/slurmd.{node}.log"
         for step in running_daemons("slurmstepd"):
-            if log in {file.path for file in step.open_files()}:
-                processes += [*step.children(recursive=True), step]
+            with suppress(psutil.NoSuchProcess):
+                if log in {file.path for file in step.open_files()}:
+                    processes += [step, *step.children(recursive=True)]
         for process in processes:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a step ends by itself once its task has been killed
+                process.kill()
         _run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
 
     def regain(self, node: str) -> None:
