@@ -16,6 +16,7 @@ import pytest
 from gridwarden import chain, install
 from gridwarden.hooks import install as hooks
 from gridwarden.load_settings import load
+from tests.payload import wait_until
 from tests.tokens import CMS, HERE, SUB, Key, claims, key_set
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installs programs that root would run")
@@ -329,7 +330,8 @@ HEAVY = {
 
 
 def test_a_decision_on_claims_loads_exactly_what_its_budget_pays_for(cell):
-    loaded(cell)  # compiles the site's configuration
+    compiled = cell.config.with_suffix(".compiled")  # made of files that have been as they are for a while
+    wait_until(lambda: loaded(cell) and compiled.exists(), "the configuration was never compiled")
     found = loaded(cell)
     own = {name.removeprefix("gridwarden.") for name in found if name.startswith("gridwarden.")}
     assert own == set(LOADED.split())
