@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import click
 from click_man.man import ManPage
 
-from gridwarden import __version__, reasons, records
+from gridwarden import __version__, records
 from gridwarden.cli import WHORAN, gridwarden, load_command
 from gridwarden.describe_settings import reference, sample
 from gridwarden.hooks.agent.commands import agent_command
 from gridwarden.prune.commands import prune_command
+from gridwarden.reason_sentences import SENTENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,9 +101,7 @@ What `gridwarden config sample` prints:
 def reasons_page() -> str:
     """Return the page of every reason for a refusal."""
     what_to_do = importlib.import_module("what_to_do").WHAT_TO_DO
-    rows = "\n".join(
-        f"| `{reason}` | {sentence} | {what_to_do[reason]} |" for reason, sentence in reasons.SENTENCES.items()
-    )
+    rows = "\n".join(f"| `{reason}` | {sentence} | {what_to_do[reason]} |" for reason, sentence in SENTENCES.items())
     return f"""{NOTICE}
 # Reasons
 

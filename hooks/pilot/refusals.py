@@ -76,7 +76,9 @@ def die_of(number: int) -> None:
 def tell(error: BaseException) -> None:
     """Say in one line on standard error why nothing runs: the reason's sentence; the log has all of it."""
     if isinstance(error, Refused):
-        text = f"{reasons.SENTENCES[error.reason]} ({error.reason})"
+        from gridwarden.reason_sentences import SENTENCES  # noqa: PLC0415 - hardly any launch is refused
+
+        text = f"{SENTENCES[error.reason]} ({error.reason})"
     elif isinstance(error, BadQuestion):
         text = f"{error}; {error.hint}" if error.hint else str(error)
     elif isinstance(error, GridwardenError):

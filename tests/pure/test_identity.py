@@ -8,6 +8,7 @@ from gridwarden import reasons, tab_file
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.mapper import identity, pem, verifying
 from gridwarden.mapper.x509 import ambiguous
+from gridwarden.reason_sentences import SENTENCES
 
 ANSWER = {
     "subject": ["/DC=org/DC=example/CN=Anna Example"],
@@ -199,7 +200,7 @@ def test_a_certificate_cut_short_is_not_read_as_another(text):
 
 
 FIELDS = st.sampled_from([*ANSWER, "fault", "refused", "detail", "version", ""])
-LINES = st.lists(st.tuples(FIELDS, st.one_of(st.text(max_size=30), st.sampled_from([*reasons.SENTENCES, "yes", "1"]))))
+LINES = st.lists(st.tuples(FIELDS, st.one_of(st.text(max_size=30), st.sampled_from([*SENTENCES, "yes", "1"]))))
 
 
 @given(

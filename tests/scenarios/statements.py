@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gridwarden import reasons
 from gridwarden.mapper.encoding import lease_name
+from gridwarden.reason_sentences import SENTENCES
 from tests.scenarios import batch
 
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ POOL_FULL = Statement("the submission is refused: pool-full", told("pool-full"))
 STAMP_REFUSED = Statement(
     "every try is refused",
     lambda seen: (
-        len(seen.told) == seen.facts["tries"]
-        and any(reasons.SENTENCES[reasons.STAMP_PROTECTED] in said for said in seen.told)
+        len(seen.told) == seen.facts["tries"] and any(SENTENCES[reasons.STAMP_PROTECTED] in said for said in seen.told)
     ),
 )
 UNTOUCHED = Statement("what they wrote into `extra` stays theirs", lambda seen: seen.facts["extra"] == "mine")

@@ -7,7 +7,8 @@ import pwd
 import subprocess
 from pathlib import Path
 
-from gridwarden import chain, reasons
+from gridwarden import chain
+from gridwarden.reason_sentences import SENTENCES
 from tests.site import pilot
 
 WORK = Path("/var/tmp/launcher")
@@ -54,6 +55,6 @@ def call(
 def refused(done: subprocess.CompletedProcess[str], reason: str, code: int) -> None:
     """One short sentence, the code, and all of it on record."""
     assert (done.returncode, done.stdout) == (code, ""), done
-    assert done.stderr == f"gridwarden-exec: {reasons.SENTENCES[reason]} ({reason})\n"
+    assert done.stderr == f"gridwarden-exec: {SENTENCES[reason]} ({reason})\n"
     last = [line.body for line in chain.read(pilot.LEDGER)][-1]
     assert (last["kind"], last["reason"], last["command"]) == ("refused", reason, f"exec of {pilot.ACCOUNT}")

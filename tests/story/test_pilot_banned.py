@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import payloads, proc, reasons, register
+from gridwarden.reason_sentences import SENTENCES
 from tests.site import pilot
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_a_ban_at_once_ends_jobs_and_payloads_of_that_person_alone(
     ended = pilot.home() / "ended"
     slurm.until("the pilot to see it", lambda: ended.exists() and ended.read_text())
     assert ended.read_text().split()[0] == "anna"
-    assert reasons.SENTENCES[reasons.BANNED] in (pilot.home() / "anna.err").read_text()
+    assert SENTENCES[reasons.BANNED] in (pilot.home() / "anna.err").read_text()
     (end,) = slurm.until("the record", lambda: pilot.records("payload_end", account=account))[-1:]
     assert end["because"] == f"banned: {people.anna.subject}"
     lease = end["lease"]
