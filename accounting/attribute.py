@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
-from gridwarden.accounting.batch_records import HTCONDOR
 from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, held_throughout, seen_by, window
-from gridwarden.times import MICROSECONDS
+from gridwarden.accounting.same_job import CONTRADICTED, is_contradicted, is_of
 
 if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job, Step
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from gridwarden.accounting.lease_history import Candidate, Sighting
     from gridwarden.accounting.payload_runs import Payload
 
-# Clocks of a controller and its nodes may differ by this much before records of one job are told apart.
-CLOCK_SKEW = 300 * MICROSECONDS
 NO_LEASE = "a payload's start was not recorded, and its lease is not known here"
 MORE_BY_KERNEL = "the kernel counted more of its processes than the batch system did"
 NOT_ALL_MEASURED = "not all of its payloads' CPU time is known, and what is left may be theirs"
@@ -175,6 +172,8 @@ def _holder(
     for scheme, subject, vo in sorted(pilots, key=lambda pilot: not pilot[2]):
         because = "the launcher verified the pilot's own credential, in this job"
         return Holder(Part(scheme, subject, vo, job.account, 0, evidence.BATCH, because=because))
+    if is_contradicted(runs, job):
+        return Holder(None, CONTRADICTED)
     return _by_observation(job, leases, sightings)
 
 
@@ -234,14 +233,3 @@ def _stamped(job: Job, leases: Mapping[str, Sighting]) -> Holder:
     named = (lending.scheme, lending.subject, lending.vo)
     because = "only the job's stamp says so"
     return Holder(Part(*named, job.account, 0, evidence.DECLARED, because=because, fqan=lending.fqan))
-
-
-def is_of(run: Run, job: Job) -> bool:
-    """Say whether the run is of this very job: job numbers are used again when they have run out."""
-    return (
-        (run.batch, run.cluster, run.job) == (job.batch, job.cluster, job.job)
-        and (run.restart == job.restart or job.batch == HTCONDOR)  # all runs of one of its jobs are one row
-        and run.account == job.account
-        and job.submit - CLOCK_SKEW <= run.start
-        and (job.end is None or run.start <= job.end + CLOCK_SKEW)
-    )

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, func, or_, select, text
 
 from gridwarden.accounting import schema, spans
-from gridwarden.accounting.attribute import CLOCK_SKEW, Attribution, attribute, is_of
+from gridwarden.accounting.attribute import Attribution, attribute
 from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.histories import Histories, leases_of
 from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
 from gridwarden.accounting.process_records import BLUR
 from gridwarden.accounting.rows import IN_ONE_QUERY, batches
+from gridwarden.accounting.same_job import CLOCK_SKEW, is_of
 from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import Range
 

@@ -53,11 +53,13 @@ def parse(text: str) -> Job | Step | Claim | Ignored:
     if kind not in {"JOB", "EPOCH"}:
         raise ValueError(f"no ad is known of kind {kind[:40]!r}")
     ad = _attributes(lines)
-    if ad.number("JobUniverse") == GRID_UNIVERSE:
-        return Ignored(ELSEWHERE) if kind == "EPOCH" else _of_computing_element(ad)
-    # Anybody can say that a job was routed; one that its schedd started itself has run, whatever it says.
-    if ad.text("RoutedToJobId") and not (ad.number("NumShadowStarts") or ad.text("LastRemoteHost", "RemoteHost")):
-        return Ignored(ROUTED)
+    # Anybody can say that a job ran elsewhere; one that had a host has run, whatever it says. What ran elsewhere has none, though
+    # JobRouter and gridmanager copy NumShadowStarts and CPU times from there.
+    if not ad.text("LastRemoteHost", "RemoteHost"):
+        if ad.number("JobUniverse") == GRID_UNIVERSE:
+            return Ignored(ELSEWHERE) if kind == "EPOCH" else _of_computing_element(ad)
+        if ad.text("RoutedToJobId"):
+            return Ignored(ROUTED)
     return _run(ad, banner) if kind == "EPOCH" else _job(ad)
 
 
@@ -134,7 +136,7 @@ def _key(ad: _Ad) -> tuple[str, str, str, int, int]:
 
 def _job(ad: _Ad) -> Job:
     batch, schedd, job, submit, restart = _key(ad)
-    account = ad.text("OsUser", "Owner").partition("@")[0]
+    account = _account(ad)
     status = ad.number("JobStatus")
     if not account or status is None or status >= len(STATES):
         raise ValueError("Owner or JobStatus is missing")
@@ -184,7 +186,7 @@ def _of_computing_element(ad: _Ad) -> Claim | Ignored:
     if not subject or not last:
         return Ignored(ELSEWHERE)
     batch, job = ce_claims.lrms_job(last)
-    account, fqan = ad.text("OsUser", "Owner").partition("@")[0], ad.text("x509UserProxyFirstFQAN")
+    account, fqan = _account(ad), ad.text("x509UserProxyFirstFQAN")
     node, vo = schedd.rpartition("@")[2].partition(".")[0], ad.text("x509UserProxyVOName") or claims.vo_of(fqan)
     until = ad.instant("CompletionDate", "EnteredCurrentStatus")
     of_job = Claim(claims.CE, claims.JOB, node, submit, account, scheme, subject, fqan, vo)
@@ -210,6 +212,11 @@ def _run(ad: _Ad, banner: str) -> Step:
         nodes=ad.text("RemoteHost", "LastRemoteHost").rpartition("@")[2],
         slot=_slot(ad.text("RemoteHost", "LastRemoteHost")),
     )
+
+
+def _account(ad: _Ad) -> str:
+    """Return the job's account: of a schedd that knows nothing of OsUser (23.9), that is whatever its owner set."""
+    return ad.text("Owner", "OsUser").partition("@")[0]
 
 
 def _slot(host: str) -> str:

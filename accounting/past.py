@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from gridwarden import chain, exit_lines, ledger
 from gridwarden.accounting import spans, store_reader, switched
-from gridwarden.accounting.attribute import is_of
 from gridwarden.accounting.batch_records import Job
 from gridwarden.accounting.fresh_exits import FreshExits
 from gridwarden.accounting.job_runs import Body, OpenRuns, Run, number
 from gridwarden.accounting.lease_history import KINDS as KINDS_OF_SIGHTING
 from gridwarden.accounting.lease_history import Sighting, sighting
 from gridwarden.accounting.question import Question
+from gridwarden.accounting.same_job import is_of
 from gridwarden.errors import GridwardenError
 from gridwarden.payloads import BATCH as PAYLOAD
 

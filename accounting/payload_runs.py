@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.accounting.attribute import CLOCK_SKEW
 from gridwarden.accounting.job_names import of_node
 from gridwarden.accounting.job_runs import Body, number, text
 from gridwarden.accounting.pseudonyms import PREFIX
+from gridwarden.accounting.same_job import CLOCK_SKEW
 from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:

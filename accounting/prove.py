@@ -13,8 +13,8 @@ from sqlalchemy import Connection, and_, case, exists, func, select
 
 from gridwarden import ledger
 from gridwarden.accounting import positions, rows, schema
-from gridwarden.accounting.attribute import CLOCK_SKEW
 from gridwarden.accounting.heads import Head
+from gridwarden.accounting.same_job import CLOCK_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

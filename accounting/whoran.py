@@ -20,11 +20,13 @@ from gridwarden.accounting import (
     past_answers,
     past_process,
 )
-from gridwarden.accounting.attribute import is_of
+from gridwarden.accounting.batch_records import HTCONDOR
 from gridwarden.accounting.job_runs import number, text
 from gridwarden.accounting.lease_history import Sighting
 from gridwarden.accounting.living import is_lent, living, no_slot_account
 from gridwarden.accounting.process_records import BLUR
+from gridwarden.accounting.question import Question
+from gridwarden.accounting.same_job import CONTRADICTED, is_contradicted, is_of
 from gridwarden.payloads import BATCH as PAYLOAD
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from gridwarden.accounting.job_runs import Run
     from gridwarden.accounting.living import Node
     from gridwarden.accounting.past import Past
-    from gridwarden.accounting.question import Question
 
 
 def whoran(question: Question, node: Node, past: Past) -> tuple[list[Answer], list[str]]:
@@ -172,6 +173,8 @@ def _later_holder(run: Run, past: Past) -> Sighting | None:
 
 
 def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
+    if is_contradicted(_of_number(job, past), job):
+        return [past_answers.of_job(job, [], None, lent=True)[0]._replace(because=CONTRADICTED)]
     sightings = past.sightings(job.account)
     lent = bool(sightings or job.stamp) or is_lent(job.account, node)
     candidates = lease_history.holders_of_job(sightings, job.account, job.submit, job.start or job.submit)
@@ -185,6 +188,11 @@ def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:
     if account := node.slot_account(job.nodes, job.slot):
         return [past_answers.in_slot(answer, account, job) for answer in found]
     return found
+
+
+def _of_number(job: Job, past: Past) -> list[Run]:
+    """Return the runs under a job's number at any time, where its own record may be its owner's words."""
+    return past.runs(Question(None, None, job=job.job)) if job.batch == HTCONDOR else []
 
 
 def _jobs(question: Question, node: Node, past: Past) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import pwd
 import re
@@ -32,7 +33,8 @@ DATA = Path(__file__).parent.parent / "data"
 SYSLOG = (DATA / "lcmaps-1.6.6/syslog").read_bytes()
 SECOND = 1_000_000
 NOON = 1_716_033_600 * SECOND  # 2024-05-18 12:00:00 UTC
-NOW = NOON + 900 * 86_400 * SECOND
+DAY = 86_400 * SECOND
+NOW = NOON + 900 * DAY
 # An account of every Debian system that nobody logs in to, which this site once lent.
 LENT = "games"
 UID = pwd.getpwnam(LENT).pw_uid
@@ -313,8 +315,32 @@ def test_the_history_of_a_computing_element_says_whose_a_job_of_the_batch_system
     (routed,) = local.take(local.put("history.6.0", source.replace(f"QDate = {NOON // SECOND}", "QDate = 5")))
     assert routed.ignored == {"routed to another job, which says more": 1}
     # But one that ran here is a job of HTCondor's, whatever its owner wrote into it.
-    (ran,) = local.take(local.put("history.5.0", source + "NumShadowStarts = 1\n"))
+    (ran,) = local.take(local.put("history.5.0", source + 'LastRemoteHost = "slot1@n1"\n'))
     assert ran.whole.records == 1
+
+
+def test_what_an_owner_wrote_into_an_htcondor_job_names_nobody_who_had_that_account_then(local):
+    """Its number is all that is sure of it, and by that a hook has recorded who it was."""
+    ad = re.sub(
+        "(?m)^Owner = .*", f'Owner = "{LENT}"', (DATA / "htcondor-23.9/history.2.0").read_text(encoding="utf-8")
+    )
+    told = SECOND * int(re.search("(?m)^QDate = (.*)", ad)[1])
+    name = re.search('(?m)^GlobalJobId = "(.*)"', ad)[1]
+    begin = {"account": LENT, "uid": UID, "scheme": "x509", "vo": "", "node": "n1", "cluster": "site"}
+    job = {"batch": "htcondor", "job": name, "restart": 0, "evidence": "holder"}
+    head, lines = (0, ledger.FIRST), b""
+    for time, kind, lease, subject, more in (
+        (told - 9 * DAY, "lease", "a" * 32, ANNA, {"name": "n"}),
+        (told + DAY, "lease", "b" * 32, BELA, {"name": "m"}),
+        (told + 2 * DAY, "job_start", "b" * 32, BELA, job),
+    ):
+        body = {"kind": kind, "time": time, "lease": lease, "subject": subject, **begin, **more}
+        line, *head = ledger._line(head[1], head[0] + 1, json.dumps(body).encode())
+        lines += line
+    local.put("ledger/current.jsonl", lines)
+    local.take(local.put("history.2.0", ad))
+    found, _ = local.ask(None, job=name.split("#")[1])
+    assert {(each.identity, each.evidence) for each in found} == {(BELA, evidence.BATCH), ("", evidence.AMBIGUOUS)}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a file of somebody else's")

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridwarden.accounting import evidence
-from gridwarden.accounting.attribute import CLOCK_SKEW, attribute
+from gridwarden.accounting.attribute import attribute
 from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.job_runs import SOMEBODY, Run
 from gridwarden.accounting.lease_history import Sighting, sighting
+from gridwarden.accounting.same_job import CLOCK_SKEW, CONTRADICTED
 
 ANNA, BELA = "/DC=org/DC=example/CN=Anna", "/DC=org/DC=example/CN=Bela"
 SECOND = 1_000_000
@@ -151,6 +152,19 @@ def test_an_account_that_changed_hands_during_the_job_gives_nobody_its_time_and_
 def test_a_change_after_the_job_that_nobody_recorded_may_have_been_during_it():
     found = by_history([lent(500, ANNA), lent(9000, BELA, begins=False)])
     assert (found.parts, [each.subject for each in found.candidates]) == ((), [ANNA, BELA])
+
+
+def test_an_htcondor_job_whose_owner_changed_its_times_is_not_given_to_whoever_had_its_account_then():
+    history = [lent(100, BELA), lent(1000, ANNA)]
+    recorded = run(batch="htcondor", start=1101 * SECOND)
+    told = job(batch="htcondor", submit=1050 * SECOND, start=1100 * SECOND, end=1200 * SECOND)
+    assert owner(told, [], [recorded], {}, [], history) == ANNA
+    before = {"start": 200 * SECOND, "end": 300 * SECOND}
+    for forged in (before, before | {"submit": 150 * SECOND}):
+        assert owner(told._replace(**forged), [], [], {}, [], history) != ANNA
+        found = attribute(told._replace(**forged), [], [recorded], {}, [], history)
+        assert (found.parts, found.because) == ((), CONTRADICTED)
+    assert owner(told, [], [recorded._replace(account="slot1_1")], {}, [], history) == ANNA, "where slots have accounts"
 
 
 def test_a_stamp_that_contradicts_the_records_buys_nothing():

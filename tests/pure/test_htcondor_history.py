@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridwarden.accounting.batch_records import Ignored, Job, Step
-from gridwarden.accounting.htcondor_history import parse, value_of
+from gridwarden.accounting.htcondor_history import ROUTED, parse, value_of
 
 RECORDED = Path(__file__).parent.parent / "data/htcondor-23.9"
 ALONE = (RECORDED / "history.2.0").read_text(encoding="utf-8")
@@ -118,6 +118,17 @@ def test_a_users_own_words_forge_no_attribute_and_hide_no_job(end):
         ALONE, Note=f'"x{end}Owner = "root"{end}RemoteUserCpu = 0.0{end}CumulativeRemoteUserCpu = 0.0{end}y"'
     )
     assert job(forged) == job(ALONE)
+
+
+def test_an_owner_who_sets_another_account_or_that_the_job_ran_elsewhere_changes_nothing():
+    for own in ({"OsUser": '"cms017"'}, {"JobUniverse": "9"}, {"RoutedToJobId": '"8.0"', "JobUniverse": "9"}):
+        assert job(changed(ALONE, **own)) == job(ALONE)
+
+
+def test_a_job_that_was_routed_is_none_although_it_has_the_figures_of_the_other():
+    elsewhere = "\n".join(line for line in ALONE.splitlines() if not line.startswith("LastRemoteHost"))
+    assert "NumShadowStarts" in elsewhere
+    assert parse(changed(elsewhere, RoutedToJobId='"8.0"')) == Ignored(ROUTED)
 
 
 def test_names_of_attributes_are_the_same_in_any_case():
