@@ -65,7 +65,7 @@ def format_of(log: Log, node: str) -> Format | None:
         return Format(HTCONDOR, "ad", ads, partial(_one, htcondor_history.parse, ""))
     if _JSON.match(first):
         reader = sacct_json.Reader()
-        return Format(SACCT_JSON, "job", jobs, lambda text: _storable([*reader.parse(text)]))
+        return Format(SACCT_JSON, "job", jobs, lambda text: storable([*reader.parse(text)]))
     if of_claims := _of_claims(first.decode("utf-8", "backslashreplace"), log, node):
         return Format(CLAIMS, "line", lines, partial(_one, of_claims, "\n"))
     raise ConfigurationError(
@@ -145,10 +145,10 @@ def _of_claims(first: str, log: Log, node: str) -> Callable[[str], Claim | Ignor
 
 def _one(parse: Callable[[str], Row | Ignored], ending: str, text: str) -> Rows | Ignored:
     found = parse(text.removesuffix(ending))
-    return found if isinstance(found, Ignored) else _storable([found])
+    return found if isinstance(found, Ignored) else storable([found])
 
 
-def _storable(rows: Rows) -> Rows:
+def storable(rows: Rows) -> Rows:
     """Refuse numbers that no database holds; raises ValueError."""
     for row in rows:
         for name, value in zip(row._fields, row, strict=True):

@@ -14,6 +14,7 @@ from gridwarden.accounting import htcondor_history, imports, positions, rows, sc
 from gridwarden.accounting.batch_records import HTCONDOR, ClassOf, Ignored, Job, Step, classed, no_class
 from gridwarden.accounting.claims import Claim
 from gridwarden.accounting.collect import OVERLAP, Collected
+from gridwarden.accounting.file_formats import storable
 from gridwarden.accounting.positions import Position
 from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.times import MICROSECONDS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 BATCH_ADS = 2000
+_OF_EPOCH = ("NumShadowStarts", "EpochWriteDate")
 NO_EPOCHS = "JOB_EPOCH_HISTORY"  # what a schedd complains of that keeps none
 
 
@@ -123,7 +125,8 @@ def _text(ad: Any) -> str:  # noqa: ANN401  as above
 
 def _epoch(ad: Any) -> str:  # noqa: ANN401  as above
     """Return the ad of a run with the banner of the file: which run it was, and when the ad was written."""
-    run, written = int(ad.get("NumShadowStarts") or 1) - 1, int(ad.get("EpochWriteDate") or 0)
+    starts, written = (value if isinstance(value := ad.get(name), int) else 0 for name in _OF_EPOCH)
+    run = max(starts, 1) - 1
     return f"{_text(ad)}\n{htcondor_history.BANNER}EPOCH RunInstanceId={run} CurrentTime={written}"
 
 
@@ -133,9 +136,7 @@ def _read(texts: list[str]) -> tuple[list[Job | Step | Claim], list[tuple[str, s
     for text in texts:
         try:
             row = htcondor_history.parse(text)
+            found += [] if isinstance(row, Ignored) else storable([row])
         except ValueError as error:
             faults.append((text[: imports.LONGEST_SHOWN], str(error)))
-            continue
-        if not isinstance(row, Ignored):
-            found.append(row)
     return found, faults

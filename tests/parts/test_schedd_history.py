@@ -121,6 +121,16 @@ def test_an_odd_ad_is_kept_and_stops_no_other(sqlite_url, schedd):
     assert found.rows == len(schedd.jobs) - 1 + len(schedd.epochs)
 
 
+def test_figures_that_no_database_holds_and_counts_that_are_none_stop_no_other(url, schedd):
+    """Their owners can set any of them (condor_qedit)."""
+    schedd.jobs[1].text = re.sub("(?m)^RemoteWallClockTime = .*", "RemoteWallClockTime = 1e90", schedd.jobs[1].text)
+    schedd.epochs[0] |= {"NumShadowStarts": "many", "EpochWriteDate": None}
+    found = collect(open_store(url))
+    (fault,) = found.fresh_faults
+    assert "which cannot be" in fault
+    assert found.rows == len(schedd.jobs) - 1 + len(schedd.epochs)
+
+
 def test_a_schedd_that_keeps_no_epochs_is_no_fault_and_one_that_is_away_is(sqlite_url, schedd):
     schedd.epochs = OSError("JOB_EPOCH_HISTORY undefined in remote configuration. No history")
     assert collect(open_store(sqlite_url)).rows == len(schedd.jobs)
