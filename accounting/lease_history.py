@@ -11,7 +11,7 @@ from gridwarden.accounting.job_runs import Body, number, text
 from gridwarden.times import format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # Kinds of record that name an account together with the lease under which it was lent.  A release is none of
 # those that end it: what runs until the account is freed is still its holder's.
@@ -207,10 +207,25 @@ def seen_by(sightings: Iterable[Sighting], account: str, moment: int) -> Sightin
 
 
 def _of_account(sightings: Iterable[Sighting], account: str) -> list[Sighting]:
-    """Return the sightings of an account in their order; links that are a lease of ours say nothing more than that does."""
+    """Return the sightings of an account in their order; a link under the name of our lease of then says nothing more."""
     found = sorted(each for each in sightings if each.account == account and each.lease)
-    ours = {each.name for each in found if not each.is_anothers}
-    return [each for each in found if not (each.is_anothers and each.name in ours)]
+    names = {each.lease: each.name for each in found if each.name}
+    ours = _next_to_ours(found, names) | _next_to_ours(reversed(found), names)
+    return [each for each in found if each not in ours]
+
+
+def _next_to_ours(found: Iterable[Sighting], names: Mapping[str, str]) -> set[Sighting]:
+    """Return the links that come after a lease of ours of that name, which had not ended, and after no other link since."""
+    same: set[Sighting] = set()
+    name = ""
+    for each in found:
+        if not each.is_anothers:
+            name = "" if each.ends else names.get(each.lease, "")
+        elif each.name == name:
+            same.add(each)
+        else:
+            name = ""
+    return same
 
 
 def _each_lease(seen: Iterable[Sighting], of_account: list[Sighting], because: str) -> list[Candidate]:

@@ -112,6 +112,15 @@ def test_a_link_that_is_a_lease_of_ours_is_nobody_else():
     assert subjects([ours, link(150), link(180)], 160) == ["/CN=Anna"]
 
 
+def test_a_link_of_somebody_who_had_the_account_by_our_lease_once_counts_after_anothers():
+    ours = ANNA._replace(name=LINK["name"])
+    bela = link(150, name="%2fcn%3dbela:cms")
+    assert subjects([ours, bela, link(180)], 190) == ["/cn=eve o'neil"]
+    assert held_throughout([ours, bela, link(180)], "cms001", 185, 190).holder.subject == "/cn=eve o'neil"
+    freed = ours._replace(time=120, begins=False, ends=True)
+    assert subjects([ours, freed, link(180)], 190) == ["/cn=eve o'neil"]
+
+
 def test_a_name_that_says_nobody_stays_as_it_is():
     for name in ("%sha256-00ff", "pseudonym:1234"):
         assert (link(1, name=name).scheme, link(1, name=name).subject) == ("", name)
