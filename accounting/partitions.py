@@ -52,7 +52,10 @@ def drop_whole_months(connection: Connection) -> None:
             "WHERE a.seq IS NULL OR r.seq > a.seq LIMIT 1"
         )
         if connection.scalar(text(kept)) is None:
-            connection.execute(text(f"DROP TABLE {name}"))
+            # Whoever was bringing lines of a month that began just now has committed them once we have the lock.
+            connection.execute(text(f"LOCK TABLE ONLY {RECORDS}, {name} IN ACCESS EXCLUSIVE MODE"))
+            if connection.scalar(text(kept)) is None:
+                connection.execute(text(f"DROP TABLE {name}"))
 
 
 def drop_months_before(connection: Connection, table: str, cutoff: int) -> None:

@@ -23,6 +23,7 @@ from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.status import status
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
 from gridwarden.errors import ConfigurationError, Unavailable
+from tests.payload import wait_until
 
 NOW = 1_795_301_600_000_000  # in November 2026
 DAY = 86_400_000_000
@@ -362,3 +363,26 @@ def test_the_views_are_what_their_page_promises_to_other_tools(url):
         }
     assert found == promised
     assert len(found) == 6
+
+
+def test_a_month_that_begins_while_old_ones_are_let_go_keeps_what_is_just_brought(database):
+    """A whole month goes where nothing is in it; what another collector has not committed yet is not to be seen."""
+    store = open_store(database)
+    partitions.make_room(store, [NOW], NOW)
+    letting_go = threading.Event()
+
+    def let_go() -> None:
+        with store.transaction() as connection:
+            letting_go.set()
+            partitions.drop_whole_months(connection)
+
+    with store.transaction() as connection:
+        connection.execute(
+            text("INSERT INTO records (ledger, seq, hash, digest, time) VALUES ('l', 1, 'h', 'd', :at)"), {"at": NOW}
+        )
+        other = threading.Thread(target=let_go)
+        other.start()
+        assert letting_go.wait(30)
+        wait_until(lambda: rows(database, "SELECT 1 FROM pg_locks WHERE NOT granted"), "it to wait for the collector")
+    other.join(60)
+    assert rows(database, "SELECT count(*) FROM records") == [(1,)]
