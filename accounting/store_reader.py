@@ -9,6 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gridwarden.accounting import postgresql, store_file
+from gridwarden.accounting.rows import fitting
 from gridwarden.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def open_reader(url: str) -> Reader:
     return _File(store_file.path_of(url)) if store_file.is_file(url) else _Server(url)
 
 
+def _as_stored(values: Values) -> Values:
+    """Return the values as collectors write them, of which no driver takes what is not UTF-8."""
+    return {name: fitting(value, None) if isinstance(value, str) else value for name, value in values.items()}
+
+
 class _File:
     def __init__(self, path: Path) -> None:
         store_file.check(path)
@@ -49,7 +55,7 @@ class _File:
 
     def rows(self, query: str, values: Values) -> list[tuple[Any, ...]]:
         try:
-            return self._connection.execute(query, values).fetchall()
+            return self._connection.execute(query, _as_stored(values)).fetchall()
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
 
@@ -69,7 +75,7 @@ class _Server:
         store_file.refuse_other_schema(version, postgresql.place_of(url))
 
     def rows(self, query: str, values: Values) -> list[tuple[Any, ...]]:
-        return postgresql.rows(self._connection, self._url, query, values)
+        return postgresql.rows(self._connection, self._url, query, _as_stored(values))
 
     def close(self) -> None:
         self._connection.close()

@@ -27,6 +27,8 @@ _SYSLOG = re.compile(
     r"(?:(?P<tag>[^\s:\[]{1,64})(?:\[(?P<pid>[\d#]{1,24})\])?:|(?P<app>\S+) (?P<proc>\S+) \S+ (?:-|\[[^]]*\])|) ?(?P<text>.*)",
     re.ASCII | re.DOTALL,
 )
+# What journalctl writes between entries, and the further lines of one that has several.
+_OF_JOURNALCTL = re.compile(r"-- (?:Logs begin|Journal begins|Boot|Reboot|No entries)\b|\s", re.ASCII)
 # LCMAPS's own file: an ident, if it was given one, then pid, level, and the time in UTC.
 _OWN = re.compile(
     r"\s*(?:(?P<ident>[^\s:]{1,64}):)?lcmaps\[(?P<pid>\d{1,10})\] +LOG_[A-Z]+: "
@@ -44,7 +46,7 @@ _MAPS = "->mapped uid:"
 
 def is_syslog(line: str) -> bool:
     """Say whether a line is one of syslog's."""
-    return _SYSLOG.match(line) is not None
+    return _SYSLOG.match(line) is not None or (line.startswith("--") and _OF_JOURNALCTL.match(line) is not None)
 
 
 def is_lcmaps(line: str) -> bool:
@@ -58,6 +60,8 @@ def of_syslog(line: str, *, written: int, zone: tzinfo) -> Claim | Ignored:
     ``written`` (microseconds) is when the file was: a time without a year is of the year before that.
     """
     match = _SYSLOG.fullmatch(line)
+    if match is None and _OF_JOURNALCTL.match(line):
+        return Ignored(OTHER)
     if match is None:
         raise ValueError("is no line of syslog")
     tag, text = match["tag"] or match["app"], match["text"]

@@ -319,6 +319,12 @@ def test_the_history_of_a_computing_element_says_whose_a_job_of_the_batch_system
     assert ran.whole.records == 1
 
 
+def test_a_name_that_is_no_text_is_asked_for_as_it_was_collected(site):
+    site.job(user="daemon")
+    for name in ("account", "node", "job"):
+        assert site.ask(None, **{name: "caf\udce9"})[0] == []
+
+
 def test_what_an_owner_wrote_into_an_htcondor_job_names_nobody_who_had_that_account_then(local):
     """Its number is all that is sure of it, and by that a hook has recorded who it was."""
     ad = re.sub(

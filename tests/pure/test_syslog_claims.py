@@ -121,6 +121,17 @@ def test_an_odd_line_is_put_aside(line):
     assert isinstance(read(line), str)
 
 
+def test_what_journalctl_says_itself_and_the_further_lines_of_an_entry_are_known():
+    for line in (
+        "-- Logs begin at Sat 2024-05-18, end at Sun 2024-05-19. --",
+        "-- Boot 0f0e --",
+        "      second line",
+        "",
+    ):
+        assert isinstance(read(line), Ignored) == (line != "")
+        assert is_syslog(line) == line.startswith("-- ")
+
+
 def test_the_monitor_of_a_payload_says_in_three_lines_who_ran_from_when_to_when():
     begin = "Nov 22 15:04:47 n1 glexec.mon[4000#4001]: "
     start, name, end = (
