@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Table, func, or_, select, text
 
 from gridwarden.accounting import schema, spans
 from gridwarden.accounting.attribute import Attribution, attribute
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.lease_history import Sighting
 
 _FOREVER = 1 << 62
+_HALF = 1 << 32
 _PAYLOAD_RUN = [schema.job_runs.c[name] for name in ("ledger", "seq", "end")]
 
 
@@ -101,7 +102,7 @@ def _exact(connection: Connection, jobs: Sequence[Job]) -> dict[JobKey, int]:
     """
     jobs_table, each = schema.batch_jobs.c, schema.processes.c
     query = (
-        select(*list(schema.batch_jobs.primary_key), func.sum(each.cpu))
+        select(*list(schema.batch_jobs.primary_key), *_sums(each.cpu))
         .where(*_of(jobs, schema.batch_jobs))
         .where(each.job == jobs_table.job, each.batch == jobs_table.batch, each.cluster == jobs_table.cluster)
         .where(each.job != "", each.exact == 1, each.account == jobs_table.account)
@@ -109,7 +110,16 @@ def _exact(connection: Connection, jobs: Sequence[Job]) -> dict[JobKey, int]:
         .where(or_(jobs_table.end.is_(None), each.end <= jobs_table.end + BLUR))
         .group_by(*list(schema.batch_jobs.primary_key))
     )
-    return {tuple(row[:5]): int(row[5] or 0) for row in connection.execute(query)}
+    return {tuple(row[:5]): _sum(row[5], row[6]) for row in connection.execute(query)}
+
+
+def _sums(column: Column[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Add up the upper and the lower halves: root of a node can write figures whose sum no database holds."""
+    return func.sum(column // _HALF), func.sum(column % _HALF)
+
+
+def _sum(upper: int | None, lower: int | None) -> int:
+    return int(upper or 0) * _HALF + int(lower or 0)
 
 
 def _placed(connection: Connection, jobs: list[Job], within: Range | None) -> Placed:
@@ -167,11 +177,11 @@ def _exits_of_payloads(connection: Connection, payloads: list[str]) -> dict[tupl
     each = schema.processes.c
     found: dict[tuple[str, str], int] = {}
     for chunk in batches(payloads, IN_ONE_QUERY):
-        query = select(each.job, each.account, func.sum(each.cpu)).where(
+        query = select(each.job, each.account, *_sums(each.cpu)).where(
             each.job.in_(chunk), each.job != "", each.batch == PAYLOAD, each.exact == 1
         )
-        for payload, account, cpu in connection.execute(query.group_by(each.job, each.account)):
-            found[payload, account] = int(cpu or 0)
+        for payload, account, *halves in connection.execute(query.group_by(each.job, each.account)):
+            found[payload, account] = _sum(*halves)
     return found
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LENDINGS = (
     "SELECT body FROM records WHERE body IS NOT NULL AND lease = :lease AND kind = 'lease' ORDER BY time LIMIT 20"
 )
-_COMMANDS = """SELECT command, count(*), sum(coalesce(cpu, user_cpu + system_cpu)) FROM processes
+_COMMANDS = """SELECT command, count(*), sum(coalesce(cpu / 1e6, user_cpu / 1e6 + system_cpu / 1e6)) FROM processes
     WHERE job = :job AND batch = :batch AND job <> '' GROUP BY command ORDER BY 3 DESC, 1"""
 DAY = 86_400 * MICROSECONDS
 MOST_SHOWN = 30
@@ -163,5 +163,5 @@ def _ran(found: Iterable[Answer], past: Past) -> list[str]:
             ran += [f"payload {text(start, 'name')}: {text(start, 'program')}"] if start else []
         if answer.job:
             counted = past.rows(_COMMANDS, {"batch": answer.batch, "job": answer.job})
-            ran += [f"{command}: {count} processes, {cpu / MICROSECONDS:.3f} s" for command, count, cpu in counted]
+            ran += [f"{command}: {count} processes, {cpu:.3f} s" for command, count, cpu in counted]
     return list(dict.fromkeys(ran))

@@ -11,7 +11,7 @@ import re
 from gridwarden.accounting.batch_records import HTCONDOR, PBS
 
 _GLOBAL_ID = re.compile(r"([^#]+)#(\d+\.\d+)#\d+", re.ASCII)
-_WITH_SERVER = re.compile(r"(\d+(?:\[\d*\])?)\.(\S*[^\s\d.]\S*)", re.ASCII)
+_WITH_SERVER = re.compile(r"(\d+(?:\[\d*\])?)\.(?=\S*[^\s\d.])(\S+)", re.ASCII)
 
 
 def of_node(batch: str, cluster: str, job: str) -> tuple[str, str, str]:

@@ -405,3 +405,7 @@ def test_what_the_kernel_counted_of_a_plain_jobs_processes_is_its_holders_and_ne
     put_process(node, 6, begin + SECOND, exact=0, cpu=None)
     (found,) = [row for row in report(store, EVER, BY).rows if row.row == "part"]
     assert (found.identity, found.cpu, found.batch) == (ANNA, 4 * SECOND, SECOND)
+    for pid in (7, 8):  # by root of a node, whose words stop no report
+        put_process(node, pid, begin + SECOND, cpu=2**63 - 1, user_cpu=2**63 - 1, system_cpu=1)
+    (found,) = [row for row in report(store, EVER, BY).rows if row.row == "part"]
+    assert (found.identity, found.cpu) == (ANNA, 4 * SECOND + 2 * (2**63 - 1))

@@ -25,6 +25,11 @@ def test_a_nodes_name_of_a_job_is_that_of_the_batch_systems_accounting(batch, jo
     assert of_node(batch, "site", job) == named
 
 
+def test_an_endless_name_delays_no_report():
+    endless = f"1.{'a' * 60_000} "  # by root of a node
+    assert of_node("pbs", "site", endless) == ("pbs", "site", endless)
+
+
 def test_a_job_is_asked_for_by_any_of_its_names():
     asked = ["12.3", "ce#12.3#1", "4711.pbs1", "4711[7].pbs1", "4711", "a" * 32]
     assert [number(job) for job in asked] == ["12.3", "12.3", "4711", "4711[7]", "4711", "a" * 32]
