@@ -10,7 +10,7 @@ import re
 
 from gridwarden.accounting.batch_records import HTCONDOR, PBS
 
-_GLOBAL_ID = re.compile(r"([^#]+)#(\d+\.\d+)#\d+", re.ASCII)
+_GLOBAL_ID = re.compile(r"([^#]+)#(\d+\.\d+)#\d*", re.ASCII)  # a node leaves the time out where the owner changed it
 _WITH_SERVER = re.compile(r"(\d+(?:\[\d*\])?)\.(?=\S*[^\s\d.])(\S+)", re.ASCII)
 
 

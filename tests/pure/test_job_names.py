@@ -12,6 +12,7 @@ from gridwarden.accounting.job_names import number, of_node
     [
         ("htcondor", "ce01.example.org#12.3#1795270920", ("htcondor", "ce01.example.org", "12.3")),
         ("htcondor", "pool@ce01.example.org#12.3#1795270920", ("htcondor", "pool@ce01.example.org", "12.3")),
+        ("htcondor", "ce01.example.org#12.3#", ("htcondor", "ce01.example.org", "12.3")),
         ("htcondor", "odd name", ("htcondor", "site", "odd name")),
         ("pbs", "4711.pbs1.example.org", ("pbs", "pbs1.example.org", "4711")),
         ("torque", "4711[7].head", ("pbs", "head", "4711[7]")),
