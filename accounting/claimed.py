@@ -76,6 +76,8 @@ def of_account(account: str, since: int, until: int, past: Past) -> list[Answer]
 
 def payloads(question: Question, past: Past) -> list[Answer]:
     """Answer for what gLExec's monitor logged: payloads of the question's time, or pid."""
+    if question.job is not None:
+        return []  # the monitor knows of none
     since, until = question.within or (0, past.FOREVER)
     found: list[Answer] = []
     about = {"since": since - LONGEST_PAYLOAD, "until": until}
