@@ -8,6 +8,7 @@ leaves the queue once, and may have left it long after it had ended, but has man
 from __future__ import annotations
 
 import importlib
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gridwarden.accounting import htcondor_history, imports, positions, rows, schema
@@ -17,7 +18,7 @@ from gridwarden.accounting.collect import OVERLAP, Collected
 from gridwarden.accounting.file_formats import storable
 from gridwarden.accounting.positions import Position
 from gridwarden.errors import GridwardenError, Unavailable
-from gridwarden.times import MICROSECONDS
+from gridwarden.times import MICROSECONDS, format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LOCAL = "local"
 BATCH_ADS = 2000
 _OF_EPOCH = ("NumShadowStarts", "EpochWriteDate")
+LIMIT, USUAL_LIMIT = "HISTORY_HELPER_MAX_HISTORY", 50_000  # ads that a schedd reads for one question, the newest first
+CUT = f"the schedd gave the last {{ads}} ads of its {{of}}, as its {LIMIT} bids, and none before: import its files"
 NO_EPOCHS = "JOB_EPOCH_HISTORY"  # what a schedd complains of that keeps none
 
 
@@ -55,7 +58,7 @@ def collect_schedd(
     source = f"{HTCONDOR}:{name}"
     with store.transaction() as connection:
         before = positions.position_of(connection, source)
-    texts, newest = _ask(name, before)
+    texts, newest, cut = _ask(name, before)
     fresh: list[str] = []
     taken = 0
     for batch in rows.batches(texts, BATCH_ADS):
@@ -73,12 +76,13 @@ def collect_schedd(
     with store.transaction() as connection:
         positions.claim(connection, source)
         positions.set_position(connection, source, Position(now, newest or before.head))
+        fresh += positions.add_faults(connection, source, [(format_instant(now, UTC), each) for each in cut], now)
         known = positions.count_faults(connection, source)
     return Collected(source, taken, fresh, known)
 
 
-def _ask(name: str, before: Position) -> tuple[Iterator[str], str]:
-    """Return the ads as they would stand in the files, and the number of the job that came into the history last."""
+def _ask(name: str, before: Position) -> tuple[Iterator[str], str, list[str]]:
+    """Return the ads as they would stand in the files, the job that came into the history last, and what was cut short."""
     try:
         htcondor, classad = (importlib.import_module(name) for name in ("htcondor2", "classad2"))
     except ImportError as error:
@@ -97,7 +101,10 @@ def _ask(name: str, before: Position) -> tuple[Iterator[str], str]:
         message = f"the schedd {name}: {' '.join(str(error).split())}"
         raise Unavailable(message, "see condor_status -schedd; gridwarden collect can be repeated") from error
     newest = f"{jobs[0]['ClusterId']}.{jobs[0]['ProcId']}" if jobs else ""
-    return (text for ads, text_of in ((jobs, _text), (epochs, _epoch)) for text in map(text_of, ads)), newest
+    texts = (text for ads, text_of in ((jobs, _text), (epochs, _epoch)) for text in map(text_of, ads))
+    limit = int(htcondor.param.get(LIMIT, USUAL_LIMIT))
+    cut = [CUT.format(ads=len(ads), of=of) for ads, of in ((jobs, "history"), (epochs, "epochs")) if len(ads) >= limit]
+    return texts, newest, cut
 
 
 def _location(htcondor: Any, name: str) -> Any:  # noqa: ANN401  a module without types

@@ -65,7 +65,12 @@ def schedd(monkeypatch: pytest.MonkeyPatch) -> Schedd:
     for name, content in (
         (
             "htcondor2",
-            {"Schedd": lambda _: schedd, "Collector": lambda: pool, "DaemonType": SimpleNamespace(Schedd=3)},
+            {
+                "param": {},
+                "Schedd": lambda _: schedd,
+                "Collector": lambda: pool,
+                "DaemonType": SimpleNamespace(Schedd=3),
+            },
         ),
         ("classad2", {"ExprTree": str}),
     ):
@@ -129,6 +134,15 @@ def test_figures_that_no_database_holds_and_counts_that_are_none_stop_no_other(u
     (fault,) = found.fresh_faults
     assert "which cannot be" in fault
     assert found.rows == len(schedd.jobs) - 1 + len(schedd.epochs)
+
+
+def test_a_schedd_that_gives_its_last_ads_alone_is_said_to_have_more(sqlite_url, schedd):
+    del schedd.epochs[1:]
+    sys.modules["htcondor2"].param["HISTORY_HELPER_MAX_HISTORY"] = len(schedd.jobs)
+    (fault,) = collect(open_store(sqlite_url)).fresh_faults
+    assert f"the last {len(schedd.jobs)} ads of its history" in fault
+    schedd.jobs.pop()
+    assert collect(open_store(sqlite_url)).fresh_faults == []
 
 
 def test_a_schedd_that_keeps_no_epochs_is_no_fault_and_one_that_is_away_is(sqlite_url, schedd):
