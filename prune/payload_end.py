@@ -1,6 +1,7 @@
 """The end of a payload, whoever sees to it: its launcher, or who clears up after a launcher that was killed.
 
-Callers hold the lock of the payload's account and that of its state file, and nothing of the payload runs any more.
+Callers hold the lock of the payload's account and that of its state file, and nothing of the payload runs any more; to
+put its end on record takes the latter lock alone.
 The order is so that who is killed in the midst of it leaves a state file from which the next one goes on.
 """
 
@@ -14,9 +15,6 @@ from gridwarden import child, payload_state, payloads, register, syslog_line
 from gridwarden.become import Within
 from gridwarden.errors import GridwardenError
 from gridwarden.ledger import append, append_all
-from gridwarden.prune import remove
-from gridwarden.prune.change_owner import NOT_IN_TIME, Giving, change_owner
-from gridwarden.prune.files import OPEN_DIRECTORY
 from gridwarden.records import KINDS
 from gridwarden.register import file_name
 
@@ -49,19 +47,10 @@ def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> tupl
     """
     directory = site["payloads"][0]
     try:
-        never_begun = not state.process and state.status < 0
-        at = None if state.recorded or never_begun else _record_end(site, state)
+        state, held = record(site, state, held)
     except (GridwardenError, OSError):
         os.close(payloads.write(directory, state, held))
         raise
-    try:
-        if not state.recorded:
-            state = state.but(recorded=time.time_ns() // 1000)
-            held = payloads.write(directory, state, held)
-    except OSError:
-        pass  # no room in memory: should we be killed now, who comes next looks into the ledger
-    if at:  # not before, since syslog can keep us waiting
-        _log_end(state, at)
     left, owed = give_back(state, scratch)
     if not state.owed:
         left += remove_temporary(state)
@@ -75,6 +64,26 @@ def settle(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> tupl
         except OSError:
             pass  # as above: who tries again says once more why
     register.leave(site["register"][0], state.account, register_name(state))
+    return state, held
+
+
+def record(site: Site, state: State, held: int) -> tuple[State, int]:
+    """Put the end on record, unless it is: the state, which says so, and the descriptor that holds its lock then.
+
+    Raises EvidenceError, ConfigurationError, OSError; it is for the ledger then to say whether that was done, and ``held``
+    is still good.
+    """
+    if state.recorded:
+        return state, held
+    never_begun = not state.process and state.status < 0
+    at = None if never_begun else _record_end(site, state)
+    state = state.but(recorded=time.time_ns() // 1000)
+    try:
+        held = payloads.write(site["payloads"][0], state, held)
+    except OSError:
+        pass  # no room in memory: should we be killed now, who comes next looks into the ledger
+    if at:  # not before, since syslog can keep us waiting
+        _log_end(state, at)
     return state, held
 
 
@@ -139,6 +148,9 @@ def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
         renamed = [] if now == state.scratch else [(what, f"has another name now, by which it is given back: {now}")]
         left, owed = give_back_open(scratch, state)
         return renamed + left, owed
+    from gridwarden.prune.change_owner import NOT_IN_TIME  # noqa: PLC0415 - few sites lend any
+    from gridwarden.prune.files import OPEN_DIRECTORY  # noqa: PLC0415
+
     if child.ask(lambda: str(os.path.lexists(state.scratch)), ANSWER_SECONDS) is None:
         return [(what, f"is not given back to {state.pilot}: {NOT_IN_TIME}")], NOT_IN_TIME
     try:
@@ -166,6 +178,8 @@ def _path_of(directory: int) -> str:
 
 def give_back_open(top: int, state: State) -> tuple[Left, str]:
     """``give_back`` for the open directory."""
+    from gridwarden.prune.change_owner import Giving, change_owner  # noqa: PLC0415 - as above
+
     giving = Giving(state.uid, state.pilot_uid, state.scratch_gid, GIVE_BACK_SECONDS, directory_last=True)
     left = change_owner(top, giving)
     owed = next((why for path, why in left if path == "."), "")
@@ -190,6 +204,8 @@ def remove_temporary(state: State) -> Left:
         pass  # not empty
     else:
         return []
+    from gridwarden.prune import remove  # noqa: PLC0415 - most have left nothing
+
     _, left = remove.remove(state.uid, state.gid, directory, [name], time.monotonic() + REMOVE_SECONDS)
     return left
 
@@ -202,6 +218,8 @@ def _remove_copies(state: State) -> None:
     copies = [path for path in (state.proxy, state.token) if path and os.path.dirname(path) == state.temporary]
     if not copies or os.geteuid() != 0:
         return
+    from gridwarden.prune.files import OPEN_DIRECTORY  # noqa: PLC0415 - not for the launch to pay
+
     with Within(state.uid, state.gid, []):
         try:
             directory = os.open(state.temporary, OPEN_DIRECTORY)

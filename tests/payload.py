@@ -91,7 +91,19 @@ try:
     if asked["abandoned"]:
         guard.abandon()
         raise GridwardenError("refused")
-    ended = session.run(guard, work, ready)
+    if asked["recorded"]:
+        from gridwarden.prune import payload_end
+        append = payload_end.append
+        def append_then(place, kind, fields, **where):
+            at = append(place, kind, fields, **where)
+            if kind == "payload_end":
+                payload_end.append = append
+                if asked["recorded"] == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise GridwardenError("nobody knows")
+            return at
+        payload_end.append = append_then
+    ended = session.run(guard, work, ready, over=books.over if books else lambda _: None)
 except GridwardenError as error:
     tell("ended", {{"error": type(error).__name__, "reason": getattr(error, "reason", ""), "text": str(error)}})
     sys.exit(77)
@@ -183,8 +195,8 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     """Start a chain that runs ``words`` as the account.
 
     ``before`` is what the pilot does first, in Python, ``setup`` what root does in the chain's mounts, in shell, ``slow`` and
-    ``prepares`` how many seconds the launcher waits for ``go_on`` while the payload is held, or before; the rest goes into
-    the launcher's ``Work``.
+    ``prepares`` how many seconds the launcher waits for ``go_on`` while the payload is held, or before; ``recorded`` what
+    befalls it right behind the record of the end: it is "killed", or "fails"; the rest goes into the launcher's ``Work``.
     """
     directory.chmod(0o755)
     sudo = directory / "sudo"
@@ -197,7 +209,7 @@ def start(directory: Path, *words: str, services: dict[str, str] = SERVICES, **a
     options = {
         "words": words, "directory": str(directory), "where": str(work), "account": "nobody", "service": "gridwarden-exec",
         "no_new_privileges": True, "capabilities": "none", "control_group": False, "grace_seconds": 0.3, "script": False,
-        "refused": False, "books": "", "state": {}, "slow": 0, "prepares": 0, "abandoned": False,
+        "refused": False, "books": "", "state": {}, "slow": 0, "prepares": 0, "abandoned": False, "recorded": "",
         "times": 0, "size": 0, "payload": os.urandom(16).hex(),
     }  # fmt: skip
     launcher = [PYTHON, "-ISBc", LAUNCHER, json.dumps(options | asked)]

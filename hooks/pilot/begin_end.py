@@ -79,7 +79,8 @@ def ended(site: Site, state: State, held: int, scratch: int = NOT_OPEN) -> None:
     of the pruner or launch what is still to be done, with these figures.
     """
     try:
-        held = payloads.write(site["payloads"][0], state, held)  # who must wait for the account may be killed meanwhile
+        if not state.recorded:  # who must wait for the account may be killed meanwhile
+            held = payloads.write(site["payloads"][0], state, held)
     except OSError:
         pass  # no room in memory: the ledger has some
     with register.AccountLock(site["locks"][0], state.account, batch_job.LOCK_SECONDS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gridwarden import payloads, syslog_line
 from gridwarden.errors import GridwardenError
 from gridwarden.hooks.pilot import begin_end
+from gridwarden.prune import payload_end
 
 TYPE_CHECKING = False  # typing's own costs a launch 3 ms
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Payload:
     and is lent if ``state`` says so.
     """
 
-    __slots__ = ("_directory", "_ended", "_held", "_site", "_started", "state")
+    __slots__ = ("_directory", "_doubtful", "_ended", "_held", "_site", "_started", "state")
 
     def __init__(self, site: Site, state: State, held: int, directory: int) -> None:
         self._site = site
@@ -30,6 +31,7 @@ class Payload:
         self._directory = directory
         self._started = bool(state.process)
         self._ended = False
+        self._doubtful = False  # whether its end may be on record although ``state`` does not say so
         self.state = state
 
     def __enter__(self) -> Payload:  # noqa: PYI034  typing.Self costs a launch time
@@ -45,22 +47,51 @@ class Payload:
         from gridwarden.batch import slurm  # noqa: F401, PLC0415 - see above
         from gridwarden.hooks import clean_up  # noqa: F401, PLC0415
 
+    def over(self, ended: Ended) -> None:
+        """Put the end and what it cost on record; what stands in the way of that is for ``ended`` to meet, and to raise.
+
+        Called by ``session.run`` while PAM closes the session.
+        """
+        self._take(ended)
+        try:
+            self._held = payloads.write(self._site["payloads"][0], self.state, self._held)
+            self.state, self._held = payload_end.record(self._site, self.state, self._held)
+        except Exception:  # noqa: BLE001 - whatever it is: the session is closed first
+            self._doubtful = True
+
     def ended(self, ended: Ended) -> None:
-        """Put the end and what it cost on record, take back what was lent, and clear up; raises as ``begin_end.ended``."""
+        """Put the end on record if it is not, take back what was lent, and clear up; raises as ``begin_end.ended``."""
+        self._take(ended)
         self._ended = True
-        figures = {name: getattr(ended, name) for name in ("status", "user", "system", "memory", "measured", "because")}
-        group_cpu = -1 if ended.group_cpu is None else ended.group_cpu
-        self.state = self.state.but(**figures, group_cpu=group_cpu)
-        begin_end.ended(self._site, self.state, self._held, self._directory)
+        self._close()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._ended:
             return
-        if self._started:
-            state = self.state.but(because=f"{NEVER_RAN}: {error}")
-            begin_end.ended(self._site, state, self._held, self._directory)
-        else:
+        if not self._started:
             begin_end.abandon(self._site, self.state, self._held, self._directory)
+            return
+        if self.state.status < 0:
+            self.state = self.state.but(because=f"{NEVER_RAN}: {error}")
+        self._close()
+
+    def look(self) -> None:
+        """See in the ledger whether its end is on record: who was to put it there may have failed behind that, or been killed.
+
+        Raises OSError, ConfigurationError.
+        """
+        if not self.state.recorded:
+            self.state = payload_end.if_recorded(self._site, self.state)
+        self._doubtful = False
+
+    def _take(self, ended: Ended) -> None:
+        figures = {name: getattr(ended, name) for name in ("status", "user", "system", "memory", "measured", "because")}
+        self.state = self.state.but(**figures, group_cpu=-1 if ended.group_cpu is None else ended.group_cpu)
+
+    def _close(self) -> None:
+        if self._doubtful:
+            self.look()
+        begin_end.ended(self._site, self.state, self._held, self._directory)
 
 
 def begin(site: Site, state: State, most: int, directory: int) -> Payload:
@@ -84,6 +115,7 @@ def inherit(site: Site, payload: str, directory: int) -> Payload | None:
 def close_inherited(books: Payload, ended: Ended) -> None:
     """``Payload.ended`` for who has inherited; never raises: what is missing is for epilog, pruner and next launch to do."""
     try:
+        books.look()  # its launcher may have been killed right behind the record
         with books:
             if books.state.process:
                 books.ended(ended)

@@ -51,7 +51,7 @@ class GuardProcess:
         self._waiting = Waiting()
         self._lines: list[list[str]] = []
         self._part = b""
-        self._running, self._begun, self._given = True, False, False
+        self._running, self._begun, self._given, self._silent = True, False, False, False
         self._asked_to_end, self._because = False, ENDED_BY_US
         self._report, report = os.pipe2(os.O_CLOEXEC)
         gate, self._gate = os.pipe2(os.O_CLOEXEC)
@@ -116,24 +116,27 @@ class GuardProcess:
             pass  # it has been killed meanwhile
 
     def ended(self, unwanted: Callable[[], str]) -> list[str] | None:
-        """What the guard tells of the end, once it has closed the session; None where it was killed before.
+        """What the guard tells of the end, before it closes the session; None where it was killed before.
 
         ``unwanted`` says why the payload is to end before its time, or nothing.
         """
         deadline = float("inf")
-        told = False
-        while self._running and time.monotonic() < deadline:
+        while self._running and not self._lines and time.monotonic() < deadline:
             self._wait()
-            if not self._asked_to_end and (why := unwanted()):
+            if not (self._lines or self._asked_to_end) and (why := unwanted()):
                 self._end(why)
-            if self._lines and not told:
-                told, deadline = True, time.monotonic() + PAM_SECONDS
-            elif deadline == float("inf") and (self._asked_to_end or self._ancestors.gone()):
+            if deadline == float("inf") and (self._asked_to_end or self._ancestors.gone()):
                 deadline = time.monotonic() + self._grace + END_SECONDS + LATE_SECONDS
         if not self._lines or self._lines[0][0] != "ended":
             return None
         *figures, because = self._lines[0][1:]
         return [*figures, self._because if because == ENDED_BY_US else because]
+
+    def closed(self) -> None:
+        """Wait until the guard has closed the session and ended, for as long as PAM may take."""
+        deadline = time.monotonic() + PAM_SECONDS
+        while self._running and time.monotonic() < deadline:
+            self._wait()
 
     def _end(self, why: str) -> None:
         """Have the payload end, as a signal to us would."""
@@ -161,13 +164,13 @@ class GuardProcess:
 
     def _wait(self) -> None:
         """Wait a moment for a signal, hand it on, and hear what there is to hear."""
-        for number in self._waiting.take(POLL_SECONDS):
+        for number in self._waiting.take(POLL_SECONDS, *([] if self._silent else [self._report])):
             if number in ENDING:
                 self._asked_to_end = True
             if number != signal.SIGCHLD and self._running:
                 os.kill(self._pid, number)  # our child and not reaped yet, so the number is still its own
         self._reap()
-        self._hear()
+        self._silent = not self._hear()
 
     def _reap(self) -> bool:
         """Wait for the guard, and for those who have become our children by its end; whether there are others."""

@@ -190,7 +190,7 @@ def launch(run: Launch) -> Ended:
             payload.load_ending()
 
         run.verifiers.end()  # what they used is none of the payload's
-        ended = session.run(run.guard, work, payload.started, meanwhile, banned)
+        ended = session.run(run.guard, work, payload.started, meanwhile, payload.over, banned)
         try:
             payload.ended(ended)
         except Exception as error:  # noqa: BLE001 - it has run: whoever takes it for refused would run it again

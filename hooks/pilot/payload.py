@@ -63,11 +63,11 @@ def _begin(
     code = NOT_ITS_OWNER
     try:
         _close_all_but(work.program, work.directory, failing, gate)
+        os.fchdir(work.directory)  # as root: in the pilot's own directory the owner may stand, and reach nothing
+        _forgo(work, capabilities, most)
         if os.read(gate, 1) != GO:
             os._exit(code)
         signals.forget()
-        os.fchdir(work.directory)  # as root: in the pilot's own directory the owner may stand, and reach nothing
-        limits.tighten(most)
         _become_owner(work, capabilities)
         privileges.end_with_parent(signal.SIGKILL)  # what was set before ended with the change of uid
         if os.getppid() != guard:
@@ -94,12 +94,17 @@ def _close_all_but(*kept: int) -> None:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - has no other way
 
 
-def _become_owner(work: Work, capabilities: int) -> None:
-    """Raises GridwardenError or OSError unless this process now is the owner's and cannot be anybody else's."""
+def _forgo(work: Work, capabilities: int, most: Limits) -> None:
+    """What can be done while this process is held, and still root's: nobody else can reach it.  Raises OSError."""
+    limits.tighten(most)
     os.umask(UMASK)
     if work.no_new_privileges:
         privileges.forgo_new_privileges()
     privileges.forgo_capabilities(capabilities)
+
+
+def _become_owner(work: Work, capabilities: int) -> None:
+    """Raises GridwardenError or OSError unless this process now is the owner's and cannot be anybody else's."""
     become(work.uid, work.gid, os.getgroups())
     privileges.hold_capabilities(capabilities)
     status = privileges.status()

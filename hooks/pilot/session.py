@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 else:  # signal would load enum
     import _signal as signal
 
+LEFT = 4  # in a guard's words: how many processes are left, after status, user, system and memory
+
 
 class Ended(NamedTuple):
     """How a payload ended.
@@ -76,18 +78,21 @@ def run(
     work: Work,
     ready: Callable[[int, str], None],
     meanwhile: Callable[[], None] = lambda: None,
+    over: Callable[[Ended], None] = lambda _: None,
     unwanted: Callable[[], str] = lambda: "",
 ) -> Ended:
     """Run a payload to its end, with the guard that was prepared; call it in a process that has nothing else to do.
 
     ``ready`` gets the payload's pid and the path of its control group, or "", while its process is held before its
     first instruction; whatever it raises is raised again, and the payload never runs.  ``meanwhile`` is called once while
-    PAM opens the session, by another process.  ``unwanted`` is called twice a second, and says why the payload is to end,
-    or nothing.  Raises Refused (account-session-refused) and Unavailable.
+    PAM opens the session, by another process; ``over``, which must not raise, while that closes it, when nothing of the
+    payload runs any more.  ``unwanted`` is called twice a second, and says why the payload is to end, or nothing.  Raises
+    Refused (account-session-refused) and Unavailable.
     """
     privileges.adopt_orphans()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     group = control_group.make(work.payload) if work.control_group else None
+    ended: Ended | None = None
     try:
         guard.begin(work, group)
     except OSError as error:
@@ -101,16 +106,19 @@ def run(
         ready(pid, group.path if group else "")
         guard.go()
         told = guard.ended(unwanted)
+        if told and told[LEFT] == "0":
+            ended = _as_told(told, group.cpu() if group else None)
+            over(ended)
+        if told:
+            guard.closed()
     finally:
         left = guard.clear()
         counted = control_group.removed(group)
     if left:
         detail = f"{left} processes were killed, and hang in the kernel"
         syslog_line.decision("payload-end", "left", job=work.payload, account=work.account, detail=detail)
-    measured = "wait4" if counted is None else "wait4+cpu.stat"
     if told:
-        status, user, system, memory = map(int, told[:4])
-        return Ended(status, user, system, memory, counted, measured, told[-1], left)
+        return (ended or _as_told(told, counted))._replace(left=left)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the guard's own is in it
     return Ended(
         signal.SIGKILL if guard.status is None else guard.status,
@@ -118,7 +126,17 @@ def run(
         round((used.ru_stime - before.ru_stime) * 1_000_000),
         used.ru_maxrss * 1024,
         counted,
-        measured,
+        _measured(counted),
         "its guard was killed",
         left,
     )
+
+
+def _as_told(told: list[str], counted: int | None) -> Ended:
+    """How the payload ended in its guard's words; ``counted`` is what its control group has."""
+    status, user, system, memory, left = map(int, told[: LEFT + 1])
+    return Ended(status, user, system, memory, counted, _measured(counted), told[-1], left)
+
+
+def _measured(counted: int | None) -> str:
+    return "wait4" if counted is None else "wait4+cpu.stat"

@@ -35,11 +35,15 @@ class Waiting:
         if self._descriptor == -1:
             raise OSError(ctypes.get_errno(), "signalfd")
 
-    def take(self, seconds: float) -> list[int]:
-        """Wait for one of ``WATCHED``, for at most ``seconds``: the numbers of those that have come."""
+    def take(self, seconds: float, *others: int) -> list[int]:
+        """Wait for one of ``WATCHED``, for at most ``seconds``: the numbers of those that have come.
+
+        It waits no longer, either, once one of the descriptors ``others`` can be read.
+        """
         poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        if not poll.poll(seconds * 1000):
+        for descriptor in (self._descriptor, *others):
+            poll.register(descriptor, select.POLLIN)
+        if self._descriptor not in dict(poll.poll(seconds * 1000)):
             return []
         data = os.read(self._descriptor, self.RECORD_BYTES * self.MOST_RECORDS)
         return [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data), self.RECORD_BYTES)]

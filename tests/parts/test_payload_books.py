@@ -122,6 +122,42 @@ def test_a_launcher_that_is_killed_before_its_payload_has_begun_leaves_no_end_wi
     assert books.records("payload_start") == books.records("payload_end") == []
 
 
+def slow_to_close(directory: Path) -> dict[str, str]:
+    """A PAM service whose session is not closed before the file ``closed`` is in ``directory``."""
+    module = directory / "module"
+    wait = f"until [ -e {directory}/closed ]; do sleep 0.01; done"
+    module.write_text(f'#!/bin/sh\n[ "$PAM_TYPE" = close_session ] || exit 0\n{wait}\n')
+    module.chmod(0o755)
+    return service(f"session required pam_exec.so quiet {module}\n")
+
+
+def test_an_end_is_on_record_as_soon_as_the_payload_and_all_it_left_have_gone(tmp_path: Path, books: Books) -> None:
+    """PAM may take half a minute to close the session, and the launcher be killed meanwhile."""
+    running = books.start(tmp_path, BURN, services=slow_to_close(tmp_path)).begun()
+    wait_until(lambda: books.records("payload_end"), "no record")
+    assert not is_gone(running.guard)
+    assert register.everything(books.site["register"][0]), "nobody clears its account before the session is closed"
+    (tmp_path / "closed").touch()
+    assert running.ended()["status"] == 0
+    end = books.end()
+    assert 0.5 * SECOND <= end["user"] + end["system"] < 0.8 * SECOND
+    assert (end["status"], end["because"]) == (0, "")
+
+
+@pytest.mark.parametrize("what", ["killed", "fails"])
+def test_an_end_is_on_record_once_whatever_befalls_the_launcher_right_behind_it(
+    tmp_path: Path, books: Books, what: str
+) -> None:
+    running = books.start(tmp_path, "sys.exit(3)", services=slow_to_close(tmp_path), recorded=what).begun()
+    wait_until(lambda: books.records("payload_end"), "no record")
+    if what == "killed":
+        wait_until(lambda: is_gone(running.launcher), "the launcher lives")
+    (tmp_path / "closed").touch()
+    end = books.end()
+    assert (end["status"], end["because"]) == (3, "")
+    wait_until(lambda: is_gone(running.guard), "the guard stays")
+
+
 def lent(directory: Path) -> dict[str, Any]:
     """What a state file says of a directory that its payload is lent."""
     status = directory.stat()
