@@ -42,14 +42,19 @@ _THE_MAPPING = (
 _MAPPINGS = "SELECT node, account, scheme, subject, min(time) FROM claims WHERE what = 'mapping' AND time >= :since AND time < :until"
 _OF_MAPPINGS = " GROUP BY node, account, scheme, subject ORDER BY 5, 1, 2, 3, 4"
 _OF_SESSION = (
-    "FROM claims other WHERE other.session = claims.session AND other.node = claims.node AND other.time >= claims.time"
+    # An index of sessions alone serves who says so in these very words.
+    "FROM claims other WHERE other.session <> '' AND other.session = claims.session AND other.node = claims.node "
+    "AND other.time >= claims.time"
 )
 _PAYLOADS = (
     f"SELECT {_COLUMNS}, (SELECT min(time) {_OF_SESSION} AND what = 'end'), "  # noqa: S608  our own names
     f"(SELECT min(time) {_OF_SESSION} AND what = 'name') FROM claims "
     "WHERE what = 'start' AND time < :until AND time >= :since"
 )
-_NAMED = f"{_CLAIMS} what = 'name' AND session = :session AND node = :node AND time = :named ORDER BY digest"
+_NAMED = (
+    f"{_CLAIMS} what = 'name' AND session <> '' AND session = :session AND node = :node AND time = :named "
+    "ORDER BY digest"
+)
 
 
 def of_job(job: Job, answer: Answer, past: Past) -> list[Answer]:

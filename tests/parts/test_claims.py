@@ -14,10 +14,10 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from gridwarden import holders, ledger
-from gridwarden.accounting import collect, evidence, expire, imports, report, schema
+from gridwarden.accounting import claimed, collect, evidence, expire, imports, report, schema
 from gridwarden.accounting.living import Node
 from gridwarden.accounting.past import Past
 from gridwarden.accounting.question import ask
@@ -317,6 +317,15 @@ def test_the_history_of_a_computing_element_says_whose_a_job_of_the_batch_system
     # But one that ran here is a job of HTCondor's, whatever its owner wrote into it.
     (ran,) = local.take(local.put("history.5.0", source + 'LastRemoteHost = "slot1@n1"\n'))
     assert ran.whole.records == 1
+
+
+def test_the_other_lines_of_each_payload_are_found_by_their_index(local):
+    """Whatever else the monitor logged in a month, which would be read again for each payload of it."""
+    with open_store(local.url).transaction() as connection:
+        plan = connection.execute(text(f"EXPLAIN QUERY PLAN {claimed._PAYLOADS}"), {"since": 0, "until": NOW}).all()
+    steps = [step for *_, step in plan if " other" in step]
+    assert len(steps) == 2
+    assert all("USING INDEX claims_by_session (session=? AND node=? AND time>?)" in step for step in steps), steps
 
 
 def test_a_name_that_is_no_text_is_asked_for_as_it_was_collected(site):
