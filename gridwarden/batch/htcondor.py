@@ -18,11 +18,12 @@ from gridwarden.batch.evidence import Answer, LiveJob
 from gridwarden.errors import Unavailable
 
 STARTD, STARTER = "condor_startd", "condor_starter"
-# A GlobalJobId may hold whatever its owner likes; one with a tab or a line's end in it would spoil the answer for all slots.
-USUAL, ODD = "-A-Za-z0-9_.:@#/+", "odd"
-NAMED = f'ifThenElse(regexp("[^{USUAL}]", GlobalJobId), "{ODD}", GlobalJobId)'
+# A GlobalJobId may hold whatever its owner likes; a tab or a line's end in it, or megabytes, would spoil the answer for all slots.
+USUAL, LONGEST, ODD = "-A-Za-z0-9_.:@#/+", 255, "odd"
+NAMED = f'ifThenElse(size(GlobalJobId) > {LONGEST} || regexp("[^{USUAL}]", GlobalJobId), "{ODD}", GlobalJobId)'
 ATTRIBUTES = ("Name", "TotalSlots", NAMED, "JobId", "RemoteScheddName")
-UNDEFINED = "undefined"
+UNDEFINED, NO_TEXT = "undefined", "error"
+LONGEST_TIME = 19  # digits
 ADDRESS_BYTES = 4096
 
 
@@ -46,22 +47,24 @@ def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:
 class SlotJob:
     """A job in a slot: ``job`` as it is put on record, "" for none.
 
-    ``declared`` is the GlobalJobId, which its owner may have changed; ``ODD`` for one with other characters than ``USUAL``.
+    ``declared`` is the GlobalJobId, which its owner may have changed; ``ODD`` for one with other characters than ``USUAL``,
+    or more than ``LONGEST``, or that is no text.
     """
 
     __slots__ = ("declared", "job")
 
     def __init__(self, declared: str, number: str, schedd: str) -> None:
-        self.declared = "" if declared == UNDEFINED else declared
+        self.declared = {UNDEFINED: "", NO_TEXT: ODD}.get(declared, declared)
         self.job = record_name(self.declared, number, schedd)
 
 
 def record_name(declared: str, number: str, schedd: str) -> str:
     """The GlobalJobId (SCHEDD#CLUSTER.PROC#TIME) where it is of that job; what of it is sure where its owner has changed it."""
-    begin = f"{schedd}#{number}#"
-    if UNDEFINED in (number, schedd) or declared.startswith(begin):
+    if UNDEFINED in (number, schedd):
         return declared
-    return begin
+    begin = f"{schedd}#{number}#"
+    since = declared.removeprefix(begin) if declared.startswith(begin) else ""
+    return declared if since.isascii() and since.isdigit() and len(since) <= LONGEST_TIME else begin
 
 
 def job_of(starter: proc.Process, site: dict[str, list[str]], seconds: float) -> SlotJob:

@@ -91,7 +91,7 @@ def test_a_job_whose_owner_gave_it_another_number_is_on_record_under_its_own(
     pool: ModuleType, site: SiteValues
 ) -> None:
     held = holders.read(site.holders, asked(site, person("Condor Renumbered"), pwd).account)
-    others = ("localhost#99.0#1", "localhost#99.0#1\t2", r"local\nhost")
+    others = ("localhost#99.0#1", "localhost#99.0#1\t2", r"local\nhost", "a" * 5000)
     cluster = pool.submit(held.account, "true", len(others), hold="true")
     for process, other in enumerate(others):
         changed = run_as(held.account, "condor_qedit", f"{cluster}.{process}", "GlobalJobId", f'"{other}"')
