@@ -30,26 +30,26 @@ CONTROLLER = "slurmctld"
 SEARCH_SECONDS = 60.0  # between two looks for a controller where there was none
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 60.0
-WIDTH = 128
 # Between who maps and slurmctld: what the doctor lets pass. An account of ours cools an hour at least between two leases.
 CLOCKS_APART_SECONDS = 2
 RELEASED_BECAUSE = "its holder was not known here when it was submitted, and is now"
 FAILED = "could not "
 UNKNOWN = "its holder is not known"
-FIELDS = ("jobid", "username", "submittime", "reason", "admin_comment")
+# Columns of squeue's and how wide each is: what is printed of 60 000 pending jobs is still an answer (question.LONGEST_OUTPUT).
+COLUMNS = {"jobid": 16, "hetjobid": 16, "username": 64, "submittime": 16, "reason": 128, "admin_comment": 32}
 MICROSECONDS = 1_000_000
 
 
 class Job:
-    """A held job; ``submitted`` is in seconds since the epoch, ``reason`` Slurm's word for why it waits."""
+    """A held job; ``submitted`` is in seconds since the epoch, ``of_administrator``: held by one, as well or a part of it."""
 
-    __slots__ = ("account", "job", "reason", "submitted")
+    __slots__ = ("account", "job", "of_administrator", "submitted")
 
-    def __init__(self, job: str, account: str, submitted: int, reason: str) -> None:
+    def __init__(self, job: str, account: str, submitted: int, *, of_administrator: bool) -> None:
         self.job = job
         self.account = account
         self.submitted = submitted
-        self.reason = reason
+        self.of_administrator = of_administrator
 
 
 class Held:
@@ -146,7 +146,7 @@ def see_to(site: Site, told: Told) -> Told:
     """
     now: Told = {}
     programs = site["slurm_programs"][0]
-    columns = ",".join(f"{field}:{WIDTH}" for field in FIELDS)
+    columns = ",".join(f"{column}:{width}" for column, width in COLUMNS.items())
     squeue = [f"{programs}/squeue", "--all", "--noheader", "--states=PENDING", f"--Format={columns}"]
     begun = {job for job, said in told.items() if said.startswith(FAILED)}
     jobs = question.ask_for(
@@ -172,7 +172,7 @@ def see_to(site: Site, told: Told) -> Told:
 
 def why_not(job: Job, holder: holders.Holder) -> str:
     """Why a job stays held although the account's holder is known; "" when it may be released, or cancelled."""
-    if job.reason == ADMINISTRATOR:
+    if job.of_administrator:
         return "an administrator holds it"
     if holder.verdict != holders.BANNED and holder.since // MICROSECONDS > job.submitted + CLOCKS_APART_SECONDS:
         return f"the lease {holder.lease} is younger than the job: release it by hand once it is known whose it is"
@@ -180,20 +180,33 @@ def why_not(job: Job, holder: holders.Holder) -> str:
 
 
 def parse(text: str, begun: Collection[str] = ()) -> list[Job] | None:
-    """The held jobs among squeue's columns of ``FIELDS``, each ``WIDTH`` wide; None when a line is of another form.
+    """The held jobs among squeue's lines of ``COLUMNS``; None when one is of another form.
 
     ``begun`` are those that are stamped, and whose release has failed: the mark is gone from them.
     """
+    lines = [_fields(line) for line in text.split("\n")]
+    # Of an array's tasks, which are one line with all their reasons, and of a heterogeneous job's components none is released alone.
+    by_administrators = {_whole(job, leader) for job, leader, _, _, why, _ in lines if ADMINISTRATOR in why.split(",")}
     found = []
-    for line in text.splitlines():
-        job, account, submitted, reason, comment = (
-            line[at * WIDTH : (at + 1) * WIDTH].strip() for at in range(len(FIELDS))
-        )
+    for job, leader, account, submitted, _, comment in lines:
         if comment == MARK or job in begun:
             if not (job.isdigit() and submitted.isdigit()):
                 return None
-            found.append(Job(job, account, int(submitted), reason))
+            by_one = _whole(job, leader) in by_administrators
+            found.append(Job(job, account, int(submitted), of_administrator=by_one))
     return found
+
+
+def _fields(line: str) -> list[str]:
+    fields = []
+    for width in COLUMNS.values():
+        fields.append(line[:width].strip())
+        line = line[width:]
+    return fields
+
+
+def _whole(job: str, leader: str) -> str:
+    return leader if leader.isdigit() else job  # N/A
 
 
 def _act(site: Site, programs: str, job: Job, holder: holders.Holder, before: str) -> str:

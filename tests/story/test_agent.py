@@ -13,6 +13,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from gridwarden import holders, ledger_head, proc, reasons
@@ -62,9 +63,11 @@ def published(site: SiteValues, account: str) -> holders.Holder | None:
 
 @contextmanager
 def asleep(agent: subprocess.Popen[bytes]) -> Iterator[None]:
-    """The time before the agent has seen what is there."""
+    """The time before the agent has seen what is there; what it had sent to look has come back."""
     agent.send_signal(signal.SIGSTOP)
     try:
+        sent = psutil.Process(agent.pid).children()
+        until("its children to end", lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in sent))
         yield
     finally:
         agent.send_signal(signal.SIGCONT)
@@ -174,6 +177,26 @@ def test_a_job_that_an_administrator_holds_as_well_is_left_to_them(
     assert not [each for each in bodies(site, "stamp") if each["job"] == str(job)]
     subprocess.run(["scontrol", "release", str(job)], check=True)
     assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+
+
+@pytest.mark.parametrize(("words", "part"), [(["--array=1-3"], "_2"), (["-n1", ":", "-n1"], "+1")])
+def test_a_job_of_which_an_administrator_holds_a_part_is_left_to_them_too(
+    words: list[str], part: str, agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    """Slurm releases all tasks of an array, and all components of a heterogeneous job, at once."""
+    with asleep(agent):
+        held = elsewhere(site, f"Agent Partly Held {part}")
+        job = slurm.submit(held.account, "true", *words)
+        shown = subprocess.run(["scontrol", "show", "job", f"{job}{part}"], check=True, capture_output=True, text=True)
+        number = shown.stdout.split()[0].removeprefix("JobId=")
+        subprocess.run(["scontrol", "hold", f"{job}{part}" if part == "_2" else number], check=True)
+    try:
+        until("it to be said", lambda: said_of(job))
+        assert all("an administrator holds it" in line for line in said_of(job))
+        time.sleep(2.5)  # two more looks
+        assert not [each for each in bodies(site, "stamp") if each["account"] == held.account]
+    finally:
+        slurm.cancel(job)
 
 
 def test_a_job_that_slurm_does_not_release_is_on_record_once_and_runs_when_slurm_does(
