@@ -185,12 +185,15 @@ def why_held(account: str, site: SiteValues) -> str:
 
 
 def why_lent(account: str, terms: Terms) -> str:
-    """Which payload of the account still has something of a pilot's here, which is not to be emptied with it; or nothing."""
+    """Which payload here has not given back yet what it was lent, of the account or by it; or nothing.
+
+    What is a pilot's is not to be emptied with a payload's account, nor to be given to whoever has the pilot's by then.
+    """
     states = payloads.everything(terms.payloads) if terms.payloads else []
     lent = [
         f"payload {state.payload} has not given back {state.scratch}"
         for state in states
-        if state.scratch and state.account == account
+        if state.scratch and account in (state.account, state.pilot)
     ]
     return shown(lent)
 

@@ -7,7 +7,6 @@ The order is so that who is killed in the midst of it leaves a state file from w
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
 
 GIVE_BACK_SECONDS = 60.0
 ANSWER_SECONDS = 2.0  # for its file system to say that it is there
-KEEP_SECONDS = 86400.0  # for a directory that is nowhere to be found: its file system may come back
+KEEP_SECONDS = 86400.0  # for a directory that cannot be found, or opened: its file system may come back
 REMOVE_SECONDS = 20.0
 LONGEST_SAID = 2000  # characters, of which each can take six in a record: a path can be longer than any
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
 NOT_OPEN = -1
-NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 AT_END = ("payload", "batch", "job", "restart", "account", "uid", "lease")
 
 
@@ -138,7 +136,8 @@ def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
 
     Whoever has it open as ``scratch`` gives that back, whatever the payload has called it meanwhile.  Else it is found by
     its path, and is the one that was lent or nothing happens.  It is owed no longer once all of it was reached, or when it
-    has been nowhere to be found for too long.
+    could not be opened for too long: the pilot can see to that, for one by a link on the way to it, and the account must
+    not be taken for as long as the pilot likes.
     """
     if not state.scratch:
         return [], ""
@@ -157,8 +156,7 @@ def give_back(state: State, scratch: int = NOT_OPEN) -> tuple[Left, str]:
         top = os.open(state.scratch, OPEN_DIRECTORY)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        is_there = error.errno not in NOT_THERE
-        return [(what, f"is not given back to {state.pilot}: {why}")], why if is_there or _may_come_back(state) else ""
+        return [(what, f"is not given back to {state.pilot}: {why}")], why if _may_come_back(state) else ""
     try:
         status = os.fstat(top)
         if (status.st_dev, status.st_ino) == (state.scratch_device, state.scratch_inode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 
 from gridwarden import holders, off, proc, tab_file
 from gridwarden.batch import htcondor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gridwarden.hooks.job import Site
 
 ASK_SECONDS = 10.0
+PAYLOADS_SECONDS = 60.0  # of starters.END_SECONDS, for payloads of whomever and however many
 STAMP_LENGTH = 32
 HEX = frozenset("0123456789abcdef")
 
@@ -53,7 +55,9 @@ def end(site: Site, started: Started) -> bytes:
         uid=uid,
         exit_code=started.exit_code,
     )
-    for payload, why in recover_all(site, begin_end.finish) if "payloads" in site else ():
+    until = time.monotonic() + PAYLOADS_SECONDS
+    left = recover_all(site, begin_end.finish, lambda _: time.monotonic() < until) if "payloads" in site else ()
+    for payload, why in left:
         job.log("job-end", "left", detail=f"{payload}: {why}")  # HTCondor kills a pilot's launchers with all its job
     try:
         batch_job.end(job, site, lambda known: _runs_elsewhere(site, job, known))

@@ -367,6 +367,20 @@ def test_the_agent_ends_it_and_gives_the_directory_back_when_a_job_of_htcondor_i
     assert scratch.stat().st_uid == PILOT
 
 
+def test_payloads_that_take_long_to_clear_up_after_keep_no_end_of_a_job_of_htcondor_off_the_record(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's child has five minutes for both, and is sent once more when they are over."""
+    monkeypatch.setattr(starter_errands, "PAYLOADS_SECONDS", 0.0)
+    node.launch().kill_launcher()
+    over = started.Started(1, 1, PILOT)
+    over.batch, over.job, over.account = "htcondor", "n1#1.0#1", "pilot"
+    node.site |= {"prune_htcondor_programs": ["/nowhere"], "prune_daemon": []}
+    starter_errands.end(node.site, over)
+    assert [end["job"] for end in node.records("job_end")] == ["n1#1.0#1"]
+    assert node.records("payload_end") == [], "the pruner's, or the next's"
+
+
 def test_a_launcher_that_was_stopped_hears_all_the_same_that_its_job_is_over(node: Node) -> None:
     launched = node.launch()
     os.kill(launched.launcher, signal.SIGSTOP)
@@ -837,13 +851,24 @@ def test_a_lent_directory_on_a_file_system_that_hangs_is_the_pruners_to_try_agai
     assert payloads.names(str(node.base / "payloads")) == []
 
 
-def test_a_lent_directory_that_is_nowhere_for_a_day_is_given_up(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    lend(node, scratch)
+def nowhere(scratch: Path) -> None:
     scratch.rmdir()
+
+
+def behind_a_name_that_is_too_long(scratch: Path) -> None:
+    scratch.parent.rename(scratch.parent.with_name("aside"))
+    scratch.parent.symlink_to("/" + "a" * 300)
+
+
+@pytest.mark.parametrize("hide", [nowhere, behind_a_name_that_is_too_long])
+def test_a_lent_directory_that_is_nowhere_for_a_day_is_given_up(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hide: Callable[[Path], None]
+) -> None:
+    """Else a pilot could keep the account of whomever it ran taken for as long as it liked."""
+    scratch = tmp_path / "pilots/scratch"
+    scratch.mkdir(parents=True)
+    lend(node, scratch)
+    hide(scratch)
     assert node.recover() == []
     assert len(payloads.names(str(node.base / "payloads"))) == 1
     monkeypatch.setattr(payload_end, "KEEP_SECONDS", 0.0)

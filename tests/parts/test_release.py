@@ -300,7 +300,11 @@ def test_an_account_on_hold_for_an_incident_is_not_emptied_and_not_lent(world):
     assert states(world.free()) == ["freed"]
 
 
-def test_an_account_that_still_has_a_pilots_directory_is_not_emptied_and_not_lent(world, scratch, tmp_path):
+@pytest.mark.parametrize("role", ["account", "pilot"])
+def test_an_account_that_still_has_a_pilots_directory_or_is_that_pilots_is_not_emptied_and_not_lent(
+    world, scratch, tmp_path, role
+):
+    """The directory would go with what the payload left, or to whoever had the pilot's account by the time it is given back."""
     account = world.lend().account
     world.release(account)
     entry = world.users.getpwnam(account)
@@ -309,7 +313,7 @@ def test_an_account_that_still_has_a_pilots_directory_is_not_emptied_and_not_len
     os.chown(lent, entry.pw_uid, entry.pw_gid)
     directory = tmp_path / "payloads"
     directory.mkdir(mode=0o700)
-    state = payloads.State(payload=payloads.new_id(), account=account, scratch=str(lent))
+    state = payloads.State(payload=payloads.new_id(), scratch=str(lent), **{role: account})
     os.close(payloads.write(str(directory), state))
     world.terms = world.terms._replace(payloads=str(directory), scratch=(str(scratch),))
     world.now += HOUR
