@@ -23,7 +23,8 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 POSIX_IPC = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - these are what is to be cleaned
 END = b"\0\n"  # of a report: no name is empty
 IN_ONE_WRITE = 512  # entries
-MOST_OF_ONE = 250_000  # names of one uid in one directory, since tens of millions would take our memory
+MOST_OF_ONE = 16 << 20  # bytes of names of one uid in one directory: they take five times that of our memory
+OF_A_NAME = 100  # what one takes besides its own
 
 
 def find(
@@ -113,7 +114,8 @@ def _list(directory: str, wanted: Callable[[int], bool], spared: Collection[Iden
     status = os.fstat(descriptor)
     os.write(report, b"%d:%d\n" % (status.st_dev, status.st_ino))
     known: dict[int, bool] = {}
-    numbers: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    unnamed: dict[int, int] = {}
     mounted = mounts.inside(descriptor)
     lines = [b"%d///%b\0" % (uid, os.fsencode(name)) for name, uid in mounted.items() if uid > 0 and wanted(uid)]
     with os.scandir(descriptor) as entries:
@@ -121,14 +123,18 @@ def _list(directory: str, wanted: Callable[[int], bool], spared: Collection[Iden
             uid = -1 if entry.name in mounted else _owner(entry, spared)
             if uid not in known:
                 known[uid] = uid > 0 and wanted(uid)
-            if known[uid]:
-                numbers[uid] = numbers.get(uid, 0) + 1
-            if known[uid] and numbers[uid] <= MOST_OF_ONE:
-                lines.append(b"%d/%b\0" % (uid, os.fsencode(entry.name)))
-                if len(lines) == IN_ONE_WRITE:
-                    os.write(report, b"".join(lines))
-                    lines = []
-    lines += [b"%d//%d\0" % (uid, most - MOST_OF_ONE) for uid, most in numbers.items() if most > MOST_OF_ONE]
+            if not known[uid]:
+                continue
+            name = os.fsencode(entry.name)
+            sizes[uid] = sizes.get(uid, 0) + len(name) + OF_A_NAME
+            if sizes[uid] > MOST_OF_ONE:
+                unnamed[uid] = unnamed.get(uid, 0) + 1
+                continue
+            lines.append(b"%d/%b\0" % (uid, name))
+            if len(lines) == IN_ONE_WRITE:
+                os.write(report, b"".join(lines))
+                lines = []
+    lines += [b"%d//%d\0" % each for each in unnamed.items()]
     os.write(report, b"".join(lines))
     os.close(descriptor)
 

@@ -134,6 +134,11 @@ def test_the_agents_unit_is_walled_in_as_far_as_an_epilog_can_be() -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def test_a_job_whose_leavings_take_more_memory_than_the_unit_has_does_not_end_the_agent() -> None:
+    """By default systemd stops a service of which the kernel has ended one process for want of memory."""
+    assert read_unit(AGENT)["Service"]["OOMPolicy"] == "continue"
+
+
 def test_the_rights_that_the_agents_unit_leaves_are_enough() -> None:
     """It serves, and hands its socket on, with no more rights than the unit says."""
     unit = read_unit(AGENT)
