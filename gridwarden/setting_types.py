@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -12,6 +13,8 @@ from gridwarden.pools import FIRST_ORDINARY_UID, is_account_name
 
 # Argus takes every digit at the end of an account's name for its number, so a prefix has none there.
 POOL = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,25}[A-Za-z._-])?")
+# Parameters of libpq (PostgreSQL 18's manual, 32.1.2) that are secrets, not the names of files that hold them.
+SECRET = re.compile(r"[?&](?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)=", re.IGNORECASE)
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 OnPrologFailure = Literal["record-gap", "cancel", "requeue-held", "drain"]
 OnEpilogFailure = Literal["record-gap", "drain"]  # the job is over: there is nothing to cancel or requeue
@@ -103,7 +106,7 @@ def store_url(url: str) -> str:
     printable(url)
     if not re.match(r"sqlite:////|postgresql(\+[a-z0-9]+)?://", url):
         raise ValueError("must be sqlite:////ABSOLUTE/PATH or postgresql://…")
-    if re.match(r"[^/]+//[^/@]*:[^/]*@", url) or re.search(r"[?&]password=", url):
+    if re.match(r"[^/]+//[^/@]*:[^/]*@", url) or SECRET.search(unquote(url)):
         raise ValueError(
             "must not hold a password, which whoever reads it would know: add ?passfile=/PATH of a .pgpass"
         )

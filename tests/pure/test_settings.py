@@ -145,7 +145,14 @@ def test_the_store_is_found_from_everywhere(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://gridwarden:secret@db/store", "postgresql://db/store?sslmode=require&password=secret"]
+    "url",
+    [
+        "postgresql://gridwarden:secret@db/store",
+        "postgresql://db/store?sslmode=require&password=secret",
+        "postgresql://db/store?sslkey=/k&sslpassword=secret",
+        "postgresql://db/store?%70assword=secret",
+        "postgresql://db/store?scram_client_key=secret",
+    ],
 )
 def test_no_password_stands_where_every_reader_of_the_configuration_sees_it(url: str) -> None:
     assert "password" in faults(store=url)
