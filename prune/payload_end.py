@@ -1,8 +1,7 @@
 """The end of a payload, whoever sees to it: its launcher, or who clears up after a launcher that was killed.
 
-Callers hold the lock of the payload's account and that of its state file, and nothing of the payload runs any more; to
-put its end on record takes the latter lock alone.
-The order is so that who is killed in the midst of it leaves a state file from which the next one goes on.
+Callers hold the lock of the payload's account and that of its state file (to put its end on record takes the latter alone),
+and nothing of it runs any more.  Whoever is killed in the midst of it leaves a state file from which the next one goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from gridwarden.become import Within
 from gridwarden.errors import GridwardenError
 from gridwarden.ledger import append, append_all
 from gridwarden.records import KINDS
-from gridwarden.register import file_name
 
 TYPE_CHECKING = False  # typing's own costs a hook 6 ms
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 GIVE_BACK_SECONDS = 60.0
 ANSWER_SECONDS = 2.0  # for its file system to say that it is there
-KEEP_SECONDS = 86400.0  # for a directory that cannot be found, or opened: its file system may come back
+KEEP_SECONDS = 86_400.0  # for a directory that cannot be found, or opened: its file system may come back
 REMOVE_SECONDS = 20.0
 LONGEST_SAID = 2000  # characters, of which each can take six in a record: a path can be longer than any
 SIGNAL_BITS = 0x7F  # of a status of waitpid(2)
@@ -98,7 +96,7 @@ def if_recorded(site: Site, state: State) -> State:
 
 def register_name(state: State) -> str:
     """The name of the payload's entry in the local register."""
-    return file_name(payloads.BATCH, state.cluster, state.node, state.payload)
+    return register.file_name(payloads.BATCH, state.cluster, state.node, state.payload)
 
 
 def record_start(site: Site, state: State) -> tuple[int, str]:
@@ -237,10 +235,8 @@ def _record_left(site: Site, state: State, left: Left) -> None:
         return
     whose = f"of payload {state.payload}, account {state.account}"
     left = [(what[:LONGEST_SAID], why[:LONGEST_SAID]) for what, why in left]
-    gaps: list[dict[str, Value]] = [
-        {"what": f"{what} {whose}", "reason": why, "bytes": None, "sha256": None} for what, why in left
-    ]
-    entries = [("gap", gap) for gap in gaps]
+    nothing: dict[str, Value] = {"bytes": None, "sha256": None}
+    entries = [("gap", {"what": f"{what} {whose}", "reason": why, **nothing}) for what, why in left]
     at = append_all(site["ledger"][0], entries, node=state.node, cluster=state.cluster)
     for what, why in left:
         _log(state, "payload-end", "left", at, detail=f"{what}: {why}")
