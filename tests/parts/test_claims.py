@@ -7,9 +7,6 @@ import json
 import os
 import pwd
 import re
-import signal
-import subprocess
-import sys
 from datetime import UTC
 from pathlib import Path
 
@@ -28,6 +25,7 @@ from gridwarden.accounting.whoran import whoran
 from gridwarden.holders import Holder
 from gridwarden.retention_settings import KindRetention, Retention
 from gridwarden.times import Range
+from tests.killing import run_after_kills
 
 DATA = Path(__file__).parent.parent / "data"
 SYSLOG = (DATA / "lcmaps-1.6.6/syslog").read_bytes()
@@ -163,15 +161,7 @@ imports.BATCH_ENTRIES = 5
 tell = lambda *_: (print(flush=True), sys.stdin.readline())
 imports.import_files(open_store({local.url!r}), [Path({str(log)!r})], frozenset(), now={NOW}, progress=tell, node="wn042")
 """
-    for killed_after in (1, 3, 4):
-        process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(killed_after):
-            process.stdout.readline()
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    subprocess.run([sys.executable, "-c", program], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    run_after_kills(program, (1, 3, 4))
     (tmp_path / "other").mkdir()
     undisturbed = Site(tmp_path / "other", f"sqlite:///{tmp_path}/other.sqlite")
     undisturbed.take(log)

@@ -8,7 +8,6 @@ import json
 import lzma
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.store import open_store, open_to_read
 from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
 from gridwarden.times import Range
+from tests.killing import run_after_kills
 
 DATA = Path(__file__).parent.parent / "data"
 LINES = (DATA / "openpbs-23.06.log").read_bytes().splitlines(keepends=True)
@@ -195,15 +195,7 @@ imports.BATCH_ENTRIES = 5
 tell = lambda *_: (print(flush=True), sys.stdin.readline())
 imports.import_files(open_store({sqlite_url!r}), [Path({str(log)!r})], frozenset(), now={NOW}, progress=tell)
 """
-    for killed_after in (1, 2, 5, 9):
-        process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(killed_after):
-            process.stdout.readline()
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    subprocess.run([sys.executable, "-c", program], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    run_after_kills(program, (1, 2, 5, 9))
     undisturbed = f"sqlite:///{tmp_path}/other.sqlite"
     take(undisturbed, log)
     assert content(sqlite_url) == content(undisturbed)

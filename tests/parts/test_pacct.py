@@ -7,7 +7,6 @@ import gzip
 import json
 import lzma
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from gridwarden.accounting.engines import engine_of
 from gridwarden.accounting.migrate import migrate
 from gridwarden.accounting.retention import Cutoffs
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
+from tests.killing import run_after_kills
 
 NOW = 1_795_400_000_000_000
 NOBODY = frozenset[int]()
@@ -271,15 +271,7 @@ pacct_import.PIECE = 64 * 70
 tell = lambda *_: (print(flush=True), sys.stdin.readline())
 imports.import_files(open_store({sqlite_url!r}), [Path({str(path)!r})], frozenset(), now={NOW}, progress=tell, node="n")
 """
-    for killed_after in (1, 3, 7):
-        process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(killed_after):
-            process.stdout.readline()
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    subprocess.run([sys.executable, "-c", program], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    run_after_kills(program, (1, 3, 7))
     assert len(rows(sqlite_url)) == 2000
     with open_to_read(sqlite_url).transaction() as connection:
         counts = connection.execute(select(schema.imported_files)).one()
