@@ -6,12 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gridwarden import agent_client, chain, node_file
 from tests.site_values import node_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 START = """
@@ -114,6 +119,17 @@ class Node:
     def texts(self, kind: str = "declared") -> list[str]:
         """What was said in the records of a kind: the field `n` of the message."""
         return [str(body["text"]).partition("\nn\t")[2].partition("\n")[0] for body in self.records(kind)]
+
+
+@contextmanager
+def fresh_node() -> Iterator[Node]:
+    """A machine of a test's own, where users reach its agent; whatever runs of that ends with the test."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest keeps its own to root
+        node = Node(Path(directory))
+        try:
+            yield node
+        finally:
+            node.leave()
 
 
 def client(node: Node, uid: int, *words: str) -> subprocess.Popen[str]:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from gridwarden import agent_client, chain, holders, ledger, register, tab_file
 from gridwarden.hooks.agent import held
 from gridwarden.hooks.doctor import examine
-from tests.agent import CLIENT, ROOT, Node, client, until
+from tests.agent import CLIENT, ROOT, Node, client, fresh_node, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +32,8 @@ LEASE = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest keeps its own to root
-        node = Node(Path(directory))
-        try:
-            yield node
-        finally:
-            node.leave()
+    with fresh_node() as node:
+        yield node
 
 
 @pytest.fixture

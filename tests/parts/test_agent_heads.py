@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from sqlalchemy import text
 from gridwarden import agent_client, ledger_head
 from gridwarden.accounting.store import open_store, open_to_read
 from gridwarden.hooks.doctor import examine
-from tests.agent import Node, client, until
+from tests.agent import Node, client, fresh_node, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +34,8 @@ store: "{url}"
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest keeps its own to root
-        node = Node(Path(directory))
-        try:
-            yield node
-        finally:
-            node.leave()
+    with fresh_node() as node:
+        yield node
 
 
 def start(node: Node, url: str, program: str, before: str = "") -> None:
