@@ -148,11 +148,8 @@ ON_BOTH_NODES = Statement(
     lambda seen: starts_and_ends(2, 2)(seen) and len({one["node"] for one in seen.of("job_start")}) == 2,
 )
 BOTH_RUNS = Statement(
-    "start and end of each run, the second as restart 1; where Slurm runs no prolog for it (22.05, seen), its end without a lease",
-    lambda seen: (
-        (starts_and_ends(2, 2)(seen) and [one["restart"] for one in seen.of("job_start")] == [0, 1])
-        or (starts_and_ends(1, 2)(seen) and [bool(one["lease"]) for one in seen.of("job_end")] == [True, False])
-    ),
+    "start and end of each run, the second as restart 1",
+    lambda seen: starts_and_ends(2, 2)(seen) and [one["restart"] for one in seen.of("job_start")] == [0, 1],
 )
 LAST_RUN_ENDED = Statement(
     "a start of each run, and the end of the second; of the first only where Slurm runs its epilog late",
