@@ -3,6 +3,8 @@ PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python
 SITE = .venv/bin/python -m tests.site
 # Stories of pilots, which have a site to themselves: what they leave to others, and find, is a lot.
 PILOTS = test_pilot*.py test_launcher*.py test_exec_*.py
+# A test that fails is tried once more, and named; of more than a few the run fails (tests/second_try.py).
+PYTEST = pytest -q --reruns=1
 TELLING = tests/story/test_slurm_telling.py::test_who_asks_for_a_tasks_pid_is_led_to_its_job_and_the_controller_has_a_record_of_its_own
 
 .PHONY: help demo test test-here test-on-site proof fuzz check site host docs
@@ -18,14 +20,14 @@ test: host check  ## every test: on this Python, and beside it on the site's Slu
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-here test-on-site
 
 test-here:
-	.venv/bin/python -m pytest -q tests/host
-	$(SITE) apart -- .venv/bin/python -m pytest -q tests/parts tests/site tests/fuzz
+	.venv/bin/python -m $(PYTEST) tests/host
+	$(SITE) apart -- .venv/bin/python -m $(PYTEST) tests/parts tests/site tests/fuzz
 
 test-on-site:
 	@if $(SITE) status || [ "$$CI" = true ]; then \
-		$(SITE) run -- pytest -q tests/pure tests/parts tests/story $(PILOTS:%=--ignore-glob=tests/story/%) && \
-		$(SITE) run -- pytest -q $(PILOTS:%=tests/story/%) && \
-		$(SITE) run --suite bookworm -- pytest -q tests/story/test_scenarios.py $(TELLING); \
+		$(SITE) run -- $(PYTEST) tests/pure tests/parts tests/story $(PILOTS:%=--ignore-glob=tests/story/%) && \
+		$(SITE) run -- $(PYTEST) $(PILOTS:%=tests/story/%) && \
+		$(SITE) run --suite bookworm -- $(PYTEST) tests/story/test_scenarios.py $(TELLING); \
 	else \
 		echo "make: skipped the tests on the site, for the reason above"; \
 	fi

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+pytest_plugins = ["tests.second_try"]
 STORY = Path(__file__).parent / "story"
 PEOPLE = Path("/srv/credentials")
 IN_SITE = "GRIDWARDEN_IN_SITE" in os.environ

@@ -55,6 +55,7 @@ BOOKWORM = Suite("bookworm", (*SLURM_PACKAGES, "sudo"))  # Slurm 22.05, Python 3
 SUITES = {suite.name: suite for suite in (TRIXIE, BOOKWORM)}
 TEST_REQUIREMENTS = (
     "click-man", "cryptography", "globus-identity-mapping", "hypothesis", "psycopg[binary]", "PyJWT", "pytest",
+    "pytest-rerunfailures",
 )  # fmt: skip
 
 POOLS = {"cms": 2100, "atlas": 2200}
