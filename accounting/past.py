@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gridwarden import chain, exit_lines, ledger
@@ -84,9 +85,9 @@ class Past:
 
     def job_of(self, run: Run) -> Job | None:
         """Return the batch system's own record of the job of a run, or None when it was not collected."""
-        where = "batch = :batch AND cluster = :cluster AND job = :job AND (restart = :restart OR batch = 'htcondor')"
+        where = "batch = :batch AND cluster = :cluster AND job = :job"
         found = (Job(*row) for row in self._query(f"{_JOBS} WHERE {where}", run._asdict()))
-        return next((job for job in found if is_of(run, job)), None)
+        return min(filter(partial(is_of, run), found), key=lambda job: job.restart != run.restart, default=None)
 
     def start_of(self, run: Run) -> Body:
         """Return the record of a payload's start, nothing for another run or where it was erased."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gridwarden.accounting.batch_records import HTCONDOR
+from gridwarden.accounting.batch_records import HTCONDOR, SLURM
 from gridwarden.times import MICROSECONDS
 
 if TYPE_CHECKING:
@@ -22,11 +22,21 @@ def is_of(run: Run, job: Job) -> bool:
     """Say whether the run is of this very job: job numbers are used again when they have run out."""
     return (
         (run.batch, run.cluster, run.job) == (job.batch, job.cluster, job.job)
-        and (run.restart == job.restart or job.batch == HTCONDOR)  # all runs of one of its jobs are one row
+        and (run.restart == job.restart or job.batch == HTCONDOR or _is_uncounted(run, job))
         and run.account == job.account
         and job.submit - CLOCK_SKEW <= run.start
         and (job.end is None or run.start <= job.end + CLOCK_SKEW)
     )
+
+
+def _is_uncounted(run: Run, job: Job) -> bool:
+    """Say whether the run began while the job ran, whose accounting may not count restarts.
+
+    Slurm's hooks of 22.05 do, and its sacct does not; there each run has a submission, and so a row, of its own.
+    """
+    began = job.submit if job.start is None else job.start
+    within = began <= run.start and (job.end is None or run.start <= job.end)
+    return job.batch == SLURM and job.restart == 0 < run.restart and within
 
 
 def is_contradicted(runs: Iterable[Run], job: Job) -> bool:

@@ -84,8 +84,17 @@ def test_two_nodes_that_agree_count_once():
 def test_a_job_number_used_again_does_not_get_an_earlier_holder():
     earlier = run(start=job().submit - CLOCK_SKEW - 1)
     later = run(start=job().end + CLOCK_SKEW + 1)
-    for other in (earlier, later, run(restart=1), run(cluster="other"), run(account="cms002"), run(job="8")):
+    another = run(restart=1, start=job().end + SECOND)
+    for other in (earlier, later, another, run(cluster="other"), run(account="cms002"), run(job="8")):
         assert attribute(job(), [step(SECOND)], [other], {}).parts == ()
+
+
+def test_a_requeued_run_is_whose_the_hook_saw_it_start_also_where_sacct_counts_no_restarts():
+    """Slurm 22.05: the hook says restart 1, and the run has a submission of its own, with which counting begins anew."""
+    begin = job().end + 2 * CLOCK_SKEW
+    runs = [run(), run(restart=1, seq=2, start=begin, lease="b" * 32, subject=BELA)]
+    second = job(submit=begin - SECOND, start=begin, end=begin + SECOND)
+    assert [owner(each, [step(SECOND)], runs, {}) for each in (job(), second)] == [ANNA, BELA]
 
 
 def test_a_job_without_steps_counts_as_a_whole():
