@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import json
 import lzma
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,11 +166,35 @@ def test_a_line_without_end_costs_no_memory_and_no_other_line(sqlite_url, log, m
     assert "longer than 4096 bytes" in found.fresh_faults[0]
 
 
-def test_two_runs_of_a_job_under_one_number_are_not_taken_for_one(url, log):
+def test_two_records_of_a_run_that_differ_are_not_two_runs_and_the_first_stays(url, log):
     again = next(line for line in LINES if b";E;2001." in line).replace(b"end=1795295979", b"end=1795299999")
     (found,) = take(url, put(log, *LINES, again))
     assert found.counts == imports.Counts(173, 44, 1, 128)
-    assert "another run of that job" in found.fresh_faults[0]
+    assert "another record of that run" in found.fresh_faults[0]
+
+
+def test_no_run_is_lost_when_an_operator_sets_the_count_of_runs_back_whichever_is_read_first(url, tmp_path):
+    """As they do to let a job go that was held for too many runs: most of its CPU time is in a run after that."""
+    first = next(line for line in LINES if b";E;2001." in line)
+    begins = re.search(rb"start=(\d+)", first)[1]
+    runs = [
+        first,
+        *(
+            re.sub(rb"end=\d+", b"end=%d" % (int(begins) + later + 60), first.replace(b"start=" + begins, b"start=%d" % (int(begins) + later)))
+            for later in (3600, 7200)
+        ),
+    ]  # fmt: skip
+    stores = []
+    for number, order in enumerate(itertools.permutations(runs)):
+        other = f"sqlite:///{tmp_path}/{number}.sqlite" if number else url
+        for name, run in enumerate(order):
+            take(other, put(tmp_path / f"{number}-{name}", run))
+        (again,) = take(other, put(tmp_path / f"{number}-again", *order))
+        assert again.counts == imports.Counts(3, 3, 0, 0)
+        stores.append(jobs(other))
+    assert all(store == stores[0] for store in stores)
+    assert min(job[4] for job in stores[0]) == 0
+    assert len({job[7] for job in stores[0]}) == len({job[4] for job in stores[0]}) == 3
 
 
 def test_a_compressed_log_that_was_cut_short_gives_what_it_has(sqlite_url, tmp_path):
