@@ -28,9 +28,13 @@ def clear(job: Job, site: Site, lease: str) -> None:
 
     On an account that is on hold, stop and keep both.  ``lease`` is that of the account's last job.  Raises EvidenceError, ConfigurationError.
     """
-    gid = pwd.getpwnam(job.account).pw_gid
+    entry = pwd.getpwnam(job.account)
+    if entry.pw_uid != job.uid:  # the controller's passwd is not this machine's: that uid is somebody else's here
+        why = f"the job's uid was {job.uid}, that of {job.account} is {entry.pw_uid} here"
+        job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
+        return
     lent = LentTo(Lent(), job.account, job.uid)
-    owner = Owner(job.account, job.uid, gid, job.cluster, job.node, batch=job.batch, job=job.job, lent=lent)
+    owner = Owner(job.account, job.uid, entry.pw_gid, job.cluster, job.node, batch=job.batch, job=job.job, lent=lent)
     owner.look_up(site).lease = lease
     recorder = Recorder(site, owner)
     hold = holds.why_held(site, job.account)

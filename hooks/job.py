@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Site = dict[str, list[str]]
 
+NOT_ENTERED = "no prolog had entered it in the register of running jobs, or the register was lost with its machine"
 LOCK_SECONDS = 60.0  # longer than the clean-up of the account's last job may take under this lock
 
 
@@ -62,10 +63,7 @@ class Job:
         self.exit_code = exit_code
 
     def record(self, site: Site, kind: str, **fields: Value) -> tuple[int, str]:
-        """Append a record that happened on this job's node; its number and hash.
-
-        Raises EvidenceError, ConfigurationError.
-        """
+        """Append a record of this job's node; its number and hash.  Raises EvidenceError, ConfigurationError."""
         return self.record_all(site, [(kind, fields)])
 
     def record_all(self, site: Site, entries: list[tuple[str, dict[str, Value]]]) -> tuple[int, str]:
@@ -74,15 +72,12 @@ class Job:
 
     def gap(self, site: Site, what: str, reason: str) -> tuple[int, str]:
         """Record that evidence about this job is missing; raises EvidenceError, ConfigurationError."""
-        return self.gaps(site, [(what, reason)])
+        return self.record_all(site, [self.gap_entry(what, reason)])
 
-    def gaps(self, site: Site, found: list[tuple[str, str]]) -> tuple[int, str]:
-        """``gap`` for several, each what is missing and the reason, at the price of one."""
-        whose = f"of {self.batch} job {self.job}, account {self.account}"
-        nothing: dict[str, Value] = {"bytes": None, "sha256": None}
-        return self.record_all(
-            site, [("gap", {"what": f"{what} {whose}", "reason": reason, **nothing}) for what, reason in found]
-        )
+    def gap_entry(self, what: str, reason: str) -> tuple[str, dict[str, Value]]:
+        """The record of a gap, to be appended."""
+        what = f"{what} of {self.batch} job {self.job}, account {self.account}"
+        return "gap", {"what": what, "reason": reason, "bytes": None, "sha256": None}
 
     def log(self, event: str, outcome: str, at: tuple[int, str] | None = None, **fields: str | int | None) -> None:
         """One syslog line about this job; ``at`` is the number and hash of the record that says the same."""
@@ -116,20 +111,12 @@ def start(job: Job, site: Site) -> Holder:
     (account-unknown, holder-*, stamp-mismatch), EvidenceError, ConfigurationError, Unavailable or OSError;
     wherever possible the job is in the register then too, so that no clean-up hits it.
     """
-    holder = None
-    with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
-        try:
-            holder = job_holder.read_holder(job, site)
-            linked = holder.verdict != holders.BANNED and job_holder.confirm_link(holder, site)
-        except (GridwardenError, OSError):
-            enter(job, site, "")
-            if holder is not None and (others := job_holder.linked_otherwise(holder, site)):
-                job.record_all(site, others)
-            raise
-        enter(job, site, holder.lease)
-        if holder.verdict != holders.BANNED:
-            _record_start(job, site, holder, linked=linked)
-    return holder
+    try:
+        return _start(job, site)
+    except BaseException:  # a hook's deadline as well: whatever cannot be done, a ban needs neither lock nor ledger
+        if (holder := job_holder.read_banned(job, site)) is not None:
+            return holder
+        raise
 
 
 def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], bool | None]) -> None:
@@ -195,6 +182,23 @@ def enter(job: Job, site: Site, lease: str) -> None:
     register.enter(site["register"][0], entry)
 
 
+def _start(job: Job, site: Site) -> Holder:
+    holder = None
+    with register.AccountLock(site["locks"][0], job.account, LOCK_SECONDS):
+        try:
+            holder = job_holder.read_holder(job, site)
+            linked = holder.verdict != holders.BANNED and job_holder.confirm_link(holder, site)
+        except (GridwardenError, OSError):
+            enter(job, site, "")
+            if holder is not None and (others := job_holder.linked_otherwise(holder, site)):
+                job.record_all(site, others)
+            raise
+        enter(job, site, holder.lease)
+        if holder.verdict != holders.BANNED:
+            _record_start(job, site, holder, linked=linked)
+    return holder
+
+
 def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None:
     started: dict[str, Value] = {
         "batch": job.batch,
@@ -233,10 +237,13 @@ def _leave(job: Job, site: Site) -> str:
         "lease": lease,
         "exit_code": job.exit_code,
     }
+    missed = [job.gap_entry("start", NOT_ENTERED)] if entry is None and is_pool_account(job.account, site) else []
     try:
-        at = job.record_all(site, [*job_holder.seen_at_end(job, site), ("job_end", ended)])
+        at = job.record_all(site, [*missed, *job_holder.seen_at_end(job, site), ("job_end", ended)])
     finally:
         if not later:
             register.leave(site["register"][0], job.account, name)
+    if missed:
+        job.log("prolog", "missed", reason=NOT_ENTERED)
     job.log("job-end", "ended", at, lease=lease, exit_code=job.exit_code)
     return lease

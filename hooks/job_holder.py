@@ -34,6 +34,15 @@ def read_holder(job: Job, site: Site) -> Holder:
     return holder
 
 
+def read_banned(job: Job, site: Site) -> Holder | None:
+    """The job's holder where the holder file, by itself, says that it is banned."""
+    try:
+        holder = holders.read(site["holders"][0], job.account)
+    except (GridwardenError, OSError):
+        return None
+    return holder if holder.verdict == holders.BANNED and holder.uid == job.uid else None
+
+
 def confirm_link(holder: Holder, site: Site) -> bool:
     """Whether the gridmapdir confirmed the holder; False where it is not asked; raises Refused if it denies.
 

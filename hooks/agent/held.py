@@ -1,7 +1,8 @@
 """Slurm jobs that job_submit.lua held since nobody could tell who was behind them: released, or cancelled, once that is known.
 
 Only where slurmctld runs.  A job is released for a holder whose lease had begun when it was submitted; under a younger
-lease the account may have been somebody else's then, so that job stays held for an administrator.
+lease the account may have been somebody else's then, so that job stays held for an administrator.  One that its user had
+held as well is stamped alone.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import pwd
 from gridwarden import holders, ledger, pools, proc, reasons, syslog_line, tab_file, trusted
 from gridwarden.batch import question
 from gridwarden.errors import GridwardenError, Refused
+from gridwarden.hooks.agent.held_jobs import COLUMNS, Job, parse
 from gridwarden.hooks.pilot.job_of import DEBIANS
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from gridwarden.hooks.agent.starters import Send
     from gridwarden.records import Value
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     Site = dict[str, list[str]]
     Told = dict[str, str]
 
-ADMINISTRATOR = "JobHeldAdmin"  # scontrol hold by root; what job_submit.lua held is JobHeldUser (22.05, 24.11)
-MARK = "gridwarden: held"  # admin_comment that job_submit.lua gives, which users cannot
 CONTROLLER = "slurmctld"
 SEARCH_SECONDS = 60.0  # between two looks for a controller where there was none
 ASK_SECONDS = 10.0
@@ -35,21 +35,7 @@ CLOCKS_APART_SECONDS = 2
 RELEASED_BECAUSE = "its holder was not known here when it was submitted, and is now"
 FAILED = "could not "
 UNKNOWN = "its holder is not known"
-# Columns of squeue's and how wide each is: what is printed of 60 000 pending jobs is still an answer (question.LONGEST_OUTPUT).
-COLUMNS = {"jobid": 16, "hetjobid": 16, "username": 64, "submittime": 16, "reason": 128, "admin_comment": 32}
 MICROSECONDS = 1_000_000
-
-
-class Job:
-    """A held job; ``submitted`` is in seconds since the epoch, ``of_administrator``: held by one, as well or a part of it."""
-
-    __slots__ = ("account", "job", "of_administrator", "submitted")
-
-    def __init__(self, job: str, account: str, submitted: int, *, of_administrator: bool) -> None:
-        self.job = job
-        self.account = account
-        self.submitted = submitted
-        self.of_administrator = of_administrator
 
 
 class Held:
@@ -179,38 +165,8 @@ def why_not(job: Job, holder: holders.Holder) -> str:
     return ""
 
 
-def parse(text: str, begun: Collection[str] = ()) -> list[Job] | None:
-    """The held jobs among squeue's lines of ``COLUMNS``; None when one is of another form.
-
-    ``begun`` are those that are stamped, and whose release has failed: the mark is gone from them.
-    """
-    lines = [_fields(line) for line in text.split("\n")]
-    # Of an array's tasks, which are one line with all their reasons, and of a heterogeneous job's components none is released alone.
-    by_administrators = {_whole(job, leader) for job, leader, _, _, why, _ in lines if ADMINISTRATOR in why.split(",")}
-    found = []
-    for job, leader, account, submitted, _, comment in lines:
-        if comment == MARK or job in begun:
-            if not (job.isdigit() and submitted.isdigit()):
-                return None
-            by_one = _whole(job, leader) in by_administrators
-            found.append(Job(job, account, int(submitted), of_administrator=by_one))
-    return found
-
-
-def _fields(line: str) -> list[str]:
-    fields = []
-    for width in COLUMNS.values():
-        fields.append(line[:width].strip())
-        line = line[width:]
-    return fields
-
-
-def _whole(job: str, leader: str) -> str:
-    return leader if leader.isdigit() else job  # N/A
-
-
 def _act(site: Site, programs: str, job: Job, holder: holders.Holder, before: str) -> str:
-    """Cancel or release a job; "" once that is done, else why it could not be.  It is on record ``before`` it is tried."""
+    """Cancel a job, or stamp and release it; "" once that is done, else why it could not be.  It is on record ``before`` it is tried."""
     about: dict[str, str | int | None] = {"job": job.job, "account": job.account, "lease": holder.lease}
     banned = holder.verdict == holders.BANNED
     begun = f"{FAILED}{'cancel' if banned else 'release'} under lease {holder.lease}: "
@@ -221,12 +177,15 @@ def _act(site: Site, programs: str, job: Job, holder: holders.Holder, before: st
     except GridwardenError as error:
         return f"{FAILED}record it: {error}"
     try:
-        said, well = _cancel(programs, job) if banned else _release(programs, job, holder.lease)
+        said, well = _cancel(programs, job) if banned else _stamp(programs, job, holder.lease)
+        if well and not (banned or job.of_user):  # else its user releases it, and may now
+            said, well = question.ask([f"{programs}/scontrol", "release", job.job], ASK_SECONDS)
     except GridwardenError as error:
         said, well = str(error), False
     if not well:
         return f"{begun}{said.strip()}"
-    syslog_line.decision("agent", "cancelled" if banned else "released", **about)
+    outcome = "cancelled" if banned else "stamped" if job.of_user else "released"
+    syslog_line.decision("agent", outcome, **about)
     return ""
 
 
@@ -234,13 +193,11 @@ def _cancel(programs: str, job: Job) -> tuple[str, bool]:
     return question.ask([f"{programs}/scancel", job.job], ASK_SECONDS)
 
 
-def _release(programs: str, job: Job, lease: str) -> tuple[str, bool]:
-    """Stamp, then release: Slurm takes no request for both of a held job."""
+def _stamp(programs: str, job: Job, lease: str) -> tuple[str, bool]:
+    """By itself: Slurm takes no request for that and a held job's release."""
     stamp = [f"{programs}/scontrol", "update", f"jobid={job.job}", f"admincomment={lease}"]
     said, well = question.ask([*stamp, f"extra={lease}"], ASK_SECONDS)
-    if not well:
-        said, well = question.ask(stamp, ASK_SECONDS)  # 22.05 has no extra
-    return question.ask([stamp[0], "release", job.job], ASK_SECONDS) if well else (said, well)
+    return (said, well) if well else question.ask(stamp, ASK_SECONDS)  # 22.05 has no extra
 
 
 def _record(site: Site, kind: str, job: Job, lease: str, reason: str) -> None:

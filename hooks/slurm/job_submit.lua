@@ -7,6 +7,7 @@
 local NODE_FILE = "/etc/gridwarden/node"
 local OFF_FILE = "/etc/gridwarden/off/hooks"
 local UNJUDGED = "gridwarden: held"   -- admin_comment of a job that could not be judged; users cannot change it
+local OF_BOTH = "gridwarden: held, user's too"  -- the same of one that its user had held (sbatch --hold)
 local NO_VALUE = 4294967294           -- NO_VAL of slurm.h: a number that the request does not set
 
 local last_text, last_site            -- the node file as it was last read whole
@@ -136,8 +137,8 @@ local function stamp(job, text)
 end
 
 local function hold(job, account, why)
+  stamp(job, job.priority == 0 and OF_BOTH or UNJUDGED)
   job.priority = 0
-  stamp(job, UNJUDGED)
   slurm.log_info("gridwarden: event=submit outcome=held account=%s detail=%s", account, tostring(why))
   slurm.log_user("held: this site cannot tell at the moment who holds the account %s", account)
   return slurm.SUCCESS
@@ -183,20 +184,24 @@ function slurm_job_submit(job, partitions, submit_uid)
   return is_pool_account(site, account) and hold(job, account, result) or slurm.SUCCESS
 end
 
--- Only root changes a stamp, or releases a job that was held because nobody could be found behind it.
+-- Only root changes a stamp, or releases a job that was held because nobody could be found behind it.  Nor does its
+-- user hold that once more: nothing would show it, and the node agent's release would undo it.
 -- Slurm itself keeps users from changing admin_comment, which is what tells such jobs here.
 function slurm_job_modify(job, record, partitions, modify_uid)
   local mark = record.admin_comment
-  local stamped = type(mark) == "string" and mark ~= "" and (mark == UNJUDGED or mark == record.extra)
+  local unjudged = mark == UNJUDGED or mark == OF_BOTH
+  local stamped = type(mark) == "string" and mark ~= "" and (unjudged or mark == record.extra)
   if modify_uid == 0 or not stamped or is_off() then
     return slurm.SUCCESS
   end
   local changes = job.extra ~= nil or job.admin_comment ~= nil
-  local releases = mark == UNJUDGED and job.priority ~= nil and job.priority ~= NO_VALUE and job.priority ~= 0
-  if changes or releases then
+  local releases = unjudged and job.priority ~= nil and job.priority ~= NO_VALUE and job.priority ~= 0
+  local holds = mark == UNJUDGED and job.priority == 0 and modify_uid == record.user_id
+  if changes or releases or holds then
     slurm.log_info("gridwarden: event=modify outcome=refused reason=%s job=%s uid=%s",
                    "stamp-protected", tostring(record.job_id), tostring(modify_uid))
     slurm.log_user(changes and "refused: gridwarden's stamp on a job cannot be changed"
+                   or holds and "refused: this job is held already; hold it once its account's holder is known, or cancel it"
                    or "refused: an administrator releases this job once its account's holder is known")
     return slurm.ERROR
   end

@@ -322,6 +322,21 @@ def test_whom_another_program_lent_the_account_to_is_on_record_at_the_end_of_a_j
     assert bodies[2]["time"] == bodies[3]["time"]
 
 
+def test_all_names_that_the_account_is_linked_to_are_on_record_the_holders_own_as_well(machine: Machine) -> None:
+    assert machine.run("prolog") == 0
+    directory = machine.base / "gridmapdir"
+    os.link(directory / ACCOUNT, directory / "%2fcn%3deve")
+    os.link(directory / ACCOUNT, directory / "%2fcn%3dmallory")
+    assert machine.run("epilog") == 0
+    assert machine.run("prolog", SLURM_JOB_ID="3", SLURM_JOBID="3") == 0
+    bodies = [line.body for line in chain.read(machine.base / "ledger")][2:]
+    links = [("%2fcn%3danna", LEASE), ("%2fcn%3deve", ""), ("%2fcn%3dmallory", "")]
+    seen = [[(body["name"], body["lease"]) for body in part] for part in (bodies[:3], bodies[4:7])]
+    assert seen == [links, links]
+    assert [body["kind"] for body in (bodies[3], bodies[7])] == ["job_end", "gap"]
+    assert len({body["time"] for body in bodies[:4]}) == len({body["time"] for body in bodies[4:7]}) == 1
+
+
 def test_a_lease_whose_link_is_merely_gone_is_put_down_to_nobody_else(machine: Machine) -> None:
     (machine.base / "gridmapdir" / "%2fcn%3danna").unlink()
     assert machine.run("prolog") == 0
@@ -341,6 +356,29 @@ def test_a_banned_holders_job_is_cancelled(machine: Machine) -> None:
     (cancel,) = machine.records("cancel")
     assert (cancel["lease"], cancel["reason"]) == (LEASE, f"{reasons.BANNED}: stolen key")
     assert not machine.records("job_start")
+
+
+@pytest.mark.parametrize("broken", ["lock", "deadline", "register", "passwd"])
+def test_a_banned_holders_job_does_not_run_because_something_else_fails_as_well(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    account = "gwtest09" if broken == "passwd" else ACCOUNT  # of which passwd knows nothing
+    machine.holder(account=account, verdict=holders.BANNED, because="stolen key")
+    machine.stopping_program("scancel")
+    (machine.base / "locks" / account).touch()
+    if broken == "lock":
+        monkeypatch.setattr(job, "LOCK_SECONDS", 0.2)
+    if broken == "deadline":
+        machine.configure(hook_seconds="2")
+    if broken == "register":
+        (machine.base / "jobs").rmdir()
+    with (machine.base / "locks" / account).open() as lock:
+        if broken in ("lock", "deadline"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert machine.run("prolog", SLURM_JOB_USER=account) == 0
+    assert (machine.base / "called").read_text() == "scancel 2\n"
+    (cancel,) = machine.records("cancel")
+    assert (cancel["lease"], cancel["reason"]) == (LEASE, f"{reasons.BANNED}: stolen key")
 
 
 @pytest.mark.parametrize("program", ["exit 1", "sleep 30", None])
@@ -454,6 +492,16 @@ def test_what_is_left_of_an_account_dies_with_its_last_job(machine: Machine) -> 
     assert stray.pid in [kill["pid"] for kill in machine.records("kill")]
     assert {kill["lease"] for kill in machine.records("kill")} == {LEASE}
     assert machine.registered() == []
+
+
+def test_whoever_has_the_jobs_uid_here_is_not_killed_for_an_account_that_has_another(machine: Machine) -> None:
+    """The controller's passwd and the node's may differ."""
+    with running("sleep", "60", uid=OTHER_UID) as innocent:
+        assert machine.run("epilog", SLURM_JOB_UID=str(OTHER_UID)) == 0
+        assert innocent.poll() is None
+    assert not machine.records("kill")
+    (gap,) = machine.records("gap")
+    assert f"the job's uid was {OTHER_UID}, that of {ACCOUNT} is {UID} here" in gap["reason"]
 
 
 def test_an_epilog_kills_and_removes_nothing_that_it_could_not_record(machine: Machine) -> None:

@@ -179,6 +179,22 @@ def test_a_job_that_an_administrator_holds_as_well_is_left_to_them(
     assert slurm.wait(job)["job_state"] == ["COMPLETED"]
 
 
+def test_a_job_that_its_user_holds_as_well_is_theirs_to_release_once_its_holder_is_known(
+    agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
+) -> None:
+    with asleep(agent):
+        held = elsewhere(site, "Agent Own Hold")
+        job, other = slurm.submit(held.account, "true", "--hold"), slurm.submit(held.account, "true")
+        assert "an administrator releases" in run_as(held.account, "scontrol", "release", str(job)).stderr
+        assert "held already" in run_as(held.account, "scontrol", "hold", str(other)).stderr
+    until("it to be stamped", lambda: slurm.job(job)["admin_comment"] == held.lease)
+    assert slurm.wait(other)["job_state"] == ["COMPLETED"]
+    assert (slurm.state(job), slurm.job(job)["priority"]["number"]) == ("PENDING", 0)
+    assert run_as(held.account, "scontrol", "release", str(job)).returncode == 0
+    assert slurm.wait(job)["job_state"] == ["COMPLETED"]
+    assert {each["lease"] for each in bodies(site, "stamp") if each["account"] == held.account} == {held.lease}
+
+
 @pytest.mark.parametrize(("words", "part"), [(["--array=1-3"], "_2"), (["-n1", ":", "-n1"], "+1")])
 def test_a_job_of_which_an_administrator_holds_a_part_is_left_to_them_too(
     words: list[str], part: str, agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
