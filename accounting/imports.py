@@ -15,8 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.accounting import file_progress, htcondor_names, pacct, pacct_import, pbs_runs, positions, rows, schema
-from gridwarden.accounting.batch_records import HTCONDOR, PBS, ClassOf, Ignored, Job, Step, classed, no_class
+from gridwarden.accounting import file_progress, pacct, pacct_import, pbs_runs, positions, rows, schema
+from gridwarden.accounting.batch_records import PBS, ClassOf, Ignored, Job, Step, classed, no_class
 from gridwarden.accounting.claims import Claim
 from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
 from gridwarden.accounting.file_progress import Counts
@@ -53,7 +53,7 @@ class Imported(NamedTuple):
 
 class _Found(NamedTuple):
     jobs: list[tuple[Entry, int, Job]]
-    steps: list[tuple[Entry, int, Step]]
+    steps: list[Step]
     claims: list[Claim]
     records: int
     faults: list[tuple[str, str]]
@@ -199,7 +199,7 @@ class _Work:
                 continue
             records += 1
             found.jobs.extend((entry, self._number, row) for row in result if isinstance(row, Job))
-            found.steps.extend((entry, self._number, row) for row in result if isinstance(row, Step))
+            found.steps.extend(row for row in result if isinstance(row, Step))
             place = f"{self.log.name}:{self._number}"
             found.claims.extend(row._replace(place=place) for row in result if isinstance(row, Claim))
         self.ignored += found.ignored
@@ -213,8 +213,6 @@ class _Work:
 
 def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> tuple[Counts, list[tuple[str, str]]]:
     """Put jobs and steps into the store; return what became of the entries, and the faults."""
-    if work.format.kind == HTCONDOR:
-        found = _without_refused(connection, found, work)
     faults = list(found.faults)
     jobs, odd = [classed(job, work.class_of) for _, _, job in found.jobs], set[int]()
     if work.format.kind == PBS:
@@ -222,22 +220,6 @@ def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> t
     for entry, number, _ in (found.jobs[index] for index in sorted(odd)):
         faults.append(work.fault(entry, number, "the store has another record of that run"))
     rows.upsert(connection, schema.batch_jobs, [job._asdict() for job in jobs])
-    rows.upsert(connection, schema.batch_steps, [step._asdict() for _, _, step in found.steps])
+    rows.upsert(connection, schema.batch_steps, [step._asdict() for step in found.steps])
     rows.insert_new(connection, schema.claims, [{"digest": each.digest, **each._asdict()} for each in found.claims])
     return Counts(entries, found.records - len(odd), len(faults), found.ignored.total()), faults
-
-
-def _without_refused(connection: Connection, found: _Found, work: _Work) -> _Found:
-    """Put those of HTCondor's ads aside that bear the name of another's job."""
-    jobs = htcondor_names.refused_jobs(connection, [job for _, _, job in found.jobs])
-    runs = htcondor_names.refused_runs(connection, [run for _, _, run in found.steps])
-    faults = [
-        *(work.fault(*found.jobs[index][:2], reason) for index, reason in jobs.items()),
-        *(work.fault(*found.steps[index][:2], reason) for index, reason in runs.items()),
-    ]
-    return found._replace(
-        jobs=[each for index, each in enumerate(found.jobs) if index not in jobs],
-        steps=[each for index, each in enumerate(found.steps) if index not in runs],
-        faults=[*found.faults, *faults],
-        records=found.records - len(faults),
-    )
