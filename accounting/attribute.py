@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
-from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, held_throughout, seen_by, window
+from gridwarden.accounting.job_runs import SOMEBODY
+from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, held_throughout, linked_by, window
 from gridwarden.accounting.same_job import CONTRADICTED, is_contradicted, is_of
 
 if TYPE_CHECKING:
@@ -187,13 +188,17 @@ def _verified(
     because = f"a hook on {run.node} verified the holder when the job started"
     changed = next((each for each in verified if each.changed_hands), None)
     if changed is not None:
-        other = leases.get(changed.held) or seen_by(sightings, job.account, changed.end or changed.start)
-        begin = other.time if other and changed.start < other.time < (changed.end or 0) else changed.start
+        others = [leases[changed.held]] if changed.held in leases else []
+        if changed.held == SOMEBODY:
+            others = linked_by(sightings, job.account, changed.end or changed.start)
+        first = min((other.time for other in others), default=0)
+        begin = first if changed.start < first < (changed.end or 0) else changed.start
         when = f"its account changed hands {window(begin, changed.end or begin)}"
-        then = (other.scheme, other.subject, other.vo) if other else ("", "", "")
+        names = [(other.scheme, other.subject, other.vo) for other in others] or [("", "", "")]
+        because_then = f"held it when the job ended; {when}"
         candidates = (
             part._replace(evidence=evidence.AMBIGUOUS, because=f"{because}; {when}"),
-            Part(*then, job.account, 0, evidence.AMBIGUOUS, because=f"held it when the job ended; {when}"),
+            *(Part(*who, job.account, 0, evidence.AMBIGUOUS, because=because_then) for who in names),
         )
         return Holder(None, "its account was another's when it ended", candidates)
     ended = "and when it ended" if all(run.held for run in verified) else "and nobody looked when it ended"

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from gridwarden.accounting.account_history import at_once, of_account, seen_next
 from gridwarden.accounting.job_runs import Body, number, text
 from gridwarden.times import format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 # Kinds of record that name an account together with the lease under which it was lent.  A release is none of
 # those that end it: what runs until the account is freed is still its holder's.
@@ -26,7 +27,8 @@ class Sighting(NamedTuple):
 
     ``begins`` is set for the record of the lending itself, ``ends`` for that of the account's becoming free;
     others only confirm it.  The subject is empty where the record does not name one; ``fqan`` is the primary one, of a
-    lending.  ``name`` is the lease name; of what another program lent, all that is known is in it.
+    lending.  ``name`` is the lease name; of what another program lent, all that is known is in it.  ``linked`` is set where
+    the links themselves were looked at: of several, each has a record of that time.
     """
 
     time: int
@@ -39,6 +41,7 @@ class Sighting(NamedTuple):
     ends: bool = False
     fqan: str = ""
     name: str = ""
+    linked: bool = False
 
     @property
     def is_anothers(self) -> bool:
@@ -72,10 +75,8 @@ def sighting(body: Body) -> Sighting:
     shared = lending and not body.get("name")
     account, name = text(body, "account"), text(body, "name")
     if body.get("kind") == "observation" and name and not text(body, "lease"):
-        scheme = "x509" if name.startswith("%2f") else ""
-        return Sighting(
-            number(body, "time"), account, _LINK + name, scheme, _readable(name), "", begins=False, name=name
-        )
+        who = ("x509" if name.startswith("%2f") else "", _readable(name), "")
+        return Sighting(number(body, "time"), account, _LINK + name, *who, begins=False, name=name, linked=True)
     return Sighting(
         time=number(body, "time"),
         account=account,
@@ -87,6 +88,7 @@ def sighting(body: Body) -> Sighting:
         ends=body.get("kind") == "freed",
         fqan=text(body, "fqans").partition(" ")[0],
         name=name,
+        linked=body.get("inode") is not None or body.get("evidence") == "holder+link",
     )
 
 
@@ -121,21 +123,23 @@ def holders_at(sightings: Iterable[Sighting], account: str, moment: int) -> list
 
     The account changes hands at a lending, so the last sighting before the moment stands until then, or until
     the account was freed (unless its lease is seen again: it could not be freed after all).  When
-    the next sighting is of another lease and is no lending, the change was not recorded: both are candidates.
+    the next sighting is of another lease and is no lending, the change was not recorded: both are candidates.  So are
+    all to whom it was linked at once.
     """
-    of_account = _of_account(sightings, account)
-    before = [each for each in of_account if each.time <= moment]
-    after = [each for each in of_account if each.time > moment]
+    history = of_account(sightings, account)
+    before = [each for each in history if each.time <= moment]
     last = before[-1] if before else None
-    following = after[0] if after else None
-    if last is None or (last.ends and not (following and following.lease == last.lease)):
-        if following is None or following.begins:
-            return []
-        return [_candidate(following, of_account, "held it at its next sighting; earlier records are missing")]
-    if following is None or following.begins or following.lease == last.lease:
-        return [_candidate(last, of_account, "held the account then, by the records of its lending")]
-    because = f"the account changed hands {window(last.time, following.time)} and no record says when"
-    return [_candidate(each, of_account, because) for each in (last, following)]
+    following = seen_next(history, moment)
+    if last is None or (last.ends and last.lease not in {each.lease for each in following}):
+        because = "held it at its next sighting; earlier records are missing"
+        return [_candidate(each, history, because) for each in following if not each.begins]
+    others = [each for each in following if each.lease != last.lease and not each.begins]
+    if several := at_once(history, moment):
+        return _each_lease([*several.sightings, *others], history, several.because)
+    if not others:
+        return [_candidate(last, history, "held the account then, by the records of its lending")]
+    because = f"the account changed hands {window(last.time, others[0].time)} and no record says when"
+    return [_candidate(each, history, because) for each in (last, *others)]
 
 
 class Held(NamedTuple):
@@ -161,35 +165,38 @@ def held_throughout(
     It must have been theirs at ``submit``, too, as far as that is known.
 
     One who was seen to hold it before the start, and after whom nobody else was until the end, held it.  When another was
-    seen before the end, or later without a record of the change, both are candidates.
+    seen before the end, or later without a record of the change, or was linked to it at once, both are candidates.
     """
-    of_account = _of_account(sightings, account)
-    before = [each for each in of_account if each.time <= start]
-    within = [each for each in of_account if start < each.time <= end]
-    after = next((each for each in of_account if each.time > end), None)
+    history = of_account(sightings, account)
+    before = [each for each in history if each.time <= start]
+    within = [each for each in history if start < each.time <= end]
+    after = seen_next(history, end)
     last = before[-1] if before else None
-    if last is not None and last.ends and (within[0] if within else after or last).lease != last.lease:
+    if last is not None and last.ends and last.lease not in {each.lease for each in within[:1] or after}:
         last = None  # freed, and not seen again
     if last is None:
         if not within:
             return UNSEEN
-        found = _each_lease(within, of_account, "seen to hold the account while the job ran")
+        found = _each_lease(within, history, "seen to hold the account while the job ran")
         return Held(None, found, "who held its account was first seen after it had started")
     submitted = next((each for each in reversed(before) if submit is not None and each.time <= submit), last)
     seen = [] if submitted.ends or submitted.lease == last.lease else [submitted]
     seen += [last, *(each for each in within if not (each.ends and each.lease == last.lease))]
-    if after is not None and not after.begins:
-        seen.append(after)
+    seen += [each for each in after if not each.begins]
+    for moment in (start, submit):
+        if moment is not None and (several := at_once(history, moment)):
+            found = _each_lease([*several.sightings, *seen], history, several.because)
+            return Held(None, found, "more than one name was linked to its account")
     changed = next(((a, b) for a, b in pairwise(seen) if a.lease != b.lease), None)
     if changed is None:
-        confirmed = after is not None and after.lease == last.lease
+        confirmed = any(each.lease == last.lease for each in after)
         because = "seen to hold the account before the job and after it" if confirmed else _AT_START
-        holder = _candidate(last, of_account, because)
+        holder = _candidate(last, history, because)
         return Held(holder, [holder], because)
     a, b = changed
     when = f"at {format_instant(b.time, UTC)}" if b.begins else window(a.time, b.time)
     because = f"its account changed hands {when}"
-    return Held(None, _each_lease(seen, of_account, because), "its account may have changed hands while it ran")
+    return Held(None, _each_lease(seen, history, because), "its account may have changed hands while it ran")
 
 
 _AT_START = "seen to hold the account before the job, and nobody else until its end"
@@ -200,41 +207,19 @@ def window(begin: int, end: int) -> str:
     return f"between {format_instant(begin, UTC)} and {format_instant(end, UTC)}"
 
 
-def seen_by(sightings: Iterable[Sighting], account: str, moment: int) -> Sighting | None:
-    """Return the last link of another program's that was seen at an account by ``moment``."""
-    links = [each for each in sightings if each.account == account and each.is_anothers and each.time <= moment]
-    return max(links, default=None)
+def linked_by(sightings: Iterable[Sighting], account: str, moment: int) -> list[Sighting]:
+    """Return the links of other programs that were seen at an account when last one was, by ``moment``."""
+    links = sorted(each for each in sightings if each.account == account and each.is_anothers and each.time <= moment)
+    return [each for each in links if each.time == links[-1].time]
 
 
-def _of_account(sightings: Iterable[Sighting], account: str) -> list[Sighting]:
-    """Return the sightings of an account in their order; a link under the name of our lease of then says nothing more."""
-    found = sorted(each for each in sightings if each.account == account and each.lease)
-    names = {each.lease: each.name for each in found if each.name}
-    ours = _next_to_ours(found, names) | _next_to_ours(reversed(found), names)
-    return [each for each in found if each not in ours]
-
-
-def _next_to_ours(found: Iterable[Sighting], names: Mapping[str, str]) -> set[Sighting]:
-    """Return the links that come after a lease of ours of that name, which had not ended, and after no other link since."""
-    same: set[Sighting] = set()
-    name = ""
-    for each in found:
-        if not each.is_anothers:
-            name = "" if each.ends else names.get(each.lease, "")
-        elif each.name == name:
-            same.add(each)
-        else:
-            name = ""
-    return same
-
-
-def _each_lease(seen: Iterable[Sighting], of_account: list[Sighting], because: str) -> list[Candidate]:
+def _each_lease(seen: Iterable[Sighting], history: list[Sighting], because: str) -> list[Candidate]:
     first = {each.lease: each for each in reversed(list(seen))}
-    return [_candidate(each, of_account, because) for each in sorted(first.values())]
+    return [_candidate(each, history, because) for each in sorted(first.values())]
 
 
-def _candidate(sighting: Sighting, of_account: list[Sighting], because: str) -> Candidate:
-    same = [each for each in of_account if each.lease == sighting.lease]
+def _candidate(sighting: Sighting, history: list[Sighting], because: str) -> Candidate:
+    same = [each for each in history if each.lease == sighting.lease]
     named = next((each for each in same if each.subject), sighting)
     since = min((each.time for each in same if each.begins), default=None)
     fqan = next((each.fqan for each in same if each.fqan), "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden import holders, payloads, proc, register
 from gridwarden.accounting import answers, lease_history, live_process
-from gridwarden.accounting.lease_history import Candidate
+from gridwarden.accounting.lease_history import Candidate, Sighting
 from gridwarden.batch import slurm
 from gridwarden.errors import ConfigurationError, Refused
 from gridwarden.pools import is_of_pool
@@ -106,17 +106,26 @@ def _below_step(process: LiveProcess, step: slurm.Step, node: Node, past: Past, 
         return answers.of_unregistered(process, step.node, step.job, candidates, missing, lent=lent)
     if process.uid not in {0, entry.uid}:
         return [answers.of_guest(process, entry, _holder(process.user, node)[0])]
+    if not entry.lease:
+        candidates = lease_history.holders_at(past.sightings(entry.account), entry.account, process.started)
+        return answers.of_unregistered(
+            process, step.node, step.job, candidates, "no hook could verify whose the job is", lent=True
+        )
     holder, why = _holder(entry.account, node)
     return [answers.of_step(process, entry, holder, past.lending(entry.lease, entry.account), why)]
 
 
 def _candidates(account: str, moment: int, node: Node, past: Past) -> list[Candidate]:
-    """Return who may have held an account of this machine at a moment: its holder, if it was theirs then."""
+    """Return who may have held an account of this machine at a moment: its holder, if it was theirs then, and theirs alone."""
     holder, _ = _holder(account, node)
-    if holder is not None and holder.since <= moment:
-        because = "the holder file says who holds the account"
-        return [Candidate(holder.lease, holder.scheme, holder.subject, holder.vo, holder.since, because)]
-    return lease_history.holders_at(past.sightings(account), account, moment)
+    if holder is None or holder.since > moment:
+        return lease_history.holders_at(past.sightings(account), account, moment)
+    who = (holder.scheme, holder.subject, holder.vo)
+    lending = Sighting(holder.since, account, holder.lease, *who, begins=True, name=holder.name)
+    recorded = lease_history.holders_at([*past.sightings(account), lending], account, moment)
+    if any(not each.lease for each in recorded):  # another program linked the account to somebody else since
+        return recorded
+    return [Candidate(holder.lease, *who, holder.since, "the holder file says who holds the account")]
 
 
 def _holder(account: str, node: Node) -> tuple[Holder | None, str]:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job
 
 
-def of_run(run: Run, job: Job | None, start: Body, later: Sighting | None = None) -> list[Answer]:
+def of_run(run: Run, job: Job | None, start: Body, later: Sequence[Sighting] = ()) -> list[Answer]:
     """A job whose start a hook recorded; ``job`` is the batch system's own record of it, ``start`` that of a payload.
 
-    ``later`` is whose the account was at its end, where that was not its holder any more: then either may be behind it.
+    ``later`` are those whose the account was at its end, where that was not its holder alone: then any may be behind it.
     """
     until = run.end
     because = "a hook verified the holder when the job started"
@@ -34,13 +34,11 @@ def of_run(run: Run, job: Job | None, start: Body, later: Sighting | None = None
     answer = answers.NOTHING._replace(
         account=run.account, node=run.node, cluster=run.cluster, batch=run.batch, job=run.job, since=run.start, until=until
     )  # fmt: skip
-    if later is not None:
-        begin = max(later.time, run.start) if later.begins else run.start
+    if later:
+        begin = max(later[0].time, run.start) if later[0].begins else run.start
         because += f"; the account changed hands {lease_history.window(begin, run.end or begin)}"
-        return [
-            answers.named(answer, run, evidence.AMBIGUOUS, because),
-            answers.named(answer, later, evidence.AMBIGUOUS, because),
-        ]
+        others = [answers.named(answer, each, evidence.AMBIGUOUS, because) for each in later]
+        return [answers.named(answer, run, evidence.AMBIGUOUS, because), *others]
     return answers.everybody_of(answers.named(answer, run, evidence.BATCH, because), start)
 
 
@@ -77,7 +75,8 @@ def of_kill(body: Body, lending: Sighting | None, candidates: Sequence[Candidate
     job = text(body, "job")
     when = f"when job {job} ended, the account's last one there" if job else f"by the pruner: {text(body, 'why')}"
     because = f"a stray ({text(body, 'command')}), killed with signal {text(body, 'signal')} {when}"
-    if lending is not None:
+    at_once = len(candidates) > 1 and any(not each.lease for each in candidates)  # the holder file knew of one alone
+    if lending is not None and not at_once:
         return [answers.named(answer, lending, evidence.LEASE_HISTORY, because)]
     return answers.any_of(candidates, answer, because, "; no record says who held the account")
 

@@ -77,7 +77,9 @@ def of_process(
         because += "; " + ("the account's only job there then" if len(runs) == 1 and not own else _who(whole))
         if any(each.changed_hands for each in whole):
             because += "; the account was somebody else's when that ended"
-            return [answers.named(answer, run, evidence.AMBIGUOUS, because)]
+            others = (each for each in candidates if each.lease != run.lease)
+            of_others = (answers.named(answer, each, evidence.AMBIGUOUS, because) for each in others)
+            return [answers.named(answer, run, evidence.AMBIGUOUS, because), *of_others]
         return [answers.named(answer, run, evidence.KERNEL_MEASURED, because)]
     if len(holders) > 1:
         because += "; jobs of several people ran under the account there then"

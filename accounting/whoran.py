@@ -21,7 +21,7 @@ from gridwarden.accounting import (
     past_process,
 )
 from gridwarden.accounting.batch_records import HTCONDOR
-from gridwarden.accounting.job_runs import number, text
+from gridwarden.accounting.job_runs import SOMEBODY, number, text
 from gridwarden.accounting.lease_history import Sighting
 from gridwarden.accounting.living import is_lent, living, no_slot_account
 from gridwarden.accounting.process_records import BLUR
@@ -137,7 +137,7 @@ def _during(question: Question, node: Node, past: Past) -> list[Answer]:
     found = [
         answer
         for run in runs
-        for answer in past_answers.of_run(run, _job_of(run, past), past.start_of(run), _later_holder(run, past))
+        for answer in past_answers.of_run(run, _job_of(run, past), past.start_of(run), _later_holders(run, past))
         if _overlaps(answer, since, until)
     ]
     runs_of: dict[str, list[Run]] = {}
@@ -163,13 +163,15 @@ def _job_of(run: Run, past: Past) -> Job | None:
     return past.job_of(run) if run.end is None or run.ended_by == "restart" else None
 
 
-def _later_holder(run: Run, past: Past) -> Sighting | None:
-    """Return whose the account was when the run ended, where it was not its own holder's any more."""
+def _later_holders(run: Run, past: Past) -> list[Sighting]:
+    """Return whose the account was when the run ended, where it was not its own holder's alone any more."""
     if not run.changed_hands or run.end is None:
-        return None
-    nobody = Sighting(run.start, run.account, "", "", "", "", begins=False)
-    link = lease_history.seen_by(past.sightings(run.account), run.account, run.end)
-    return past.lending(run.held, run.account) or link or nobody
+        return []
+    if run.held == SOMEBODY:
+        found = lease_history.linked_by(past.sightings(run.account), run.account, run.end)
+    else:
+        found = [lending] if (lending := past.lending(run.held, run.account)) else []
+    return found or [Sighting(run.start, run.account, "", "", "", "", begins=False)]
 
 
 def _recorded_by_batch(job: Job, node: Node, past: Past) -> list[Answer]:

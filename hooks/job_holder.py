@@ -87,7 +87,8 @@ def seen_at_end(job: Job, site: Site) -> list[Observation]:
 def linked_otherwise(holder: Holder, site: Site) -> list[Observation]:
     """Under which names but the holder's the account is linked: another program lent it; nothing where that cannot be told.
 
-    The whole directory is read for that, so only where the link was denied.
+    The holder's own comes first, where it is linked to that as well.  The whole directory is read for that, so only where
+    the link was denied.
     """
     if not holder.name or site["gridmapdir_local"] != ["yes"]:
         return []
@@ -102,4 +103,9 @@ def linked_otherwise(holder: Holder, site: Site) -> list[Observation]:
     except OSError:
         return []
     others = sorted(name for name in names if name != holder.name)
-    return [("observation", {"account": holder.account, "lease": "", "name": name, "inode": inode}) for name in others]
+    leases = {holder.name: holder.lease} if others and holder.name in names else {}
+    leases.update(dict.fromkeys(others, ""))
+    return [
+        ("observation", {"account": holder.account, "lease": lease, "name": name, "inode": inode})
+        for name, lease in leases.items()
+    ]

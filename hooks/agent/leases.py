@@ -88,20 +88,25 @@ class Leases:
         for line in sorted(failed - self._failed):  # once, while look after look finds it so
             syslog_line.decision("agent", "failed", detail=line)
         self._failed = failed if self._bans_looked else self._failed | failed
-        changed = False
+        changed = {known[0] for name in values.get("gone", []) if (known := self.known.pop(name, None))}
         for line in values.get("seen", []):
             account, inode, lease, name = line.split(" ", 3)
-            self._observe(account, int(inode), lease, name)
-            changed = True
-        for name in values.get("gone", []):
-            changed |= self.known.pop(name, None) is not None
+            self.known[name] = (account, int(inode), "" if lease == "-" else lease)
+            changed.add(account)
         if changed:
+            self._observe(changed)
             remember(self._path, self.known)
 
-    def _observe(self, account: str, inode: int, lease: str, name: str) -> None:
-        lease = "" if lease == "-" else lease
-        self.known[name] = (account, inode, lease)
-        self._writer.add("observation", {"account": account, "lease": lease, "name": name, "inode": inode})
+    def _observe(self, accounts: set[str]) -> None:
+        """Record all that these accounts are linked to now: with one time, where that is more than one name."""
+        links: dict[str, list[tuple[str, int, str]]] = {account: [] for account in accounts}
+        for name, (account, inode, lease) in self.known.items():
+            if account in links:
+                links[account].append((name, inode, lease))
+        # Those with several come first, within one batch: what that takes has one time.
+        for account, names in sorted(links.items(), key=lambda each: -len(each[1])):
+            for name, inode, lease in names:
+                self._writer.add("observation", {"account": account, "lease": lease, "name": name, "inode": inode})
 
 
 def remembered(path: str) -> Known:

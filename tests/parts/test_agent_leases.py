@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
-from gridwarden import holders, tab_file
+from gridwarden import chain, holders, tab_file
 from gridwarden.hooks.agent import lease_errand
+from gridwarden.hooks.agent.leases import Leases
+from gridwarden.hooks.agent.writer import Writer
 from gridwarden.mapper import ban_files, site_cache
 from tests.apart import in_private_mounts
 from tests.gridmap import asked, lcmaps_links, person
@@ -157,3 +159,36 @@ def test_leases_that_are_known_are_not_looked_at_one_by_one(site, users, monkeyp
     known = {name: (account, inode, "0" * 32) for name, (account, inode) in links.items()}
     monkeypatch.setattr(site_cache, "load", None)  # nothing of the mapper is asked
     assert look(site, known) == {}
+
+
+def test_all_names_that_an_account_is_linked_to_at_once_are_on_record_with_one_time(site, users, tmp_path):
+    """Else whoever was seen last would pass for the only one, and be given what the other ran."""
+
+    def send(work, back, _seconds):
+        reading, writing = os.pipe()
+        work(writing)
+        os.close(writing)
+        with open(reading, "rb") as answer:
+            back(answer.read())
+
+    def looked(now):
+        before = len(list(chain.read(site.ledger)))
+        leases.on_tick(now)
+        writer.flush(now)
+        seen = [line.body for line in list(chain.read(site.ledger))[before:]]
+        return [(body["name"], body["lease"]) for body in seen], {body["time"] for body in seen}
+
+    about = {"gridmapdir": site.gridmapdir, "holders": site.holders, "ledger": site.ledger, "cluster": "site"}
+    node = {name: [str(value)] for name, value in about.items()} | {"pool": list(POOLS)}
+    writer = Writer(node, "n1")
+    leases = Leases(node, "site.yaml", str(tmp_path / "seen"), writer, send)
+    lease = asked(site, person(), users)
+    ours, eve = (lease.name, lease.lease_id), "%2fcn%3deve"
+    assert looked(100.0)[0] == [ours]
+    os.link(site.gridmapdir / lease.account, site.gridmapdir / eve)
+    seen, times = looked(200.0)
+    assert sorted(seen) == sorted([ours, (eve, "")])
+    assert len(times) == 1
+    assert looked(300.0)[0] == []
+    (site.gridmapdir / eve).unlink()
+    assert looked(400.0)[0] == [ours]

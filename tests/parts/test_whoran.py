@@ -135,9 +135,19 @@ class Machine:
     def end(self, job: str, account: str = LENT) -> None:
         self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
 
-    def end_with_link(self, job: str, name: str) -> None:
+    def links(self, *names: str) -> list[tuple[str, dict[str, object]]]:
+        """What a hook or the agent records of an account that it finds linked to several names at once."""
+        leases = {"name": LEASE}  # the rest another program made
+        return [
+            ("observation", {"account": LENT, "lease": leases.get(name, ""), "name": name, "inode": 1})
+            for name in names
+        ]
+
+    def see(self, *names: str) -> None:
+        ledger.append_all(self.ledger, self.links(*names), node="n1", cluster="site")
+
+    def end_with_link(self, job: str, *names: str) -> None:
         """End a job as its hook does that finds the account linked to somebody else by another program."""
-        link = {"account": LENT, "lease": "", "name": name, "inode": 1}
         end = {
             "batch": "slurm",
             "job": job,
@@ -147,7 +157,7 @@ class Machine:
             "lease": LEASE,
             "exit_code": "0:0",
         }
-        ledger.append_all(self.ledger, [("observation", link), ("job_end", end)], node="n1", cluster="site")
+        ledger.append_all(self.ledger, [*self.links(*names), ("job_end", end)], node="n1", cluster="site")
 
     def payload(self, *kinds: str, subject: str = BELA, account: str = GUEST, also: str = "") -> None:
         about = {"payload": PAYLOAD, "batch": "slurm", "job": "7", "restart": 0, "account": account, "uid": 1}
@@ -533,6 +543,47 @@ def test_both_are_named_where_another_program_lent_the_account_while_a_job_ran_a
             assert all("changed hands between" in answer.because for answer in found)
             assert "not proven" in next(answer.because for answer in found if answer.identity == eve)
     assert [answer.job for answer in machine.ask(None, identity="EVE")[0]] == ["7", "8"]
+
+
+def test_all_are_named_to_whom_an_account_was_linked_at_once_and_never_the_last_alone(machine):
+    machine.lend()
+    machine.start("7")
+    time.sleep(1.1)
+    machine.end_with_link("7", "name", "%2fcn%3deve", "%2fcn%3dmallory")
+    time.sleep(1.1)
+    machine.kill(5, now(), job="")  # goes by the holder file, and says nothing of links
+    machine.collect_jobs(row(JobIDRaw="8", Start=str(now() // 1_000_000 + 1)))
+    for collected in (False, True):
+        if collected:
+            machine.collect()
+        for asked, job in ((None, "7"), ("5", None), (None, "8")):
+            found, _ = machine.ask(asked, job=job)
+            assert {(answer.identity, answer.evidence) for answer in found} == {
+                (who, evidence.AMBIGUOUS) for who in (ANNA, "/cn=eve", "/cn=mallory")
+            }
+        assert all("3 names were linked to the account at once, from 20" in answer.because for answer in found)
+
+
+def test_a_stray_of_an_account_that_is_linked_to_another_as_well_is_not_given_to_its_holder(machine):
+    machine.hold(since=now())
+    machine.see("name", "%2fcn%3deve")
+    pid = machine.step("7", leave=True)
+    found, _ = machine.ask(str(pid))
+    assert {(answer.identity, answer.evidence) for answer in found} == {
+        (ANNA, evidence.AMBIGUOUS), ("/cn=eve", evidence.AMBIGUOUS),
+    }  # fmt: skip
+
+
+def test_a_process_of_a_job_that_no_hook_could_verify_is_of_those_to_whom_its_account_was_linked_then(machine):
+    machine.hold()
+    machine.lend()
+    machine.enter("7", lease="")
+    machine.see("name", "%2fcn%3deve")
+    found, _ = machine.ask(str(machine.step("7")))
+    assert {(answer.identity, answer.job, answer.evidence) for answer in found} == {
+        (ANNA, "7", evidence.AMBIGUOUS), ("/cn=eve", "7", evidence.AMBIGUOUS),
+    }  # fmt: skip
+    assert "no hook could verify" in found[0].because
 
 
 def test_who_mistypes_a_nodes_name_is_told_which_there_are(machine, url):

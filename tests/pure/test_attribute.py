@@ -200,6 +200,26 @@ def test_a_hook_that_saw_another_programs_link_at_the_end_names_both():
     assert [each.subject for each in found.candidates] == [ANNA, "/cn=eve"]
 
 
+def test_a_hook_that_saw_two_links_of_others_at_the_end_names_all_three():
+    about = {"kind": "observation", "time": 1100 * SECOND, "account": "cms001", "lease": "", "inode": 1}
+    links = [sighting({**about, "name": name}) for name in ("%2fcn%3deve", "%2fcn%3dmallory")]
+    changed = run(end=job().end, ended_by="job_end", held=SOMEBODY)
+    found = attribute(job(), [step(SECOND)], [changed], {}, (), [lent(500, ANNA), *links])
+    assert found.parts == ()
+    assert [each.subject for each in found.candidates] == [ANNA, "/cn=eve", "/cn=mallory"]
+
+
+def test_a_job_whose_account_was_linked_to_two_names_at_once_is_nobodys_and_both_are_named():
+    about = {"kind": "observation", "time": 900 * SECOND, "account": "cms001", "inode": 1}
+    links = [
+        sighting({**about, "name": name, "lease": lease}) for name, lease in (("%2fcn%3deve", ""), ("n", ANNA[-4] * 32))
+    ]
+    found = by_history([lent(500, ANNA), *links, lent(950, ANNA, begins=False)])
+    assert (found.parts, found.unattributed) == ((), SECOND)
+    assert {each.subject for each in found.candidates} == {ANNA, "/cn=eve"}
+    assert "2 names were linked to the account at once, from 1970-01-01T00:15:00" in found.candidates[0].because
+
+
 def test_it_is_said_whether_the_holder_was_seen_at_the_end_too():
     (at_both,) = attribute(job(), [], [run(end=job().end, held="a" * 32)], {}).parts
     (at_start,) = attribute(job(), [], [run(end=job().end)], {}).parts

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gridwarden.accounting.lease_history import (
+    UNSEEN,
     Sighting,
     held_throughout,
     holders_at,
     holders_of_job,
     holders_within,
-    seen_by,
+    linked_by,
     sighting,
 )  # fmt: skip
 
@@ -102,9 +103,8 @@ def test_whom_another_program_lends_the_account_to_is_a_candidate_of_whom_the_li
     assert "between 1970-01-01T00:00:00.000120+00:00 and 1970-01-01T00:00:00.000180+00:00" in anna.because
     assert subjects(history, 190) == ["/cn=eve o'neil"]
     assert subjects(history, 200) == ["/CN=Bela"]
-    assert [each.time for each in filter(None, [seen_by(history, "cms001", time) for time in (179, 180, 300)])] == [
-        180
-    ] * 2
+    links = [[each.time for each in linked_by(history, "cms001", time)] for time in (179, 180, 300)]
+    assert links == [[], [180], [180]]
 
 
 def test_a_link_that_is_a_lease_of_ours_is_nobody_else():
@@ -119,6 +119,46 @@ def test_a_link_of_somebody_who_had_the_account_by_our_lease_once_counts_after_a
     assert held_throughout([ours, bela, link(180)], "cms001", 185, 190).holder.subject == "/cn=eve o'neil"
     freed = ours._replace(time=120, begins=False, ends=True)
     assert subjects([ours, freed, link(180)], 190) == ["/cn=eve o'neil"]
+
+
+def names(candidates):
+    return {each.subject for each in candidates}
+
+
+def test_both_to_whom_an_account_was_linked_at_once_are_named_until_it_was_linked_to_one_alone():
+    at_once = [seen(ANNA, 180)._replace(linked=True), link(180)]
+    alone = seen(ANNA, 220)._replace(linked=True)
+    both = {"/CN=Anna", "/cn=eve o'neil"}
+    for history in ([ANNA, *at_once, alone], [ANNA, *at_once], [ANNA, *at_once, seen(ANNA, 190), BELA]):
+        for moment in (150, 180, 195):
+            found = holders_at(history, "cms001", moment)
+            assert names(found) == both, (history, moment)
+            assert names(held_throughout(history, "cms001", moment, moment + 1).candidates) == both
+            assert held_throughout(history, "cms001", moment, moment + 1).holder is None
+    because = holders_at([ANNA, *at_once, alone], "cms001", 195)[0].because
+    assert because.startswith("2 names were linked to the account at once, between 1970-01-01T00:00:00.000180")
+    assert because.endswith("and 1970-01-01T00:00:00.000220+00:00")
+    assert names(holders_at([ANNA, *at_once, alone], "cms001", 220)) == {"/CN=Anna"}
+    assert names(holders_at([ANNA, *at_once, BELA], "cms001", 200)) == {"/CN=Bela"}
+    assert names(held_throughout([ANNA, *at_once, alone], "cms001", 230, 240, 200).candidates) == both
+
+
+def test_a_holder_file_says_nothing_of_a_link_that_another_program_made_beside_it():
+    history = [ANNA, link(180), seen(ANNA, 190)]
+    assert names(holders_at(history, "cms001", 195)) == {"/CN=Anna", "/cn=eve o'neil"}
+    assert held_throughout(history, "cms001", 195, 196).holder is None
+
+
+def test_two_links_of_other_programs_are_both_named_even_where_one_is_of_our_own_leases_name():
+    ours = ANNA._replace(name=LINK["name"])
+    history = [ours, link(180), link(180, name="%2fcn%3dmallory")]
+    assert names(holders_at(history, "cms001", 185)) == {"/cn=eve o'neil", "/cn=mallory"}
+    assert names(linked_by(history, "cms001", 185)) == {"/cn=eve o'neil", "/cn=mallory"}
+
+
+def test_a_job_after_its_account_was_freed_is_not_its_last_holders():
+    freed = seen(ANNA, 150)._replace(ends=True)
+    assert held_throughout([ANNA, freed], "cms001", 160, 170) == UNSEEN
 
 
 def test_a_name_that_says_nobody_stays_as_it_is():
