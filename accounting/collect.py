@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, select
 from gridwarden import chain, ledger, ledger_expiry
 from gridwarden.accounting import (
     exit_records,
+    job_rows,
     ledger_batches,
     partitions,
     positions,
@@ -173,9 +174,8 @@ def collect_slurm(
     for values in rows.batches(sacct_rows.parse(lines(begin)), BATCH_ROWS):
         with store.transaction() as connection:
             positions.claim(connection, source)
-            jobs = [classed(each, class_of)._asdict() for each in values if isinstance(each, Job)]
-            rows.upsert(connection, schema.batch_jobs, jobs)
-            rows.upsert(connection, schema.batch_steps, [each._asdict() for each in values if isinstance(each, Step)])
+            jobs = [classed(each, class_of) for each in values if isinstance(each, Job)]
+            job_rows.put(connection, jobs, [each for each in values if isinstance(each, Step)])
             odd = [(each.line, each.reason) for each in values if isinstance(each, OddRow)]
             fresh += positions.add_faults(connection, source, odd, now)
         taken += len(values)

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.accounting import file_progress, pacct, pacct_import, pbs_runs, positions, rows, schema
+from gridwarden.accounting import file_progress, job_rows, pacct, pacct_import, pbs_runs, positions, rows, schema
 from gridwarden.accounting.batch_records import PBS, ClassOf, Ignored, Job, Step, classed, no_class
 from gridwarden.accounting.claims import Claim
 from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
@@ -219,7 +219,6 @@ def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> t
         jobs, odd = pbs_runs.tell_apart(connection, jobs)
     for entry, number, _ in (found.jobs[index] for index in sorted(odd)):
         faults.append(work.fault(entry, number, "the store has another record of that run"))
-    rows.upsert(connection, schema.batch_jobs, [job._asdict() for job in jobs])
-    rows.upsert(connection, schema.batch_steps, [step._asdict() for step in found.steps])
+    job_rows.put(connection, jobs, found.steps)
     rows.insert_new(connection, schema.claims, [{"digest": each.digest, **each._asdict()} for each in found.claims])
     return Counts(entries, found.records - len(odd), len(faults), found.ignored.total()), faults

@@ -37,19 +37,28 @@ def insert_new_tuples(connection: Connection, table: Table, columns: tuple[str, 
         connection.exec_driver_sql(f"{_insert(connection, table, columns)} ON CONFLICT DO NOTHING", rows)
 
 
-def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, and bring those that are there up to date; all have the same columns, in the same order."""
+def upsert(connection: Connection, table: Table, rows: Sequence[Row], *, rank: tuple[str, ...] = ()) -> None:
+    """Insert rows, and bring those that are there up to date; all have the same columns, in the same order.
+
+    ``rank`` are expressions of SQL, of a row whose name stands for ``{}``: what ranks below what is there leaves that as it is.
+    """
     if rows:
-        upsert_tuples(connection, table, tuple(rows[0]), [tuple(storable(table, row).values()) for row in rows])
+        values = [tuple(storable(table, row).values()) for row in rows]
+        upsert_tuples(connection, table, tuple(rows[0]), values, rank=rank)
 
 
-def upsert_tuples(connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Values]) -> None:
+def upsert_tuples(
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Values], *, rank: tuple[str, ...] = ()
+) -> None:
     """Do the same with rows that are storable already."""
     if rows:
         quote = connection.dialect.identifier_preparer.quote
         keys = [column.name for column in table.primary_key]
         new = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns if name not in keys)
         conflict = f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {new}"
+        if rank:
+            given, there = (", ".join(each.format(name) for each in rank) for name in ("excluded", table.name))
+            conflict += f" WHERE ({given}) >= ({there})"
         connection.exec_driver_sql(f"{_insert(connection, table, columns)} {conflict}", rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,8 +16,8 @@ import pytest
 from sqlalchemy import text
 
 from gridwarden import chain, ledger
-from gridwarden.accounting import collect, ledger_batches, sacct, sacct_rows, schema, store_file
-from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting import collect, job_rows, ledger_batches, sacct, sacct_rows, schema, store_file
+from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.sacct_rows import FIELDS, SEPARATOR
 from gridwarden.accounting.store import open_store, open_to_read
@@ -284,6 +285,28 @@ def test_a_job_that_was_running_is_brought_up_to_date(url):
     from_sacct(url, later)
     assert asked[0] <= 1795301542_000000
     assert rows(url, "SELECT state, total_cpu FROM batch_jobs WHERE job = '14'") == [("COMPLETED", 42_000_000)]
+
+
+def test_a_copy_of_the_accounting_that_says_less_takes_nothing_back_whenever_it_is_imported(url):
+    """Made while the job ran; by sacct --json of 22.05, which names no user; by another source, in whole seconds."""
+    begin = NOW - 100_000_000
+    ended = Job("slurm", "site", "7", begin, 0, "cms001", 1, begin, NOW, "COMPLETED", "0:0", 0, 0, 9_123_000, "n1", "s")
+    batch = Step(*ended[:5], "batch", begin, NOW, "COMPLETED", 0, 0, 9_123_000, "n1")
+    running = {"end": None, "state": "RUNNING", "total_cpu": 0}
+    said = [
+        (ended, batch),
+        (ended._replace(**running), batch._replace(**running)),
+        (ended._replace(account="", total_cpu=9_123_456), batch),
+        (ended._replace(total_cpu=9_000_000), batch._replace(total_cpu=9_000_000)),
+    ]
+    for order in itertools.permutations(said):
+        with open_store(url).transaction() as connection:
+            for table in (schema.batch_jobs, schema.batch_steps):
+                connection.execute(table.delete())
+            for job, step in order:
+                job_rows.put(connection, [job], [step])
+            assert [Job(*row) for row in connection.execute(schema.batch_jobs.select())] == [ended]
+            assert [Step(*row) for row in connection.execute(schema.batch_steps.select())] == [batch]
 
 
 def test_sacct_failing_half_way_does_not_move_the_position(url):
