@@ -25,6 +25,8 @@ PAUSE_SECONDS = 0.1
 LONGEST_OUTPUT = 16 * 1024 * 1024  # some 100 000 processes, or slots
 LONGEST_SHOWN = 160
 CONFIGURATION = ("SLURM_CONF", "CONDOR_CONFIG", "PBS_CONF_FILE")  # where a site keeps them, if not where usual
+# By itself, scancel leaves jobs of scrontab alone where slurm.conf has ScronParameters=explicit_scancel; 22.05 has neither.
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SCANCEL_CRON": "1"}
 
 
 def answer(batch: str, look: Callable[[float], Answer], seconds: float) -> Answer:
@@ -58,7 +60,7 @@ def ask(command: list[str], seconds: float) -> tuple[str, bool]:
     Raises Unavailable when that takes longer than ``seconds``.
     """
     environment = {name: os.environ[name] for name in CONFIGURATION if name in os.environ}
-    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+    environment |= ENVIRONMENT
 
     def execute(report: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

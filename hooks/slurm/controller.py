@@ -74,7 +74,7 @@ def _ask(command: list[str]) -> bool:
 
 
 def _run(command: list[str], seconds: float) -> bool:
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    environment = question.ENVIRONMENT.copy()
     if "SLURM_CONF" in os.environ:  # slurmd's own word on where its cluster's configuration is
         environment["SLURM_CONF"] = os.environ["SLURM_CONF"]
     null = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]

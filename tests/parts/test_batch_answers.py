@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden import proc
-from gridwarden.batch import mom
+from gridwarden.batch import mom, question
 from tests.batch_nodes import NODES, UID, BatchNode, CondorNode, MomNode, RegisterNode, SlurmNode, TorqueNode
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users: needs root")
@@ -382,3 +382,8 @@ def test_the_register_says_whose_a_job_is_and_forgets_it_with_a_restart(node: Re
     boot = node.entry.read_text().rpartition("boot\t")[2]
     node.entry.write_text(node.entry.read_text().replace(boot, "another\n"))
     assert node.ask().jobs == []
+
+
+def test_who_is_banned_at_once_keeps_no_cron_job() -> None:
+    """With ScronParameters=explicit_scancel, scancel wants --cron, or this variable (24.11)."""
+    assert "SCANCEL_CRON=1" in question.ask(["/usr/bin/env"], 10)[0].splitlines()

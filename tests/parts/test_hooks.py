@@ -150,7 +150,7 @@ def running(*command: str, uid: int = UID) -> Iterator[subprocess.Popen[bytes]]:
 
 def ended(process: subprocess.Popen[bytes]) -> bool:
     try:
-        process.wait(10)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         return False
     return True
@@ -358,6 +358,18 @@ def test_a_banned_holders_job_is_cancelled(machine: Machine) -> None:
     assert not machine.records("job_start")
 
 
+def test_a_banned_holders_cron_job_is_cancelled_like_any_other_and_drains_no_node(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ScronParameters=explicit_scancel, scancel wants --cron, or this variable (24.11)."""
+    monkeypatch.setattr(controller, "SECONDS", 10.0)
+    machine.holder(verdict=holders.BANNED, because="stolen key")
+    machine.stopping_program("scancel")
+    scancel = machine.base / "programs/scancel"
+    scancel.write_text(scancel.read_text().replace("\n", '\n[ "$SCANCEL_CRON" ] || exit 1\n', 1))
+    assert machine.run("prolog") == 0
+
+
 @pytest.mark.parametrize("broken", ["lock", "deadline", "register", "passwd"])
 def test_a_banned_holders_job_does_not_run_because_something_else_fails_as_well(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, broken: str
@@ -396,7 +408,7 @@ def test_a_banned_holders_job_does_not_run_when_the_controller_is_away(
 def test_a_banned_holders_job_does_not_run_before_slurmd_knows_that_it_is_over(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, revoked: int
 ) -> None:
-    monkeypatch.setattr(controller, "SECONDS", 0.3)
+    monkeypatch.setattr(controller, "SECONDS", 0.3 if revoked < START else 10.0)
     machine.holder(verdict=holders.BANNED, because="stolen key")
     machine.stopping_program("scancel", revoked)
     assert machine.run("prolog") == (revoked < START), "an earlier run's, or none"
@@ -429,7 +441,7 @@ def test_a_prolog_that_cannot_judge_does_what_the_site_chose(
 def test_a_user_cannot_drain_a_node_with_a_job_that_cannot_be_requeued(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controller, "SECONDS", 0.3)
+    monkeypatch.setattr(controller, "SECONDS", 1.5)  # for scancel, too, which is to succeed in it
     holders.remove(machine.base / "holders", ACCOUNT)
     machine.configure(prolog_on_failure="requeue-held")
     machine.program("scontrol", "exit 1")
@@ -605,7 +617,7 @@ def step(machine: Machine, uid: int = UID, name: str = "python3") -> Iterator[li
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as daemon:
         daemon.stdout.readline()
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not (found := [p for p in proc.owned_by(uid) if p.parent == daemon.pid and p.real_uid == uid]):
                 assert time.monotonic() < deadline, "the step's process did not become the user"
                 time.sleep(0.01)
