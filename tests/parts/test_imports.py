@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 
 from gridwarden import ledger
 from gridwarden.accounting import imports, log_files, schema
+from gridwarden.accounting.collect import collect_slurm
 from gridwarden.accounting.report import BY, report
 from gridwarden.accounting.store import open_store, open_to_read
 from gridwarden.errors import ConfigurationError, GridwardenError, Unavailable
@@ -27,6 +28,8 @@ from tests.killing import run_after_kills
 
 DATA = Path(__file__).parent.parent / "data"
 LINES = (DATA / "openpbs-23.06.log").read_bytes().splitlines(keepends=True)
+CONDOR = ("history", "epochs", "history.2.0")
+SLURM = ("22.05", "24.11")
 NOW = 1_795_400_000_000_000
 NOBODY = frozenset[int]()
 IN_FULL = imports.Counts(entries=172, records=44, quarantined=0, ignored=128)
@@ -299,6 +302,26 @@ def test_what_sacct_wrote_as_json_is_jobs_and_steps(url, tmp_path, name, entries
     rows = {row.row: row.cpu for row in report(open_to_read(url), Range(0, NOW), BY).rows}
     assert rows["batch_discrepancy"] == 0
     assert rows["total"] > 500_000
+
+
+def test_whatever_order_all_the_batch_systems_sources_come_in_rows_and_sums_are_the_same(tmp_path):
+    kinds = ("openpbs-23.06.log", "sacct-22.05.json", "sacct-24.11.json", *(f"htcondor-23.9/{name}" for name in CONDOR))
+    sources = [put_recorded(name, tmp_path) for name in kinds] + [DATA / f"sacct-{version}.txt" for version in SLURM]
+    found = []
+    for number in range(3):
+        order = random.Random(number).sample(sources, len(sources))
+        url = f"sqlite:///{tmp_path}/{number}.sqlite"
+        for source in order:
+            if source.suffix == ".txt":
+                lines = source.read_text(encoding="utf-8").splitlines()
+                collect_slurm(open_store(url), lambda _, lines=lines: lines, "", since=None, now=NOW, progress=quiet)
+            else:
+                take(url, source)
+        rows = content(url)
+        sums = [report(open_to_read(url), Range(0, NOW), by) for by in (BY, ("node", "queue", "month"))]
+        found.append((rows["batch_jobs"], rows["batch_steps"], sums))
+    assert len(found[0][0]) > 60
+    assert all(each == found[0] for each in found)
 
 
 def test_json_with_an_odd_job_and_no_end_gives_the_others(sqlite_url, tmp_path):
