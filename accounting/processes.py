@@ -29,7 +29,8 @@ def put(connection: Connection, columns: Sequence[str], rows: Sequence[tuple[Any
         return _put_sqlite(connection, columns, rows)
     types = ", ".join(f"%s::{_type(name)}[]" for name in columns)
     statement = f"{_insert(columns)} SELECT * FROM unnest({types}) ON CONFLICT DO NOTHING"  # noqa: S608  our own names
-    values = tuple(list(column) for column in zip(*rows, strict=True))
+    # Both begin with their key: two who bring the same ones wait for each other, and not each for the other.
+    values = tuple(list(column) for column in zip(*sorted(rows), strict=True))
     return connection.exec_driver_sql(statement, values).rowcount if rows else 0
 
 

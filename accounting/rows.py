@@ -34,7 +34,8 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
 def insert_new_tuples(connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Values]) -> None:
     """Do the same with rows that are storable already."""
     if rows:
-        connection.exec_driver_sql(f"{_insert(connection, table, columns)} ON CONFLICT DO NOTHING", rows)
+        statement = f"{_insert(connection, table, columns)} ON CONFLICT DO NOTHING"
+        connection.exec_driver_sql(statement, _by_key(connection, table, columns, rows))
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], *, rank: tuple[str, ...] = ()) -> None:
@@ -59,7 +60,8 @@ def upsert_tuples(
         if rank:
             given, there = (", ".join(each.format(name) for each in rank) for name in ("excluded", table.name))
             conflict += f" WHERE ({given}) >= ({there})"
-        connection.exec_driver_sql(f"{_insert(connection, table, columns)} {conflict}", rows)
+        statement = f"{_insert(connection, table, columns)} {conflict}"
+        connection.exec_driver_sql(statement, _by_key(connection, table, columns, rows))
 
 
 def storable(table: Table, row: Row) -> Row:
@@ -82,6 +84,17 @@ def fitting(text: str, length: int | None) -> str:
 @cache
 def _lengths(table: Table) -> dict[str, int | None]:
     return {column.name: getattr(column.type, "length", None) for column in table.c}
+
+
+def _by_key(connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Values]) -> list[Values]:
+    """Return the rows by their keys: two who bring the same ones then wait for each other, and not each for the other.
+
+    SQLite has one writer at a time.  Of rows with one key, the last still comes last.
+    """
+    if connection.dialect.name == "sqlite":
+        return rows
+    keys = [columns.index(column.name) for column in table.primary_key]
+    return sorted(rows, key=lambda row: [row[key] for key in keys])
 
 
 def _insert(connection: Connection, table: Table, columns: tuple[str, ...]) -> str:

@@ -420,6 +420,41 @@ def test_a_node_brings_what_it_has_itself_and_asks_no_batch_system_of_everybodys
     assert (tmp_path / "sacct-was-asked").exists()
 
 
+SLOWLY = """
+CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+CREATE TRIGGER slowly BEFORE INSERT ON batch_jobs FOR EACH ROW EXECUTE FUNCTION slowly()
+"""
+
+
+def test_two_who_import_the_same_jobs_in_opposite_order_at_once_do_not_lock_each_other_out(database, tmp_path):
+    """PostgreSQL ends one of two that wait for each other; with a pause at each row both are in their midst."""
+    ended = [line for line in LINES if b";E;" in line]
+    files = [put(tmp_path / "onwards", *ended), put(tmp_path / "backwards", *reversed(ended))]
+    with open_store(database).transaction() as connection:
+        connection.exec_driver_sql(SLOWLY)
+    program = f"""
+import sys
+from pathlib import Path
+from gridwarden.accounting import imports
+from gridwarden.accounting.store import open_store
+store = open_store({database!r})
+print("ready", flush=True)
+sys.stdin.readline()
+_, failed = imports.import_files(store, [Path(sys.argv[1])], frozenset(), now={NOW}, progress=lambda *_: None)
+sys.exit(str(*failed) if failed else 0)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [subprocess.Popen([sys.executable, "-c", program, file], **pipes) for file in files]
+    assert [process.stdout.readline() for process in both] == [b"ready\n"] * 2
+    for process in both:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    assert [process.communicate()[1].decode() for process in both] == ["", ""]
+    undisturbed = f"sqlite:///{tmp_path}/other.sqlite"
+    take(undisturbed, files[0])
+    assert jobs(database) == jobs(undisturbed)
+
+
 def test_a_place_without_files_is_said_and_keeps_no_other_back(tmp_path):
     put_recorded("htcondor-23.9/history", tmp_path)
     code, out, err = collect(tmp_path)
