@@ -67,6 +67,16 @@ def rows(
         raise unavailable(url, error) from error
 
 
+def commit(connection: Connection[tuple[Any, ...]], url: str) -> None:
+    """Make what was done durable; raises Unavailable: it is then done or not, and may be done again."""
+    import psycopg  # noqa: PLC0415  an optional extra
+
+    try:
+        connection.commit()
+    except psycopg.Error as error:
+        raise unavailable(url, error) from error
+
+
 def place_of(url: str) -> str:
     """Return how the database is named to people: without a password."""
     return _PASSWORD.sub(lambda found: f"{found[1] or ''}:***" if found[2] is None else "password=***", url)

@@ -9,6 +9,10 @@ _ADVICE = (
     ),
     (("locked", "lock timeout"), "another gridwarden collect is running; run this one again when it has ended"),
     (
+        ("deadlock", "could not serialize"),
+        "another gridwarden wrote the same at that moment; run this again: nothing of this one was stored",
+    ),
+    (
         ("unable to open", "readonly"),
         "make its directory writable, or its file system: even reading makes files beside it",
     ),

@@ -6,6 +6,7 @@ A role of PostgreSQL's needs no more for that than to read ``alembic_version`` a
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ def _add_to_file(url: str, head: Head) -> None:
 
 
 def _add_to_server(url: str, head: Head) -> None:
-    with postgresql.connect(url, write=True) as connection:
+    with closing(postgresql.connect(url, write=True)) as connection:
         read = partial(postgresql.rows, connection, url, values={})
         (table,) = read("SELECT to_regclass('alembic_version')::text")[0]
         store_file.refuse_other_schema(store_file.version({str(table)}, read), postgresql.place_of(url))
         postgresql.rows(connection, url, _ADD, head._asdict())
+        postgresql.commit(connection, url)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from datetime import UTC
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -127,6 +128,49 @@ def test_a_role_that_can_send_heads_can_neither_change_nor_remove_one(database):
         with open_store(database).transaction() as connection:
             connection.execute(text("DROP OWNED BY sender"))
             connection.execute(text("DROP ROLE sender"))
+
+
+AT_COMMIT = """
+CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; RETURN NEW; END $$;
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION at_commit()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "advice"),
+    [
+        ("RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'", "free space"),
+        ("RAISE 'could not serialize access' USING ERRCODE = 'serialization_failure'", "run this again"),
+        ("PERFORM pg_terminate_backend(pg_backend_pid())", "start the database"),
+    ],
+    ids=["full disk", "serialization", "server gone"],
+)
+def test_what_a_database_says_only_at_commit_is_one_clear_line_and_nothing_is_lost_or_kept_twice(
+    database, node, what, advice
+):
+    for number in range(3):
+        node.record(f"/CN={number}")
+    head = heads.Head(HOST, 3, "a" * 64, NOW, f"sent by {HOST}")
+    brought = (
+        ("heads", "heads", partial(store_writer.add_head, database, head), 1),
+        ("positions", "records", partial(node.collect, database), 3),
+    )
+    for table, filled, bring, rows in brought:
+        count = text(f"SELECT count(*) FROM {filled}")  # noqa: S608  one of two
+        with open_store(database).transaction() as connection:
+            connection.exec_driver_sql(AT_COMMIT.format(what=what, table=table))
+        with pytest.raises(Unavailable) as caught:
+            bring()
+        assert "\n" not in f"{caught.value}{caught.value.hint}"
+        assert advice in caught.value.hint
+        with open_store(database).transaction() as connection:
+            assert connection.scalar(count) == 0
+            connection.exec_driver_sql("DROP FUNCTION at_commit CASCADE")
+        for _ in range(2):
+            bring()
+            with open_to_read(database).transaction() as connection:
+                assert connection.scalar(count) == rows
 
 
 def test_a_head_for_a_store_that_is_not_there_or_of_another_schema_makes_none(url, tmp_path):
