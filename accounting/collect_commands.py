@@ -57,7 +57,6 @@ def collect_command(
       gridwarden collect /var/spool/pbs/server_priv/accounting/2025*
       gridwarden collect --node wn042 /backup/wn042/pacct*
     """
-    from gridwarden.accounting import exit_records
     from gridwarden.accounting.collect import collect
     from gridwarden.accounting.imports import files_of, import_files
     from gridwarden.accounting.schedd_history import collect_schedds
@@ -89,21 +88,37 @@ def collect_command(
         )  # fmt: skip
     for each in imported:
         _tell_imported(each, dry_run=dry_run)
-    failed += missing + unread
-    if failed:
-        for error in failed[:-1]:
+    failed += [*unread, *_unverified(collected)]
+    if failed or collected or chosen:  # a file that is still to come is no fault of what is there
+        for error in missing:
             note(f"{error}. {error.hint}")
+    else:
+        failed = missing
+    _raise_worst(failed)
+
+
+def _unverified(collected: list[Collected]) -> list[EvidenceError]:
+    """Return an error for each kind of evidence in which this collect found something that does not verify."""
+    from gridwarden.accounting import exit_records
+
+    faulty = [source.source for source in collected if source.fresh_faults]
+    errors = []
+    if any(source.startswith("ledger:") for source in faulty):
+        message = "the ledger does not verify; its records are in the store, and it was not acknowledged"
+        errors.append(EvidenceError(message, "keep the ledger's files and find out who could write them"))
+    if any(source.startswith(exit_records.SOURCE) for source in faulty):
+        message = "files of the agent's are not as the ledger has them; none of their lines is believed"
+        errors.append(EvidenceError(message, "keep the files and find out who could write them"))
+    return errors
+
+
+def _raise_worst(failed: list[GridwardenError]) -> None:
+    """Say all, and raise the last; evidence that does not verify, which is said once, stands behind what may pass by itself."""
+    failed = sorted(failed, key=lambda error: isinstance(error, EvidenceError))
+    for error in failed[:-1]:
+        note(f"{error}. {error.hint}")
+    if failed:
         raise failed[-1]
-    if any(source.fresh_faults for source in collected if source.source.startswith("ledger:")):
-        raise EvidenceError(
-            "the ledger does not verify; its records are in the store, and it was not acknowledged",
-            "keep the ledger's files and find out who could write them",
-        )
-    if any(source.fresh_faults for source in collected if source.source.startswith(exit_records.SOURCE)):
-        raise EvidenceError(
-            "files of the agent's are not as the ledger has them; none of their lines is believed",
-            "keep the files and find out who could write them",
-        )
 
 
 def _refuse_contradictions(files: tuple[Path, ...], *, since: str | None, node: str | None, evidence: bool) -> None:

@@ -456,11 +456,27 @@ sys.exit(str(*failed) if failed else 0)
 
 
 def test_a_place_without_files_is_said_and_keeps_no_other_back(tmp_path):
+    history = put_recorded("htcondor-23.9/history", tmp_path)
+    for options, collected in (((), True), (("--evidence",), False)):
+        code, out, err = collect(tmp_path, *options)
+        assert (code, err.count("logs/*: there is no such file")) == (0, 1)
+        assert ("history: 6 ads = 6 collected" in out) == collected
+    history.unlink()
+    code, out, err = collect(tmp_path, "--evidence")
+    assert (code, out, err.count("there is no such file")) == (75, "", 2)
+
+
+def test_a_ledger_that_does_not_verify_is_what_the_exit_code_says_whatever_else_failed(tmp_path):
+    """It is said once; whoever looks at exit codes would take it for a batch system that was away."""
     put_recorded("htcondor-23.9/history", tmp_path)
-    code, out, err = collect(tmp_path)
-    assert code == 75
-    assert "logs/*: there is no such file" in err
-    assert "history: 6 ads = 6 collected" in out
+    directory = tmp_path / "state/ledger"
+    directory.mkdir(parents=True, mode=0o700)
+    hold = {"batch": "slurm", "job": "7", "account": "cms001", "reason": "none"}
+    ledger.append(directory, "hold", hold, node="n1", cluster="site")
+    current = directory / "current.jsonl"
+    current.write_bytes(current.read_bytes().replace(b"cms001", b"cms002"))
+    code, _, err = collect(tmp_path, sacct="#!/bin/sh\nexit 1\n")
+    assert (code, "sacct" in err, "does not verify" in err) == (74, True, True)
 
 
 def test_a_long_import_shows_a_bar_on_a_terminal(tmp_path):
