@@ -90,7 +90,9 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
         )
         for job in chunk:
             key = job[:5]
-            facts = (steps.get(key, []), runs.get(job.job, []), leases, payloads[key], histories.of(job.account))
+            # Runs of HTCondor's that came before their job, whose name another's ad may bear.
+            own = [step for step in steps.get(key, []) if step.account in {"", job.account}]
+            facts = (own, runs.get(job.job, []), leases, payloads[key], histories.of(job.account))
             attribution = attribute(job, *facts, exact=exact.get(key, 0))
             yield Attributed(job, facts[0], payloads[key], attribution)
 

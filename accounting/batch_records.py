@@ -70,7 +70,7 @@ class Job(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step of the job with the same first five fields."""
+    """A step of the job with the same first five fields; ``account`` is said of HTCondor's alone, whose owners name the job."""
 
     batch: str
     cluster: str
@@ -86,6 +86,7 @@ class Step(NamedTuple):
     total_cpu: int
     nodes: str
     slot: str = ""
+    account: str = ""
 
 
 class OddRow(NamedTuple):

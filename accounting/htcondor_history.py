@@ -14,6 +14,7 @@ import re
 from gridwarden.accounting import ce_claims, claims
 from gridwarden.accounting.batch_records import HTCONDOR, Ignored, Job, Step
 from gridwarden.accounting.claims import Claim
+from gridwarden.accounting.classads import Ad, read
 from gridwarden.times import MICROSECONDS
 
 BANNER = "*** "
@@ -26,20 +27,23 @@ IGNORED = {
     "SPAWN": "start of a run",
     "STARTER": "start of a run",
 }
+# All that is read of an ad.
+ATTRIBUTES = (
+    "GlobalJobId", "ClusterId", "ProcId", "QDate", "Owner", "OsUser", "JobStatus", "JobUniverse", "RoutedToJobId", "GridJobId",
+    "LastRemoteHost", "RemoteHost", "NumShadowStarts", "JobStartDate", "JobCurrentStartDate", "CompletionDate",
+    "EnteredCurrentStatus", "ExitBySignal", "ExitSignal", "ExitCode", "CumulativeRemoteUserCpu", "CumulativeRemoteSysCpu",
+    "RemoteUserCpu", "RemoteSysCpu", "RemoteWallClockTime", "ResidentSetSize_RAW", "ResidentSetSize", "CpusProvisioned",
+    "RequestCpus", "JobBatchName", "AccountingGroup", "x509userproxysubject", "x509UserProxyFirstFQAN",
+    "x509UserProxyVOName", "AuthTokenIssuer", "orig_AuthTokenIssuer", "AuthTokenSubject", "orig_AuthTokenSubject",
+)  # fmt: skip
 
 GRID_UNIVERSE = 9
 ROUTED = "routed to another job, which says more"
 ELSEWHERE = "ran elsewhere, and says nothing of who"
 
-_ATTRIBUTE = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*) ?= ?(.*)", re.ASCII)
-_INTEGER = re.compile(r"-?\d{1,15}", re.ASCII)
-_REAL = re.compile(r"-?\d{1,15}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
-_STRING = re.compile(r'"((?:[^"\\]|\\"|\\)*)"', re.ASCII)  # a double quote alone is escaped, not a backslash
 _KIND = re.compile(r"\*\*\* +([A-Za-z_]+)(?: +|$)(?![ =])", re.ASCII)
 _WRITTEN = re.compile(r"\bCurrentTime ?= ?(\d{1,12})", re.ASCII)
 _SCHEDD = re.compile(r"([^#]+)#\d+\.\d+#\d+", re.ASCII)
-
-Value = int | float | str | bool | None
 
 
 def parse(text: str) -> Job | Step | Claim | Ignored:
@@ -52,7 +56,7 @@ def parse(text: str) -> Job | Step | Claim | Ignored:
         return Ignored(IGNORED[kind])
     if kind not in {"JOB", "EPOCH"}:
         raise ValueError(f"no ad is known of kind {kind[:40]!r}")
-    ad = _attributes(lines)
+    ad = read(lines)
     # Anybody can say that a job ran elsewhere; one that had a host has run, whatever it says. What ran elsewhere has none, though
     # JobRouter and gridmanager copy NumShadowStarts and CPU times from there.
     if not ad.text("LastRemoteHost", "RemoteHost"):
@@ -63,70 +67,7 @@ def parse(text: str) -> Job | Step | Claim | Ignored:
     return _run(ad, banner) if kind == "EPOCH" else _job(ad)
 
 
-def value_of(expression: str) -> Value:
-    """Return what a literal says; None for ``undefined``, and for whatever would have to be evaluated."""
-    if _INTEGER.fullmatch(expression):
-        return int(expression)
-    if _REAL.fullmatch(expression):
-        return float(expression)
-    if match := _STRING.fullmatch(expression):
-        return match[1].replace('\\"', '"')
-    return {"true": True, "false": False}.get(expression.lower())
-
-
-class _Ad:
-    """The attributes of an ad, whose names are the same in any case."""
-
-    def __init__(self, expressions: dict[str, str]) -> None:
-        self._expressions = expressions
-
-    def text(self, *names: str) -> str:
-        """The first of the attributes that is text, or empty."""
-        for name in names:
-            if isinstance(value := self._value(name), str) and value:
-                return value
-        return ""
-
-    def number(self, *names: str) -> int | None:
-        """The first of the attributes that is a number, whole."""
-        value = self.amount(*names)
-        return None if value is None else int(value)
-
-    def amount(self, *names: str) -> float | None:
-        """The first of the attributes that is a number, not negative."""
-        for name in names:
-            value = self._value(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-                return value
-        return None
-
-    def is_true(self, name: str) -> bool:
-        """Whether the attribute is true."""
-        return self._value(name) is True
-
-    def instant(self, *names: str) -> int | None:
-        """The first of the attributes that is a time, in microseconds; 0 and -1 stand for none."""
-        for name in names:
-            if seconds := self.number(name):
-                return seconds * MICROSECONDS
-        return None
-
-    def _value(self, name: str) -> Value:
-        expression = self._expressions.get(name.lower())
-        return None if expression is None else value_of(expression)
-
-
-def _attributes(lines: list[str]) -> _Ad:
-    expressions = {}
-    for line in lines:
-        match = _ATTRIBUTE.fullmatch(line)
-        if match is None:
-            raise ValueError(f"{line[:80]!r} is not ATTRIBUTE = EXPRESSION")
-        expressions[match[1].lower()] = match[2]
-    return _Ad(expressions)
-
-
-def _key(ad: _Ad) -> tuple[str, str, str, int, int]:
+def _key(ad: Ad) -> tuple[str, str, str, int, int]:
     schedd = _SCHEDD.fullmatch(ad.text("GlobalJobId"))
     cluster, process, submit = ad.number("ClusterId"), ad.number("ProcId"), ad.instant("QDate")
     if schedd is None or cluster is None or process is None or submit is None:
@@ -134,7 +75,7 @@ def _key(ad: _Ad) -> tuple[str, str, str, int, int]:
     return HTCONDOR, schedd[1], f"{cluster}.{process}", submit, 0
 
 
-def _job(ad: _Ad) -> Job:
+def _job(ad: Ad) -> Job:
     batch, schedd, job, submit, restart = _key(ad)
     account = _account(ad)
     status = ad.number("JobStatus")
@@ -177,7 +118,7 @@ def _job(ad: _Ad) -> Job:
     )
 
 
-def _of_computing_element(ad: _Ad) -> Claim | Ignored:
+def _of_computing_element(ad: Ad) -> Claim | Ignored:
     """Read the ad of a job that a computing element submitted to a batch system by BLAH, or to another schedd."""
     _, schedd, _, submit, _ = _key(ad)
     scheme, subject = _declared(ad)
@@ -193,13 +134,14 @@ def _of_computing_element(ad: _Ad) -> Claim | Ignored:
     return of_job._replace(batch=batch, job=job, until=until)
 
 
-def _run(ad: _Ad, banner: str) -> Step:
+def _run(ad: Ad, banner: str) -> Step:
     run = re.search(r"\bRunInstanceId ?= ?(\d{1,9})", banner, re.ASCII)
     written = _WRITTEN.search(banner)
     user_cpu, system_cpu = _cpu(ad, "RemoteUserCpu"), _cpu(ad, "RemoteSysCpu")
     starts = ad.number("NumShadowStarts")
-    if run is None and not starts:
-        raise ValueError("RunInstanceId and NumShadowStarts are missing")
+    account = _account(ad)
+    if (run is None and not starts) or not account:
+        raise ValueError("Owner, or RunInstanceId and NumShadowStarts, are missing")
     return Step(
         *_key(ad),
         step=f"run {run[1] if run else (starts or 1) - 1}",
@@ -211,10 +153,11 @@ def _run(ad: _Ad, banner: str) -> Step:
         total_cpu=user_cpu + system_cpu,
         nodes=ad.text("RemoteHost", "LastRemoteHost").rpartition("@")[2],
         slot=_slot(ad.text("RemoteHost", "LastRemoteHost")),
+        account=account,
     )
 
 
-def _account(ad: _Ad) -> str:
+def _account(ad: Ad) -> str:
     """Return the job's account: of a schedd that knows nothing of OsUser (23.9), that is whatever its owner set."""
     return ad.text("Owner", "OsUser").partition("@")[0]
 
@@ -224,12 +167,12 @@ def _slot(host: str) -> str:
     return host.rpartition("@")[0]
 
 
-def _cpu(ad: _Ad, *names: str) -> int:
+def _cpu(ad: Ad, *names: str) -> int:
     """Return CPU time in microseconds; HTCondor says whole seconds."""
     return round((ad.amount(*names) or 0) * MICROSECONDS)
 
 
-def _exit_code(ad: _Ad) -> str:
+def _exit_code(ad: Ad) -> str:
     """Return CODE:SIGNAL, as Slurm writes it; empty for a job that never ended by itself."""
     if ad.is_true("ExitBySignal"):
         return f"0:{ad.number('ExitSignal') or 0}"
@@ -237,7 +180,7 @@ def _exit_code(ad: _Ad) -> str:
     return "" if code is None else f"{code}:0"
 
 
-def _declared(ad: _Ad) -> tuple[str, str]:
+def _declared(ad: Ad) -> tuple[str, str]:
     """Return scheme and subject of the credential that the job came with."""
     if subject := ad.text("x509userproxysubject"):
         return "x509", subject

@@ -15,8 +15,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gridwarden.accounting import file_progress, job_rows, pacct, pacct_import, pbs_runs, positions, rows, schema
-from gridwarden.accounting.batch_records import PBS, ClassOf, Ignored, Job, Step, classed, no_class
+from gridwarden.accounting import (
+    file_progress,
+    htcondor_names,
+    job_rows,
+    pacct,
+    pacct_import,
+    pbs_runs,
+    positions,
+    rows,
+    schema,
+)
+from gridwarden.accounting.batch_records import HTCONDOR, PBS, ClassOf, Ignored, Job, Step, classed, no_class
 from gridwarden.accounting.claims import Claim
 from gridwarden.accounting.file_formats import UNFINISHED, Entry, Format, format_of
 from gridwarden.accounting.file_progress import Counts
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.store import Store
 
 BATCH_ENTRIES = 2000
+BATCH_BYTES = 16 << 20  # whoever owns a job can make its ad as large as that
 LONGEST_NODE = 128  # characters, as schema.Name
 LONGEST_SHOWN = 2000  # characters of a quarantined entry that are kept
 
@@ -53,7 +64,7 @@ class Imported(NamedTuple):
 
 class _Found(NamedTuple):
     jobs: list[tuple[Entry, int, Job]]
-    steps: list[Step]
+    steps: list[tuple[Entry, int, Step]]
     claims: list[Claim]
     records: int
     faults: list[tuple[str, str]]
@@ -140,7 +151,9 @@ def import_log(
     work = _Work(log, format, before.entries, class_of)
     whole = before
     fresh: list[str] = []
-    for entries in rows.batches(work.entries(offset), BATCH_ENTRIES):
+    for entries in rows.bounded_batches(
+        work.entries(offset), BATCH_ENTRIES, BATCH_BYTES, lambda entry: len(entry.text)
+    ):
         found = work.read(entries)
         tail = (tail + b"".join(entry.text for entry in entries))[-WITNESS:]
         reached = file_progress.reached(entries[-1].end, tail)
@@ -199,7 +212,7 @@ class _Work:
                 continue
             records += 1
             found.jobs.extend((entry, self._number, row) for row in result if isinstance(row, Job))
-            found.steps.extend(row for row in result if isinstance(row, Step))
+            found.steps.extend((entry, self._number, row) for row in result if isinstance(row, Step))
             place = f"{self.log.name}:{self._number}"
             found.claims.extend(row._replace(place=place) for row in result if isinstance(row, Claim))
         self.ignored += found.ignored
@@ -213,12 +226,28 @@ class _Work:
 
 def _keep(connection: Connection, found: _Found, work: _Work, entries: int) -> tuple[Counts, list[tuple[str, str]]]:
     """Put jobs and steps into the store; return what became of the entries, and the faults."""
+    if work.format.kind == HTCONDOR:
+        found = _without_refused(connection, found, work)
     faults = list(found.faults)
     jobs, odd = [classed(job, work.class_of) for _, _, job in found.jobs], set[int]()
     if work.format.kind == PBS:
         jobs, odd = pbs_runs.tell_apart(connection, jobs)
     for entry, number, _ in (found.jobs[index] for index in sorted(odd)):
         faults.append(work.fault(entry, number, "the store has another record of that run"))
-    job_rows.put(connection, jobs, found.steps)
+    job_rows.put(connection, jobs, [step for _, _, step in found.steps])
     rows.insert_new(connection, schema.claims, [{"digest": each.digest, **each._asdict()} for each in found.claims])
     return Counts(entries, found.records - len(odd), len(faults), found.ignored.total()), faults
+
+
+def _without_refused(connection: Connection, found: _Found, work: _Work) -> _Found:
+    """Put those of HTCondor's ads aside that bear the name of another's job."""
+    every: list[tuple[Entry, int, Job | Step]] = [*found.jobs, *found.steps]
+    refused = htcondor_names.refused(connection, [row for _, _, row in every])
+    kept = [each for index, each in enumerate(every) if index not in refused]
+    faults = [work.fault(*every[index][:2], reason) for index, reason in refused.items()]
+    return found._replace(
+        jobs=[(entry, number, row) for entry, number, row in kept if isinstance(row, Job)],
+        steps=[(entry, number, row) for entry, number, row in kept if isinstance(row, Step)],
+        faults=[*found.faults, *faults],
+        records=found.records - len(faults),
+    )

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection, Table
 
@@ -22,6 +22,22 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Yield the items in lists of at most ``size``."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def bounded_batches(
+    items: Iterable[Item], size: int, most: int, bytes_of: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    """Yield the items in lists of at most ``size``, each of which ends when its items come to ``most`` bytes."""
+    batch: list[Item] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += bytes_of(item)
+        if len(batch) >= size or held >= most:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch
 
 

@@ -152,6 +152,7 @@ batch_steps = Table(
     Column("total_cpu", BigInteger, nullable=False),
     Column("nodes", Text, nullable=False),
     Column("slot", Text, nullable=False, server_default="", comment="HTCondor's"),
+    Column("account", Name, nullable=False, server_default="", comment="HTCondor's; another's is no step of the job"),
     comment="the steps of batch_jobs",
 )
 

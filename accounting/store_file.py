@@ -18,7 +18,7 @@ from gridwarden.errors import ConfigurationError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 _SQLITE = "sqlite:///"
 
 

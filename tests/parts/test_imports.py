@@ -292,6 +292,15 @@ def test_an_ad_too_large_is_put_aside_and_the_next_is_read(sqlite_url, tmp_path,
     assert found.counts == imports.Counts(6, 5, 1, 0)
 
 
+@pytest.mark.parametrize(("most", "commits"), [(5000, 3), (1 << 20, 1)])
+def test_entries_of_megabytes_are_taken_a_few_at_a_time(sqlite_url, tmp_path, monkeypatch, most, commits):
+    path = put_recorded("htcondor-23.9/history", tmp_path)  # ads of 3 kB
+    monkeypatch.setattr(imports, "BATCH_BYTES", most)
+    reached: list[int] = []
+    imports.import_files(open_store(sqlite_url), [path], NOBODY, now=NOW, progress=lambda _, at: reached.append(at))
+    assert len(reached) == commits
+
+
 @pytest.mark.parametrize(("name", "entries", "steps"), [("sacct-22.05.json", 7, 9), ("sacct-24.11.json", 6, 8)])
 def test_what_sacct_wrote_as_json_is_jobs_and_steps(url, tmp_path, name, entries, steps):
     path = put_recorded(name, tmp_path)

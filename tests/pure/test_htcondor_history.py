@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridwarden.accounting import classads, htcondor_history
 from gridwarden.accounting.batch_records import Ignored, Job, Step
-from gridwarden.accounting.htcondor_history import ROUTED, parse, value_of
+from gridwarden.accounting.classads import Ad, value_of
+from gridwarden.accounting.htcondor_history import ATTRIBUTES, ROUTED, parse
 
 RECORDED = Path(__file__).parent.parent / "data/htcondor-23.9"
 ALONE = (RECORDED / "history.2.0").read_text(encoding="utf-8")
@@ -118,6 +120,27 @@ def test_a_users_own_words_forge_no_attribute_and_hide_no_job(end):
         ALONE, Note=f'"x{end}Owner = "root"{end}RemoteUserCpu = 0.0{end}CumulativeRemoteUserCpu = 0.0{end}y"'
     )
     assert job(forged) == job(ALONE)
+
+
+def test_a_schedd_is_asked_for_all_that_is_read_of_an_ad_and_no_more(monkeypatch):
+    class Watched(Ad):
+        def _value(self, name):
+            looked_at.add(name)
+            return super()._value(name)
+
+    looked_at: set[str] = set()
+    monkeypatch.setattr(htcondor_history, "read", lambda lines: Watched(classads.read(lines)._expressions))
+    alone = 'GlobalJobId = "ce#2.0#1"\nClusterId = 2\nProcId = 0\nQDate = 1\nJobStatus = 4\nExitBySignal = true\nOsUser = "x"'
+    signer = 'x509userproxysubject = "/CN=x"\nGridJobId = "batch slurm slurm/20261122/4711"\nJobUniverse = 9'
+    for text in (
+        alone,
+        ALONE,
+        changed(ALONE, ExitBySignal="false"),
+        f"{alone}\n{signer}",
+        f"{alone}\nNumShadowStarts = 1\n*** EPOCH CurrentTime=1",
+    ):
+        parse(text)
+    assert looked_at == set(ATTRIBUTES)
 
 
 def test_an_owner_who_sets_another_account_or_that_the_job_ran_elsewhere_changes_nothing():
