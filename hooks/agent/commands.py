@@ -74,7 +74,8 @@ def status_command(format: str, node_path: Path) -> None:
     told = agent_client.status(path, 5.0)
     if told is None:
         raise Unavailable(
-            f"{path}: no agent answers", "systemctl status gridwarden-agent, or gridwarden-agent --foreground"
+            f"{path}: no agent answers",
+            "systemctl status gridwarden-agent, or /usr/libexec/gridwarden/agent --foreground",
         )
     rows: list[dict[str, object]] = [
         {"about": about, "value": value} for about, value in told.items() if about != "outcome"
