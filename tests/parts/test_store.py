@@ -19,7 +19,9 @@ from sqlalchemy import inspect, text
 
 from gridwarden import chain, ledger
 from gridwarden.accounting import collect, partitions, positions, schema, spans, store_file
+from gridwarden.accounting.engines import engine_of
 from gridwarden.accounting.job_runs import Run
+from gridwarden.accounting.migrate import migrate
 from gridwarden.accounting.status import status
 from gridwarden.accounting.store import open_any, open_store, open_to_read, upgrade
 from gridwarden.errors import ConfigurationError, Unavailable
@@ -363,6 +365,23 @@ def test_the_views_are_what_their_page_promises_to_other_tools(url):
         }
     assert found == promised
     assert len(found) == 6
+
+
+def test_what_another_tool_built_on_a_view_sees_all_processes_after_an_upgrade_divided_their_table(database):
+    insert = text(
+        'INSERT INTO processes (node, pid, start, "end", parent, uid, gid, command, user_cpu, system_cpu, status) '
+        "VALUES ('n1', :pid, :now, :now, 1, 1, 1, '', 1, 1, 0)"
+    )
+    with engine_of(database, write=True).begin() as connection:
+        migrate(connection, "0006")
+        connection.execute(insert, {"pid": 1, "now": NOW})
+        connection.execute(text("CREATE VIEW of_another_tool AS SELECT pid FROM processes_v1"))
+    store = open_any(database, write=True)
+    upgrade(store)
+    partitions.make_room(store, [NOW], NOW, partitions.PROCESSES)
+    with store.transaction() as connection:
+        connection.execute(insert, {"pid": 2, "now": NOW})
+    assert rows(database, "SELECT * FROM of_another_tool ORDER BY pid") == [(1,), (2,)]
 
 
 def test_a_month_that_begins_while_old_ones_are_let_go_keeps_what_is_just_brought(database):
