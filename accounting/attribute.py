@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gridwarden.accounting import evidence
 from gridwarden.accounting.job_runs import SOMEBODY
 from gridwarden.accounting.lease_history import BY_ANOTHER, LOCAL, held_throughout, linked_by, window
-from gridwarden.accounting.same_job import CONTRADICTED, is_contradicted, is_of
+from gridwarden.accounting.same_job import CONTRADICTED, OWNERS_WORD, is_contradicted, is_its_owners_word, is_of
 
 if TYPE_CHECKING:
     from gridwarden.accounting.batch_records import Job, Step
@@ -218,7 +218,10 @@ def _by_observation(job: Job, leases: Mapping[str, Sighting], sightings: Sequenc
         return Holder(None, "its stamp names another lease than the account was lent under")
     if not held.holder.subject:
         return Holder(None, "no record names whose the lease of its account was")
-    return Holder(_part(held.holder, job, evidence.LEASE_HISTORY))
+    part = _part(held.holder, job, evidence.LEASE_HISTORY)
+    if is_its_owners_word(job):
+        part = part._replace(evidence=evidence.DECLARED, because=part.because + OWNERS_WORD)
+    return Holder(part)
 
 
 def _part(candidate: Candidate, job: Job, level: str) -> Part:

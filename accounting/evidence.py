@@ -11,7 +11,7 @@ LEASE_HISTORY = "lease history"
 """Only the account is certain; the records say who held it at that time."""
 DECLARED = "declared"
 """Only a stamp on the job says so: a claim that no hook on the node has confirmed.  Or the agent once saw a process of that
-pid in the job, and nobody knows when it ended.  Or only another program's log says so."""
+pid in the job, and nobody knows when it ended.  Or only another program's log says so, or the ad of an HTCondor job, which its owner can change."""
 AMBIGUOUS = "ambiguous"
 """Several identities are possible, or a gap in the records hides who it was."""
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from gridwarden.accounting import answers, evidence, lease_history
 from gridwarden.accounting.job_runs import LAUNCHER, Body, Run, number, text
 from gridwarden.accounting.lease_history import LOCAL, Candidate, Sighting
+from gridwarden.accounting.same_job import OWNERS_WORD, is_its_owners_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gridwarden.accounting.answers import Answer
     from gridwarden.accounting.batch_records import Job
+
+_ENDED = "; the batch system says when it ended"
 
 
 def of_run(run: Run, job: Job | None, start: Body, later: Sequence[Sighting] = ()) -> list[Answer]:
@@ -30,7 +33,7 @@ def of_run(run: Run, job: Job | None, start: Body, later: Sequence[Sighting] = (
         because += "; its end was not recorded, the node was restarted before then"
     if job is not None and job.end is not None and (until is None or run.ended_by == "restart"):
         until = job.end
-        because += "; the batch system says when it ended"
+        because += "; its ad says when it ended, and its owner can change that" if is_its_owners_word(job) else _ENDED
     answer = answers.NOTHING._replace(
         account=run.account, node=run.node, cluster=run.cluster, batch=run.batch, job=run.job, since=run.start, until=until
     )  # fmt: skip
@@ -43,7 +46,20 @@ def of_run(run: Run, job: Job | None, start: Body, later: Sequence[Sighting] = (
 
 
 def of_job(job: Job, candidates: Sequence[Candidate], stamped: Sighting | None, *, lent: bool) -> list[Answer]:
-    """A job that only the batch system recorded; ``lent`` says whether its account is one that is lent."""
+    """A job that only the batch system recorded; ``lent`` says whether its account is one that is lent.
+
+    Nothing that its owner can change is better than declared.
+    """
+    found = _of_job(job, candidates, stamped, lent=lent)
+    if not is_its_owners_word(job):
+        return found
+    return [
+        each._replace(evidence=evidence.weakest({each.evidence, evidence.DECLARED}), because=each.because + OWNERS_WORD)
+        for each in found
+    ]
+
+
+def _of_job(job: Job, candidates: Sequence[Candidate], stamped: Sighting | None, *, lent: bool) -> list[Answer]:
     answer = answers.NOTHING._replace(
         account=job.account, node=job.nodes, cluster=job.cluster, batch=job.batch, job=job.job,
         since=job.start, until=job.end,

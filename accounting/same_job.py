@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Clocks of a controller and its nodes may differ by this much before records of one job are told apart.
 CLOCK_SKEW = 300 * MICROSECONDS
+OWNERS_WORD = "; only its ad says when and where it ran, which its owner can change"
 CONTRADICTED = "hooks recorded it at another time than its ad says, which its owner can change"
 
 
@@ -39,10 +40,18 @@ def _is_uncounted(run: Run, job: Job) -> bool:
     return job.batch == SLURM and job.restart == 0 < run.restart and within
 
 
+def is_its_owners_word(job: Job) -> bool:
+    """Say whether a job's times and figures are no better than a claim where no hook recorded it.
+
+    HTCondor's owner can change them (condor_qedit) until the ad is in the history.
+    """
+    return job.batch == HTCONDOR
+
+
 def is_contradicted(runs: Iterable[Run], job: Job) -> bool:
     """Say whether an HTCondor job's ad gives it other times than all that hooks recorded under its number and account.
 
     Its owner can change the ad (condor_qedit): then nobody is named by who held the account at these times.
     """
     its = [run for run in runs if (run.batch, run.cluster, run.job, run.account) == (*job[:3], job.account)]
-    return job.batch == HTCONDOR and bool(its) and not any(is_of(run, job) for run in its)
+    return is_its_owners_word(job) and bool(its) and not any(is_of(run, job) for run in its)

@@ -898,6 +898,16 @@ def test_an_account_of_a_slot_is_whoevers_job_the_slot_had_then(machine):
     machine.node = machine.node._replace(slot_account=slots.slot_account)
     for at, subject in ((begin + 500_000_000, ANNA), (begin + 1_500_000_000, BELA)):
         answer = only(machine.ask(f"@{at / 1e6:.6f}", account="slot01", node="n1"))
-        assert (answer.identity, answer.account, answer.evidence) == (subject, "slot01", evidence.LEASE_HISTORY)
+        assert (answer.identity, answer.account, answer.evidence) == (subject, "slot01", evidence.DECLARED)
         assert "it ran in slot1_1, whose account that is" in answer.because
+        assert "only its ad says when and where it ran, which its owner can change" in answer.because
     assert machine.ask(f"@{(begin + 950_000_000) / 1e6:.6f}", account="slot01")[0] == []
+
+
+def test_a_job_of_htcondors_under_an_account_of_its_own_is_no_better_known_than_its_owners_word(machine):
+    for batch, level in (("pbs", evidence.BATCH), ("htcondor", evidence.DECLARED)):
+        job = Job(batch, "ce", "5.0", 1, 0, "daemon", None, 1, 2, "COMPLETED", "0:0", 0, 0, 0, "n1", "")
+        with open_store(machine.url).transaction() as connection:
+            collect.rows.upsert(connection, schema.batch_jobs, [job._asdict()])
+        answer = next(each for each in machine.ask(None, job="5.0")[0] if each.batch == batch)
+        assert (answer.identity, answer.evidence) == ("daemon", level)

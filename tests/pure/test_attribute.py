@@ -176,6 +176,15 @@ def test_an_htcondor_job_whose_owner_changed_its_times_is_not_given_to_whoever_h
     assert owner(told, [], [recorded._replace(account="slot1_1")], {}, [], history) == ANNA, "where slots have accounts"
 
 
+def test_an_htcondor_job_that_no_hook_recorded_is_declared_and_never_looks_as_good_as_one_that_was_observed():
+    told = {"batch": "htcondor", "total_cpu": SECOND}
+    (part,) = by_history([lent(500, ANNA)], **told).parts
+    assert (part.subject, part.evidence) == (ANNA, evidence.DECLARED)
+    assert "which its owner can change" in part.because
+    (part,) = attribute(job(**told), [], [run(batch="htcondor")], {}, (), [lent(500, ANNA)]).parts
+    assert (part.subject, part.evidence) == (ANNA, evidence.BATCH)
+
+
 def test_a_stamp_that_contradicts_the_records_buys_nothing():
     found = by_history([lent(500, ANNA)], stamp="b" * 32)
     assert (found.parts, found.because) == ((), "its stamp names another lease than the account was lent under")
