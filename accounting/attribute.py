@@ -57,7 +57,7 @@ class Attribution(NamedTuple):
     given to somebody or to nobody, and so has either sign: what the batch system says of steps may not be what it says
     of the job, and payloads may have used more than it saw.  ``batch_unattributed`` and ``steps_discrepancy`` are the same
     two by the batch system's figures alone.  ``candidates`` are those among whom the holder could not be told, without
-    figures, each with when the account changed hands.
+    figures, each with when the account changed hands.  ``exact`` is what exit statistics say, where they count.
     """
 
     parts: tuple[Part, ...]
@@ -68,6 +68,7 @@ class Attribution(NamedTuple):
     batch_unattributed: int
     steps_discrepancy: int
     candidates: tuple[Part, ...] = ()
+    exact: int = 0
 
 
 class Holder(NamedTuple):
@@ -121,6 +122,7 @@ def attribute(
         batch_unattributed=0 if holder else counted,
         steps_discrepancy=job.total_cpu - counted,
         candidates=found.candidates,
+        exact=0 if payloads else exact,
     )
 
 
@@ -160,49 +162,65 @@ def _holder(
     A holder that a hook verified when the job started decides; without one, whom a launcher verified as the pilot in
     it; without one, who held its account all the time, by the records of then; and last the job's stamp, a claim.
     """
-    verified = [run for run in runs if run.subject and is_of(run, job)]
-    if len({(run.scheme, run.subject, run.lease) for run in verified}) > 1:
-        return Holder(None, "its nodes recorded different holders")
+    verified = sorted((run for run in runs if run.subject and is_of(run, job)), key=lambda run: (run.ledger, run.seq))
     if verified:
-        return _verified(job, min(verified, key=lambda run: (run.ledger, run.seq)), verified, leases, sightings)
+        return _verified(job, verified, leases, sightings)
+    because = "the launcher verified the pilot's own credential, in this job"
     pilots = {
-        (payload.pilot_scheme, payload.pilot_subject, payload.pilot_vo) for payload in payloads if payload.pilot_subject
+        Part(each.pilot_scheme, each.pilot_subject, each.pilot_vo, job.account, 0, evidence.BATCH, because=because)
+        for each in payloads
+        if each.pilot_subject
     }
     if len({pilot[:2] for pilot in pilots}) > 1:
-        return Holder(None, "its payloads' records name different pilots")
-    for scheme, subject, vo in sorted(pilots, key=lambda pilot: not pilot[2]):
-        because = "the launcher verified the pilot's own credential, in this job"
-        return Holder(Part(scheme, subject, vo, job.account, 0, evidence.BATCH, because=because))
+        return Holder(None, "its payloads' records name different pilots", _candidates(sorted(pilots)))
+    if pilots:
+        return Holder(min(pilots, key=lambda pilot: (not pilot.vo, pilot)))
     if is_contradicted(runs, job):
         return Holder(None, CONTRADICTED)
     return _by_observation(job, leases, sightings)
 
 
 def _verified(
-    job: Job, run: Run, verified: Sequence[Run], leases: Mapping[str, Sighting], sightings: Sequence[Sighting]
+    job: Job, verified: Sequence[Run], leases: Mapping[str, Sighting], sightings: Sequence[Sighting]
 ) -> Holder:
-    """Return the holder whom hooks verified at the start, unless one saw another when the job ended."""
+    """Return the holder whom hooks verified at the start, unless they differ, or one saw another when the job ended."""
+    parts = [_at_start(run, job, leases) for run in verified]
+    if len({part[:2] for part in parts}) > 1:
+        return Holder(None, "its nodes recorded different holders", _candidates(parts))
+    changed = [run for run in verified if run.changed_hands]
+    if changed:
+        others = [part for run in changed for part in _at_end(run, job, leases, sightings)]
+        when = others[0].because.partition("; ")[2]
+        holder = parts[0]._replace(because=f"{parts[0].because}; {when}")
+        return Holder(None, "its account was another's when it ended", _candidates([holder, *others]))
+    ended = "and when it ended" if all(run.held for run in verified) else "and nobody looked when it ended"
+    return Holder(parts[0]._replace(because=f"{parts[0].because}, {ended}"))
+
+
+def _at_start(run: Run, job: Job, leases: Mapping[str, Sighting]) -> Part:
+    """Return whom a hook verified when the job started."""
     lent = leases.get(run.lease)
     fqan = lent.fqan if lent and lent.account == job.account else ""
-    part = Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH, fqan=fqan)
     because = f"a hook on {run.node} verified the holder when the job started"
-    changed = next((each for each in verified if each.changed_hands), None)
-    if changed is not None:
-        others = [leases[changed.held]] if changed.held in leases else []
-        if changed.held == SOMEBODY:
-            others = linked_by(sightings, job.account, changed.end or changed.start)
-        first = min((other.time for other in others), default=0)
-        begin = first if changed.start < first < (changed.end or 0) else changed.start
-        when = f"its account changed hands {window(begin, changed.end or begin)}"
-        names = [(other.scheme, other.subject, other.vo) for other in others] or [("", "", "")]
-        because_then = f"held it when the job ended; {when}"
-        candidates = (
-            part._replace(evidence=evidence.AMBIGUOUS, because=f"{because}; {when}"),
-            *(Part(*who, job.account, 0, evidence.AMBIGUOUS, because=because_then) for who in names),
-        )
-        return Holder(None, "its account was another's when it ended", candidates)
-    ended = "and when it ended" if all(run.held for run in verified) else "and nobody looked when it ended"
-    return Holder(part._replace(because=f"{because}, {ended}"))
+    return Part(run.scheme, run.subject, run.vo, job.account, 0, evidence.BATCH, because=because, fqan=fqan)
+
+
+def _at_end(run: Run, job: Job, leases: Mapping[str, Sighting], sightings: Sequence[Sighting]) -> list[Part]:
+    """Return those whose the account was, instead or as well, when the job ended; nameless where that is not known."""
+    others = [leases[run.held]] if run.held in leases else []
+    if run.held == SOMEBODY:
+        others = linked_by(sightings, job.account, run.end or run.start)
+    first = min((other.time for other in others), default=0)
+    begin = first if run.start < first < (run.end or 0) else run.start
+    because = f"held it when the job ended; its account changed hands {window(begin, run.end or begin)}"
+    names = [(other.scheme, other.subject, other.vo) for other in others] or [("", "", "")]
+    return [Part(*who, job.account, 0, evidence.AMBIGUOUS, because=because) for who in names]
+
+
+def _candidates(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return each of them once, as one of several."""
+    each = {part[:3]: part._replace(evidence=evidence.AMBIGUOUS) for part in reversed(parts)}
+    return tuple(reversed(each.values()))
 
 
 def _by_observation(job: Job, leases: Mapping[str, Sighting], sightings: Sequence[Sighting]) -> Holder:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, exists, func, or_, select, text
 
 from gridwarden.accounting import schema, spans
 from gridwarden.accounting.attribute import Attribution, attribute
-from gridwarden.accounting.batch_records import Job, Step
+from gridwarden.accounting.batch_records import HTCONDOR, Job, Step
 from gridwarden.accounting.histories import Histories, leases_of
 from gridwarden.accounting.job_runs import Run
 from gridwarden.accounting.payload_runs import JobKey, JobName, Payload, Placed, place, read_payloads
@@ -100,16 +100,22 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
 def _exact(connection: Connection, jobs: Sequence[Job]) -> dict[JobKey, int]:
     """Return what the processes of each job used by exit statistics, those of its own account that lived while it did.
 
-    Not those that clocks which differ would let in: they may be of the run before or after this one.
+    Not those that clocks which differ would let in: they may be of the run before or after this one.  Where HTCondor has
+    one job of a number, all are its: when it ran is its owner's word.
     """
-    jobs_table, each = schema.batch_jobs.c, schema.processes.c
+    jobs_table, each, other = schema.batch_jobs.c, schema.processes.c, schema.batch_jobs.alias("other").c
+    alone = ~exists().where(
+        other.batch == HTCONDOR, other.cluster == jobs_table.cluster, other.job == jobs_table.job,
+        other.submit != jobs_table.submit,
+    )  # fmt: skip
+    only = and_(jobs_table.batch == HTCONDOR, alone)
     query = (
         select(*list(schema.batch_jobs.primary_key), *_sums(each.cpu))
         .where(*_of(jobs, schema.batch_jobs))
         .where(each.job == jobs_table.job, each.batch == jobs_table.batch, each.cluster == jobs_table.cluster)
         .where(each.job != "", each.exact == 1, each.account == jobs_table.account)
-        .where(each.start >= func.coalesce(jobs_table.start, jobs_table.submit) - BLUR)
-        .where(or_(jobs_table.end.is_(None), each.end <= jobs_table.end + BLUR))
+        .where(or_(only, each.start >= func.coalesce(jobs_table.start, jobs_table.submit) - BLUR))
+        .where(or_(only, jobs_table.end.is_(None), each.end <= jobs_table.end + BLUR))
         .group_by(*list(schema.batch_jobs.primary_key))
     )
     return {tuple(row[:5]): _sum(row[5], row[6]) for row in connection.execute(query)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting.payload_runs import BY_EXITS
+from gridwarden.accounting.same_job import is_its_owners_word
 from gridwarden.accounting.show import cpu_text
 from gridwarden.times import format_instant
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gridwarden.accounting.payload_runs import Payload
 
 SHOWN_STEPS = 8
+OWNERS_FIGURES = "which the job's owner can change (condor_qedit)"
 
 
 class Line(NamedTuple):
@@ -37,8 +39,9 @@ def explain(found: Attributed, zone: tzinfo) -> list[Line]:
     counted = attribution.total - attribution.steps_discrepancy
     parts = {part.payload: part for part in attribution.parts}
     lines = [
-        _plain("total", attribution.total, attribution.total, f"what {job.batch} says of the job as a whole"),
+        _plain("total", attribution.total, attribution.total, _total(job)),
         _plain("steps", counted, counted, _steps(found.steps)),
+        *([_exits(job, counted, attribution.exact)] if attribution.exact else []),
         *(_payload(payload, parts.get(payload.payload), job, zone) for payload in found.payloads),
     ]
     if found.payloads:
@@ -64,6 +67,22 @@ def heading(job: Job, zone: tzinfo) -> str:
 
 def _plain(what: str, cpu: int, batch: int | None, because: str) -> Line:
     return Line(what, "", "", cpu, batch, "", because)
+
+
+def _total(job: Job) -> str:
+    because = f"what {job.batch} says of the job as a whole"
+    return f"{because}: its schedd's word, {OWNERS_FIGURES}" if is_its_owners_word(job) else because
+
+
+def _exits(job: Job, counted: int, exact: int) -> Line:
+    """Say how what exit statistics counted differs, which is what the job used, but for processes that they do not know."""
+    because = "what exit statistics counted of the processes that are known to be its own"
+    if exact < counted:
+        because += f"; {job.batch} says {cpu_text(counted - exact)} more"
+        because += f", {OWNERS_FIGURES}" if is_its_owners_word(job) else ""
+    elif exact > counted:
+        because += f"; {job.batch} says {cpu_text(exact - counted)} less, and this counts"
+    return _plain("exits", exact, None, because)
 
 
 def _steps(steps: list[Step]) -> str:

@@ -409,3 +409,36 @@ def test_what_the_kernel_counted_of_a_plain_jobs_processes_is_its_holders_and_ne
         put_process(node, pid, begin + SECOND, cpu=2**63 - 1, user_cpu=2**63 - 1, system_cpu=1)
     (found,) = [row for row in report(store, EVER, BY).rows if row.row == "part"]
     assert (found.identity, found.cpu) == (ANNA, 4 * SECOND + 2 * (2**63 - 1))
+
+
+def test_an_htcondor_jobs_owner_neither_zeroes_what_it_used_nor_raises_it_without_a_word(node):
+    """The ad's figures and times are the owner's; what the agent measured of its processes is not."""
+    lend(node, 30, ANNA, "a" * 32)
+    for number, said in (("9.0", 0), ("10.0", 100 * SECOND), ("11.0", 2 * SECOND), ("12.0", 3 * SECOND)):
+        node.job(number, 20, 19, said, account="cms001", batch="htcondor", cluster="ce")
+    store = node.collect()
+    for pid, number in enumerate(("9.0", "10.0", "11.0")):
+        # Not when the ad says that it ran.
+        put_process(node, pid, NOW - 25 * HOUR, batch="htcondor", cluster="ce", job=number)
+    put_process(node, 8, NOW - 25 * HOUR, batch="htcondor", cluster="other", job="12.0")
+    with store.transaction() as connection:
+        found = {number: of_number(connection, number)[0] for number in ("9.0", "10.0", "11.0", "12.0")}
+    assert [each.attribution.parts[0].cpu // SECOND for each in found.values()] == [2, 100, 2, 3]
+    explained = [{line.what: line.because for line in explain(each, UTC)} for each in found.values()]
+    assert all("which the job's owner can change" in each["total"] for each in explained)
+    zeroed, raised, honest, unmeasured = (each.get("exits", "") for each in explained)
+    assert "htcondor says 0:00:02.000 less, and this counts" in zeroed
+    assert "htcondor says 0:01:38.000 more, which the job's owner can change" in raised
+    assert honest.endswith("known to be its own")
+    assert unmeasured == ""
+
+
+def test_jobs_of_two_installations_of_one_schedd_share_no_processes_though_they_share_a_number(node):
+    lend(node, 300, ANNA, "a" * 32)
+    for begin in (200, 20):
+        node.job("9.0", begin, begin - 1, 0, account="cms001", batch="htcondor", cluster="ce")
+    store = node.collect()
+    put_process(node, 1, NOW - 20 * HOUR + SECOND, batch="htcondor", cluster="ce", job="9.0")
+    with store.transaction() as connection:
+        found = [each.attribution.parts[0].cpu // SECOND for each in of_number(connection, "9.0")]
+    assert found == [0, 2]
