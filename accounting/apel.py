@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import hostlist
-from gridwarden.accounting.attribute import fqan_of
+from gridwarden.accounting.holder_of_job import fqan_of
 from gridwarden.accounting.lease_history import LOCAL
 from gridwarden.accounting.rows import batches
 from gridwarden.output import escape
@@ -20,8 +20,8 @@ from gridwarden.times import MICROSECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gridwarden.accounting.attribute import Part
     from gridwarden.accounting.batch_records import Job
+    from gridwarden.accounting.holder_of_job import Part
     from gridwarden.accounting_settings import Accounting
 
 HEADERS = {

@@ -54,6 +54,7 @@ def ended_within(connection: Connection, within: Range) -> Division:
     """
     table = schema.batch_jobs
     ended = select(table).where(table.c.end >= within.start, table.c.end < within.end)
+    ended = ended.order_by(table.c.end, *table.primary_key)  # what is made of the same store is the same, line by line
     jobs = [Job(*row) for row in connection.execute(ended)]
     placed = _placed(connection, jobs, within)
     outside = [

@@ -12,9 +12,10 @@ from gridwarden.times import format_instant
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from gridwarden.accounting.attribute import Attribution, Part
+    from gridwarden.accounting.attribute import Attribution
     from gridwarden.accounting.attributed import Attributed
     from gridwarden.accounting.batch_records import Job, Step
+    from gridwarden.accounting.holder_of_job import Part
     from gridwarden.accounting.payload_runs import Payload
 
 SHOWN_STEPS = 8

@@ -22,7 +22,7 @@ _SEEN = text(
 ).bindparams(bindparam("accounts", expanding=True))
 _NAMES = text(
     "SELECT account, lease, scheme, subject, vo, min(start) FROM job_runs "
-    "WHERE account IN :accounts AND subject <> '' GROUP BY 1, 2, 3, 4, 5"
+    "WHERE account IN :accounts AND subject <> '' GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 3, 4, 5"  # the first is read last
 ).bindparams(bindparam("accounts", expanding=True))
 
 # What another program lent comes in between the records of one lease: then each of them counts.

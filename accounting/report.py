@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, func, select
 
 from gridwarden.accounting import evidence, schema
-from gridwarden.accounting.attribute import fqan_of
 from gridwarden.accounting.attributed import Attributed, Division, ended_within
+from gridwarden.accounting.holder_of_job import fqan_of
 from gridwarden.times import format_instant
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridwarden.accounting import apel, evidence
-from gridwarden.accounting.attribute import Part
 from gridwarden.accounting.batch_records import Job
+from gridwarden.accounting.holder_of_job import Part
 from gridwarden.accounting_settings import Accounting
 from tests.apel_reader import read
 

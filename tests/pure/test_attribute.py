@@ -12,7 +12,7 @@ from gridwarden.accounting.job_runs import SOMEBODY, Run
 from gridwarden.accounting.lease_history import Sighting, sighting
 from gridwarden.accounting.same_job import CLOCK_SKEW, CONTRADICTED
 
-ANNA, BELA = "/DC=org/DC=example/CN=Anna", "/DC=org/DC=example/CN=Bela"
+ANNA, BELA, CHEN = (f"/DC=org/DC=example/CN={name}" for name in ("Anna", "Bela", "Chen"))
 SECOND = 1_000_000
 
 
@@ -227,6 +227,27 @@ def test_a_job_whose_account_was_linked_to_two_names_at_once_is_nobodys_and_both
     assert (found.parts, found.unattributed) == ((), SECOND)
     assert {each.subject for each in found.candidates} == {ANNA, "/cn=eve"}
     assert "2 names were linked to the account at once, from 1970-01-01T00:15:00" in found.candidates[0].because
+
+
+def test_all_whom_the_hooks_of_a_jobs_nodes_saw_are_named_in_whatever_order_they_are_read():
+    others = {lease * 32: lent(1050, who)._replace(lease=lease * 32) for lease, who in (("b", BELA), ("c", CHEN))}
+    runs = [
+        run(ledger=lease, node=f"n{lease}", end=job().end, ended_by="job_end", held=lease * 32)
+        for lease in ("a", "b", "c")
+    ]
+    for order in (runs, runs[::-1]):
+        found = attribute(job(), [step(SECOND)], order, others)
+        assert (found.parts, [each.subject for each in found.candidates]) == ((), [ANNA, BELA, CHEN])
+        assert "a hook on na" in found.candidates[0].because
+    differing = [run(ledger="k", node="n2", subject=BELA, lease="b" * 32), *runs]
+    for order in (differing, differing[::-1]):
+        found = attribute(job(), [step(SECOND)], order, others)
+        assert found.because == "its nodes recorded different holders"
+        assert [each.subject for each in found.candidates] == [ANNA, BELA]
+
+
+def test_one_person_under_two_leases_on_two_nodes_is_one_person():
+    assert owner(job(), [], [run(), run(ledger="m", node="n2", lease="b" * 32)], {}) == ANNA
 
 
 def test_it_is_said_whether_the_holder_was_seen_at_the_end_too():

@@ -170,6 +170,9 @@ def test_the_pilot_is_whom_the_hook_verified_and_else_whom_the_launcher_did():
     other = payload._replace(pilot_subject=CHEN, seq=9, payload="f" * 32)
     found = attribute(job(), [], [], {}, [payload, other])
     assert (shares(found), found.because) == ({ANNA: 10}, "its payloads' records name different pilots")
+    assert {each.subject for each in found.candidates} == {BELA, CHEN}
+    of_vos = [payload._replace(pilot_vo=vo, seq=seq) for seq, vo in enumerate(("", *"hgfedcba"))]
+    assert attribute(job(), [], [], {}, of_vos).parts[-1].vo == "a", "it would be another at each report"
     unnamed = attribute(job(), [], [], {}, [payload._replace(pilot_subject="")])
     assert (shares(unnamed), unnamed.unattributed) == ({ANNA: 10}, 80 * SECOND)
 
