@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gridwarden.accounting import answers, claims, evidence
 from gridwarden.accounting.claims import Claim
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gridwarden.accounting.past import Past
     from gridwarden.accounting.question import Question
 
+Item = TypeVar("Item")
+
 DAY = 86_400 * MICROSECONDS
 # A pool account is not lent anew within so short a time, unless a site has far too few; one that two people were mapped to
 # is shared by them, or its log lies.
@@ -24,6 +26,9 @@ SHARED_WITHIN = 7 * DAY
 LONGEST_PAYLOAD = 30 * DAY
 # BLAH logs a submission when the batch system has answered, HTCondor-CE's script the end of a job when it runs.
 EARLIER, LATER = MICROSECONDS * 3600, DAY
+# Whoever can write to syslog can write ten thousand of these: what else is known must not drown in them.
+MOST, MOST_PEOPLE = 200, 20
+NARROWER = "ask for an account, a node, a person or a shorter time"
 
 _COLUMNS = ", ".join(Claim._fields)
 _CLAIMS = f"SELECT {_COLUMNS} FROM claims WHERE"  # noqa: S608  our own names
@@ -33,7 +38,7 @@ _LAST_MAPPING = (
 )
 _EACH_MAPPED = (
     "SELECT scheme, subject, min(time) FROM claims WHERE what = 'mapping' AND account = :account "
-    "AND time >= :since AND time < :until GROUP BY scheme, subject ORDER BY 3, 1, 2"
+    "AND time >= :since AND time < :until GROUP BY scheme, subject ORDER BY max(time) DESC, 1, 2"
 )
 _THE_MAPPING = (
     f"{_CLAIMS} what = 'mapping' AND account = :account AND time = :time AND scheme = :scheme AND subject = :subject "
@@ -61,7 +66,7 @@ def of_job(job: Job, answer: Answer, past: Past) -> list[Answer]:
     """Answer for a job that no hook recorded: by a computing element's word of whose it was; nothing where there is none."""
     stored = [Claim(*row) for row in past.rows(_OF_JOB, {"job": job.job})]
     found = [claim for claim in stored if _is_of(claim, job)]
-    return _declared(answer, found, "no hook recorded the job's start; of this job")
+    return _declared(answer, found, "no hook recorded the job's start; of this job", past)
 
 
 def instead_of(answer: Answer, past: Past) -> list[Answer]:
@@ -69,14 +74,15 @@ def instead_of(answer: Answer, past: Past) -> list[Answer]:
     if answer.evidence != evidence.AMBIGUOUS or answer.identity or not answer.account or answer.since is None:
         return [answer]
     found = _mapped(answer.account, answer.since, answer.since + 1, past)
-    return _declared(answer, found, f"{answer.because}; of its account") or [answer]
+    return _declared(answer, found, f"{answer.because}; of its account", past) or [answer]
 
 
 def of_account(account: str, since: int, until: int, past: Past) -> list[Answer]:
     """Answer for an account that no record of ours names then."""
     found = _mapped(account, since, until, past)
-    named = _declared(answers.NOTHING._replace(account=account), found, "no record of gridwarden's names it then")
-    return [each._replace(since=claim.time) for claim, each in zip(found, named, strict=True)]
+    nobody = answers.NOTHING._replace(account=account)
+    named = _declared(nobody, found, "no record of gridwarden's names it then", past)
+    return [each._replace(since=claim.time) for claim, each in zip(found, named, strict=False)]
 
 
 def payloads(question: Question, past: Past) -> list[Answer]:
@@ -99,10 +105,15 @@ def payloads(question: Question, past: Past) -> list[Answer]:
         if named is not None and (end is None or named <= end):
             names = [Claim(*name) for name in past.rows(_NAMED, {**start._asdict(), "named": named})]
         because = "of a payload that gLExec started" + ("" if end is not None else ", whose end it did not log")
-        found += _declared(answer, names, because) or [
+        of_start = _declared(answer, names, because, past) or [
             answer._replace(evidence=evidence.AMBIGUOUS, because=f"{_says(start, because)}, and not whose it was")
         ]
-    return found
+        found += [
+            each
+            for each in of_start
+            if question.lets_pass(nodes=[each.node], account=each.account, subject=each.identity, job="")
+        ]
+    return _the_first(found, f"payloads of gLExec's: {NARROWER}", past)
 
 
 def mappings(question: Question, known: Collection[str], past: Past) -> list[Answer]:
@@ -115,10 +126,13 @@ def mappings(question: Question, known: Collection[str], past: Past) -> list[Ans
     exactly = {name: value for name in ("account", "node") if (value := question.exact(name)) is not None}
     query = _MAPPINGS + "".join(f" AND {name} = :{name}" for name in exactly) + _OF_MAPPINGS
     about = {"since": question.within.start, "until": question.within.end, **exactly}
+    logged = [
+        row
+        for row in past.rows(query, about)
+        if row[1] not in known and question.lets_pass(nodes=[row[0]], account=row[1], subject=row[3], job="")
+    ]
     found: list[Answer] = []
-    for node, account, scheme, subject, time in past.rows(query, about):
-        if account in known:
-            continue
+    for node, account, scheme, subject, time in _the_first(logged, f"mappings: {NARROWER}", past):
         key = {"account": account, "scheme": scheme, "subject": subject, "time": time}
         claim = next(each for row in past.rows(_THE_MAPPING, key) if (each := Claim(*row)).node == node)
         answer = answers.NOTHING._replace(account=account, node=node, pid=claim.pid, since=time, until=time)
@@ -127,12 +141,14 @@ def mappings(question: Question, known: Collection[str], past: Past) -> list[Ans
 
 
 def _mapped(account: str, since: int, until: int, past: Past) -> list[Claim]:
-    """Return who was mapped to an account then, or not long before; else who was last."""
+    """Return who was mapped to an account then, or not long before, of many the last; else who was last."""
     about = {"account": account, "since": since - SHARED_WITHIN, "until": until}
     each = past.rows(_EACH_MAPPED, about)
     if each:
+        shown = _the_first(each, f"people who were mapped to {account}", past, MOST_PEOPLE)
         keys = [
-            {"account": account, "scheme": scheme, "subject": subject, "time": time} for scheme, subject, time in each
+            {"account": account, "scheme": scheme, "subject": subject, "time": time}
+            for scheme, subject, time in sorted(shown, key=lambda row: (row[2], row[:2]))
         ]
         return [Claim(*row) for key in keys for row in past.rows(_THE_MAPPING, key)[:1]]
     return [Claim(*row) for row in past.rows(_LAST_MAPPING, about)]
@@ -145,11 +161,20 @@ def _is_of(claim: Claim, job: Job) -> bool:
     return claim.batch in {"", job.batch} and account and first <= claim.time <= last
 
 
-def _declared(answer: Answer, found: Sequence[Claim], because: str) -> list[Answer]:
+def _declared(answer: Answer, found: Sequence[Claim], because: str, past: Past) -> list[Answer]:
     """Give the answer for each who is claimed, ambiguous where that is more than one."""
     people = {(claim.scheme, claim.subject): claim for claim in reversed(found)}
     level = evidence.DECLARED if len(people) == 1 else evidence.AMBIGUOUS
-    return [_named(answer, claim, level, because) for claim in reversed(people.values())]
+    shown = _the_first([*reversed(people.values())], f"people behind {answer.job or answer.account}", past, MOST_PEOPLE)
+    return [_named(answer, claim, level, because) for claim in shown]
+
+
+def _the_first(found: list[Item], what: str, past: Past, most: int = MOST) -> list[Item]:
+    """Return as many as are shown, and note how many are not."""
+    if len(found) > most:
+        note = f"not shown, and claimed by logs of other programs alone: {len(found) - most} more {what}"
+        past.unread += [note] if note not in past.unread else []
+    return found[:most]
 
 
 def _named(answer: Answer, claim: Claim, level: str, because: str) -> Answer:

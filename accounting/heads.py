@@ -25,6 +25,7 @@ _BEGIN = re.compile(
 # The line ends so, and a value that ends with these words stands in quotes: nobody's name passes for a head.
 _END = re.compile(rb" seq=(\d{1,18}) head=([0-9a-f]{64})\r?\n?\Z")
 _LONGEST_END = 100
+LONGEST_BETWEEN_LEAP_YEARS = 8
 
 
 class Head(NamedTuple):
@@ -57,11 +58,20 @@ def instant(iso: str | None, old: str | None, now: int, zone: tzinfo) -> int | N
         if iso:
             moment = datetime.fromisoformat(iso)
         else:
-            today = datetime.fromtimestamp(now // MICROSECONDS, zone)
-            moment = datetime.strptime(f"{today.year} {old}", "%Y %b %d %H:%M:%S").replace(tzinfo=zone)
-            if moment > today + timedelta(days=1):
-                moment = moment.replace(year=today.year - 1)
+            moment = _last(old or "", datetime.fromtimestamp(now // MICROSECONDS, zone))
         aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * MICROSECONDS)
     except (ValueError, OverflowError):
         return None
+
+
+def _last(old: str, now: datetime) -> datetime:
+    """Return when a time without a year was last; raises ValueError for one that was not: February has 29 days in some years."""
+    for year in range(now.year, now.year - LONGEST_BETWEEN_LEAP_YEARS - 1, -1):
+        try:
+            moment = datetime.strptime(f"{year} {old}", "%Y %b %d %H:%M:%S").replace(tzinfo=now.tzinfo)
+        except ValueError:
+            continue
+        if moment <= now + timedelta(days=1):
+            return moment
+    raise ValueError(f"{old!r} is not a time")

@@ -264,6 +264,38 @@ def test_mappings_of_a_moment_are_found_by_time_and_by_person(site):
     assert [each.identity for each in site.ask("2024-05-18 11:00..2024-05-18 14:00", identity="bela")[0]] == [BELA]
 
 
+def test_ten_thousand_forged_mappings_drown_nothing_and_it_is_said_how_many_there_are(local):
+    local.job()
+    forged = [mapped("11:30:00", f"/CN=Forged {number}", node=f"n{number % 100}") for number in range(10_000)]
+    local.take(local.put("messages", *forged, mapped("12:00:00", ANNA)))
+    found, notes = local.ask("2024-05-18 12:00..2024-05-18 13:00")
+    assert len(found) == claimed.MOST_PEOPLE
+    assert {each.job for each in found} == {"9"}
+    assert ANNA in {each.identity for each in found}
+    assert any(f"{10_001 - claimed.MOST_PEOPLE} more people who were mapped to {LENT}" in note for note in notes)
+    found, notes = local.ask("2024-05-18 11:30:00")
+    assert len(found) == claimed.MOST
+    assert any(f"{10_000 - claimed.MOST} more mappings: ask for" in note for note in notes)
+    found, notes = local.ask("2024-05-18 11:30:00", identity="Forged 999")
+    assert sorted(each.identity for each in found) == [
+        "/CN=Forged 999",
+        *(f"/CN=Forged 999{last}" for last in range(10)),
+    ]
+    assert notes == []
+
+
+def test_forged_payloads_of_glexec_drown_nothing_and_it_is_said_how_many_there_are(local):
+    begin = "2024-05-18T12:00:00+00:00 wn042 glexec.mon[{0}#{0}]: "
+    lines = [begin.format(pid) + f"Started, target uid {UID}\n" for pid in range(2, 1_002)]
+    named = [begin.format(pid) + f'Used DN: "{ANNA if pid == 1_001 else BELA}"\n' for pid in range(2, 1_002)]
+    local.take(local.put("glexec.log", *lines, *named))
+    found, notes = local.ask("2024-05-18 12:15", node="wn042")
+    assert len(found) == claimed.MOST
+    assert any(f"{1_000 - claimed.MOST} more payloads of gLExec's: ask for" in note for note in notes)
+    (answer,), notes = local.ask("2024-05-18 12:15", identity="Anna")
+    assert (answer.identity, answer.pid, notes) == (ANNA, 1_001, [])
+
+
 def test_no_cpu_time_is_ever_given_to_whom_a_log_names(local):
     local.job()
     local.take(local.put("blahp.log", blah("9", ANNA)), local.put("messages", mapped("12:00:00", ANNA)))

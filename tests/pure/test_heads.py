@@ -40,6 +40,15 @@ def test_a_time_without_a_year_is_never_still_to_come():
     assert head.time == int(datetime(2025, 12, 24, 17, tzinfo=UTC).timestamp()) * 1_000_000
 
 
+def test_a_leap_day_is_of_the_last_year_that_had_one_whenever_the_file_was_written():
+    for written in ((2024, 3, 1), (2025, 1, 10), (2026, 11, 22), (2028, 2, 27)):
+        now = int(datetime(*written, tzinfo=UTC).timestamp()) * 1_000_000
+        assert heads.instant(None, "Feb 29 18:00:00", now, UTC) == 1_709_229_600_000_000
+    assert heads.instant(None, "Feb 29 18:00:00", 1_709_000_000_000_000, UTC) == 1_582_999_200_000_000
+    for odd in ("Feb 30 18:00:00", "Foo 01 18:00:00", "Feb 29 25:00:00"):
+        assert heads.instant(None, odd, now, UTC) is None
+
+
 @pytest.mark.parametrize(
     "line",
     [
