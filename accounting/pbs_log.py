@@ -167,8 +167,9 @@ def _job(job: str, kind: str, message: str) -> Job:
     return _JOB((
         PBS, server, number, submit * MICROSECONDS,
         # Torque does not count: the second after the submission in which a run begins tells its runs apart.
-        run - 1 if runs else start - submit,
-        user, None, start * MICROSECONDS, end * MICROSECONDS, _STATES[kind], exit_code, 0, 0, cpu_time(cpu or "0"),
+        # A job that was deleted as it was about to begin has start=0: it never ran, and not since 1970.
+        run - 1 if runs else start - submit if start else 0,
+        user, None, start * MICROSECONDS or None, end * MICROSECONDS, _STATES[kind], exit_code, 0, 0, cpu_time(cpu or "0"),
         _nodes(host) if "+" in host else host.partition("/")[0], "", name, queue, group, account,
         owner.partition("@")[2] if owner else "", "", "", "", "",
         _number(cores) if cores else None, cpu_time(wall) if wall else None, _bytes(memory) if memory else None, message, "", "",

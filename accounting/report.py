@@ -33,8 +33,8 @@ class Row(NamedTuple):
     """One row of a report; ``cpu`` and ``batch`` in microseconds, by the two measures of ``attribute``.
 
     ``row`` tells parts, whose names (``BY`` and ``ALSO_BY``) are filled as far as they are asked for, from the sums that
-    make the report add up, of which ``unattributed`` is one for each node, queue and month where these are asked for, and
-    from what payloads ``outside`` of all jobs used, which is in no sum.  ``evidence`` is the weakest level among what was added.  ``wall_cores`` is the wall time of jobs times their cores, in microseconds: as by
+    make the report add up, of which ``unattributed`` is one for each node, queue, month, and account without identity, where
+    these are asked for, and from what payloads ``outside`` of all jobs used, which is in no sum.  ``evidence`` is the weakest level among what was added.  ``wall_cores`` is the wall time of jobs times their cores, in microseconds: as by
     ``batch``, all of a job's is its holder's.
     """
 
@@ -80,7 +80,7 @@ def report(store: Store, within: Range, by: tuple[str, ...], zone: tzinfo = UTC)
     attributions = [each.attribution for each in division.jobs]
     parts = _grouped(PART, (_parts(each, zone) for each in division.jobs), by)
     outside = _grouped(OUTSIDE, ([_outside(payload, owner, zone)] for payload, _, owner in division.outside), by)
-    places = tuple(name for name in by if name in OF_JOBS)
+    places = tuple(name for name in by if name in OF_JOBS or (name == "account" and "identity" not in by))
     nobodys = _grouped(UNATTRIBUTED, (_nobodys(each, zone) for each in division.jobs), places)
     sums = [*(nobodys or [Row(UNATTRIBUTED, "", "", "", 0, 0, "")]), *_sums(attributions, division)]
     rows = [*parts, *(row._replace(jobs=0) for row in outside), *sums]
@@ -153,7 +153,7 @@ def _nobodys(each: Attributed, zone: tzinfo) -> list[tuple[str, Row]]:
         return []
     row = Row(UNATTRIBUTED, "", "", "", 1, found.unattributed, "", len(each.payloads) - named, found.batch_unattributed)
     job = each.job
-    placed = row._replace(node=job.nodes, queue=job.queue, month=_month(job.end, zone))
+    placed = row._replace(account=job.account, node=job.nodes, queue=job.queue, month=_month(job.end, zone))
     return [("", placed._replace(wall_cores=0 if held else job.wall_cores))]
 
 
@@ -172,7 +172,8 @@ def _sums(attributions: list[Attribution], division: Division) -> list[Row]:
 
 
 def _reasons(attributions: Iterable[Attribution]) -> dict[str, int]:
-    return _count(each.because for each in attributions if each.unattributed)
+    nobodys = (each for each in attributions if each.unattributed or all(part.payload for part in each.parts))
+    return _count(each.because for each in nobodys if each.because)
 
 
 def _count(reasons: Iterable[str]) -> dict[str, int]:

@@ -66,7 +66,10 @@ def report_notes(report: Report, within: times.Range, zone: tzinfo) -> list[str]
 
 
 def bars(report: Report, names: tuple[str, ...]) -> list[tuple[str, int, str]]:
-    """Return a bar (label, value, value as text) for each row of a report over these names."""
+    """Return a bar (label, value, value as text) for each row of a report over these names.
+
+    The total has none: beside it those of a year's months, or of a hundred people, would all look alike.
+    """
     named = {"part", "outside"}  # the others' own words stand where nothing names them
     labels = [
         " ".join(filter(None, (getattr(row, name) for name in names)))
@@ -78,5 +81,6 @@ def bars(report: Report, names: tuple[str, ...]) -> list[tuple[str, int, str]]:
         for row, label in zip(report.rows, labels, strict=True)
     ]
     return [
-        (label + mark, row.cpu, cpu_text(row.cpu)) for label, mark, row in zip(labels, marks, report.rows, strict=True)
+        (label + mark, 0 if row.row == "total" else row.cpu, cpu_text(row.cpu))
+        for label, mark, row in zip(labels, marks, report.rows, strict=True)
     ]

@@ -215,6 +215,17 @@ def test_a_month_is_that_of_the_zone_in_which_a_report_was_asked_for(node):
     assert of_zone == ["2026-10", "2026-11"]  # of what is nobody's, too
 
 
+def test_a_report_by_account_says_whose_jobs_nobody_can_be_named_for(node):
+    """As of years of a batch system's history, from before there were any records of who held what."""
+    node.job("7", 10, 5, 100 * SECOND, account="cms001")
+    node.job("8", 10, 5, 0, account="cms001")
+    node.job("9", 10, 5, 30 * SECOND, account="cms002")
+    found = report(node.collect(), EVER, ("account",))
+    rows = [(row.row, row.account, row.jobs, row.cpu // SECOND) for row in found.rows if row.jobs]
+    assert rows == [("unattributed", "cms001", 2, 100), ("unattributed", "cms002", 1, 30), ("total", "", 3, 130)]
+    assert list(found.reasons.values()) == [3]
+
+
 @pytest.mark.parametrize(
     ("batch", "cluster", "number", "of_node"),
     [

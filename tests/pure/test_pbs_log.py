@@ -109,6 +109,13 @@ def test_torque_is_read_with_its_unquoted_account_its_slots_and_its_submit_host(
     assert again[:5] != run[:5]
 
 
+def test_a_job_that_was_deleted_as_it_was_about_to_begin_never_ran_and_not_since_1970():
+    (line,) = (line for line in RECORDED if " start=0 " in line)
+    assert (parse(line).start, parse(line).wall_time, parse(line).end) == (None, 0, 1795295639_000000)
+    deleted = parse(TORQUE.replace("start=1795250100", "start=0"))
+    assert (deleted.start, deleted.restart) == (None, 0)
+
+
 @pytest.mark.parametrize("account", ["", "account=cms ", "account=my project "])
 @pytest.mark.parametrize("asked", ["", "Resource_List.nodes=2:ppn=1 "])
 def test_a_record_of_torque_that_is_matched_whole_says_what_it_says_field_by_field(account, asked):

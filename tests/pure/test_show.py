@@ -52,7 +52,7 @@ def test_a_report_says_what_it_leaves_out():
     assert "1970-01-01T00:00:01+00:00" in notes[0]
     assert "2 jobs" in notes[1]
     assert "no hook recorded its start: 3 jobs" in notes[2]
-    assert [label for label, _, _ in bars(report, ("identity", "vo"))] == ["/CN=Anna cms", "total"]
+    assert bars(report, ("identity", "vo")) == [("/CN=Anna cms", 5, "0:00:00.000"), ("total", 0, "0:00:00.000")]
 
 
 def test_a_bar_says_what_it_is_of_where_there_is_no_name():
