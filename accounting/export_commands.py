@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def export_command(
     """Write the jobs that ended in a time as APEL's messages, for a site's accounting portal.
 
     A job is its holder's, by the batch system's figures; who that is, is as in `gridwarden report`. A job of a token's
-    holder has a GlobalUserName, a VO and, where the token had groups, an FQAN. Times are read as by whoran.
+    holder has a GlobalUserName, a VO and, where the token had groups, an FQAN. Times are read as by whoran; those of
+    summaries in UTC, and of whole months up to this one, since APEL has one summary of a month, the latest.
 
     \b
     Examples:
@@ -64,12 +66,16 @@ def export_command(
 
     settings = load_settings.load(config)
     site = settings.accounting.apel.site or settings.site
-    now, zone = time.time_ns() // 1000, system_zone()
+    now = time.time_ns() // 1000
+    of_months = message.startswith("summary")
+    zone = UTC if of_months else system_zone()
     within = times.ordered(
         times.parse_instant(since, now=now, zone=zone, date_alone=True),
         times.parse_instant(until, now=now, zone=zone, date_alone=True),
         zone,
     )
+    if of_months:
+        _refuse_parts_of_months(within, now)
     if queue is not None and not os.access(queue, os.W_OK):
         raise BadQuestion(f"{queue} cannot be written", "run as who owns the queue")
     left_out: dict[str, int] = {}
@@ -85,6 +91,16 @@ def export_command(
         click.echo(f"{count} messages in {queue}", err=True)
     for reason, jobs in sorted(left_out.items()):
         click.echo(f"gridwarden: left out, since {reason}: {jobs} jobs", err=True)
+
+
+def _refuse_parts_of_months(within: Range, now: int) -> None:
+    """Refuse what would take the place of a whole month's summary, and has less; raises BadQuestion."""
+    for option, instant in zip(("--since", "--until"), within, strict=True):
+        shown = times.format_instant(instant, UTC)
+        is_begun = option == "--until" and shown[:7] == times.format_instant(now, UTC)[:7]
+        if not is_begun and not shown.startswith(f"{shown[:7]}-01T00:00:00+"):
+            message = f"{option} is {shown}, within a month: APEL would take a part of it for all"
+            raise BadQuestion(message, f"name the month's first day: {option} {shown[:7]}-01")
 
 
 def _used(

@@ -16,7 +16,7 @@ from gridwarden.accounting.dirq import put
 from gridwarden.accounting.rows import insert_new, upsert
 from gridwarden.accounting.store import open_store
 from gridwarden.cli import gridwarden
-from gridwarden.errors import Unavailable
+from gridwarden.errors import BadQuestion, Unavailable
 from tests.apel_reader import read
 
 SECOND = 1_000_000
@@ -49,7 +49,7 @@ def config(tmp_path, url):
 
 
 def export(config: str, *words: str):
-    command = ["--config", config, "export", "--since", "2026-11-01T00:00Z", "--until", "2026-11-21T00:00Z", *words]
+    command = ["--config", config, "export", "--since", "2026-11-01T00:00Z", *words]
     return CliRunner().invoke(gridwarden, command, catch_exceptions=False)
 
 
@@ -74,6 +74,21 @@ def test_summaries_go_into_the_queue_that_ssm_empties(config, tmp_path):
     assert re.fullmatch(r"[0-9a-f]{8}/[0-9a-f]{14}", str(message.relative_to(queue)))
     (record,) = read(message.read_text())
     assert (record["NumberOfJobs"], record["CpuDuration"], record["GlobalUserName"]) == (6, 60, ANNA)
+
+
+@pytest.mark.parametrize(
+    "words", [["--since", "2026-11-02"], ["--since", "2026-09-01", "--until", "2026-10-31T23:00Z"]]
+)
+def test_no_part_of_a_month_takes_the_place_of_all_of_it_at_apels(config, words):
+    with pytest.raises(BadQuestion, match="within a month"):
+        export(config, "--message", "summary-v0.4", *words)
+
+
+def test_months_of_summaries_are_apels_wherever_the_site_is(config, monkeypatch):
+    """In Berlin, 1 November began in UTC's October."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    (record,) = read(export(config, "--message", "summary-v0.4", "--since", "2026-11-01").stdout)
+    assert (record["Month"], record["NumberOfJobs"]) == (11, 6)
 
 
 def test_messages_of_one_moment_do_not_replace_each_other(tmp_path):
