@@ -5,28 +5,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from gridwarden.accounting import evidence
 from gridwarden.accounting.job_runs import text
 from gridwarden.accounting.question import Question
+from gridwarden.accounting.shown_credentials import shown_credentials
 from gridwarden.accounting.whoran import whoran
 from gridwarden.output import escape
 from gridwarden.payloads import BATCH as PAYLOAD
 from gridwarden.times import MICROSECONDS, Range, format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import tzinfo
 
     from gridwarden.accounting.answers import Answer
     from gridwarden.accounting.living import Node
     from gridwarden.accounting.past import Past
 
-_LENDINGS = (
-    "SELECT body FROM records WHERE body IS NOT NULL AND lease = :lease AND kind = 'lease' ORDER BY time LIMIT 20"
-)
 _COMMANDS = """SELECT command, count(*), sum(coalesce(cpu / 1e6, user_cpu / 1e6 + system_cpu / 1e6)) FROM processes
     WHERE job = :job AND batch = :batch AND job <> '' GROUP BY command ORDER BY 3 DESC, 1"""
 DAY = 86_400 * MICROSECONDS
@@ -78,7 +75,8 @@ def sheet(answers: list[Answer], notes: list[str], node: Node, past: Past, now: 
     for (scheme, subject), found in named.items():
         seen = {answer[4:10] for answer in found}
         elsewhere = [each for each in everywhere.get((scheme, subject), []) if each[4:10] not in seen]
-        people.append(Person(scheme, subject, found, _credentials(found, past), _ran(found, past), elsewhere))
+        shown = list(dict.fromkeys(each for answer in found for each in shown_credentials(answer, past)))
+        people.append(Person(scheme, subject, found, shown, _ran(found, past), elsewhere))
     said = list(dict.fromkeys([*notes, *more]))
     return Sheet(people, [answer for answer in answers if not answer.identity], around, said)
 
@@ -137,21 +135,6 @@ def _issuer(person: Person) -> str:
         authorities = [each.partition("/")[2] for each in person.credentials if "/" in each]
         return f"/{authorities[-1]}" if authorities else "not recorded"
     return person.subject.rpartition(",")[0] or "none: a local account"
-
-
-def _credentials(found: Sequence[Answer], past: Past) -> list[str]:
-    """Return references to the credentials, a serial number or a jti, by the records of lendings and payloads."""
-    payloads = dict.fromkeys(answer.job for answer in found if answer.batch == PAYLOAD)
-    leases = dict.fromkeys(answer.lease for answer in found if answer.lease)
-    records = [*map(past.start_of_payload, payloads), *(body for lease in leases for body in _of_lease(lease, past))]
-    credentials = [text(body, "credential") for body in records]
-    return [each for each in dict.fromkeys(credentials) if each]
-
-
-def _of_lease(lease: str, past: Past) -> list[dict[str, str | int | None]]:
-    """Return the records of a lease that refer to a credential: of the lending, and of renewed ones here."""
-    stored = [json.loads(str(body)) for (body,) in past.rows(_LENDINGS, {"lease": lease})]
-    return [*stored, *(body for body in past.of_kinds("lease", "renewed") if body.get("lease") == lease)]
 
 
 def _ran(found: Iterable[Answer], past: Past) -> list[str]:

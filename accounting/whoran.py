@@ -27,6 +27,7 @@ from gridwarden.accounting.living import is_lent, living, no_slot_account
 from gridwarden.accounting.process_records import BLUR
 from gridwarden.accounting.question import Question
 from gridwarden.accounting.same_job import CONTRADICTED, is_contradicted, is_of
+from gridwarden.accounting.shown_credentials import shown_credentials
 from gridwarden.payloads import BATCH as PAYLOAD
 
 if TYPE_CHECKING:
@@ -86,7 +87,14 @@ def _of_pid(question: Question, pid: int, node: Node, past: Past, notes: list[st
     ended = past_process.ended(question, past, notes, lent)
     recorded = [*found, *killed, *(each for each in ended if not any(_is_same(each, kill) for kill in killed))]
     recorded = [each for answer in recorded for each in claimed.instead_of(answer, past)]
+    recorded = [_with_credentials(each, past) if each.pid == pid else each for each in recorded]
     return recorded or noted_process.of_pid(question, past) or claimed.payloads(question, past)
+
+
+def _with_credentials(answer: Answer, past: Past) -> Answer:
+    """Say with which credentials whoever had a process that has ended was there; of the living nothing recorded is asked."""
+    shown = [] if answer.until is None else shown_credentials(answer, past)
+    return answer._replace(because=f"{answer.because}; credential {', '.join(shown)}") if shown else answer
 
 
 def _of_session(question: Question, session: int, node: Node, past: Past, notes: list[str]) -> list[Answer]:

@@ -850,6 +850,33 @@ def test_an_incident_sheet_has_people_credentials_evidence_of_all_levels_and_whe
     assert line.strip().startswith(f"account {LENT}, slurm job 5, on n1, from ")
 
 
+def test_whoever_had_a_pid_is_named_with_the_credential_of_then_and_not_with_those_before_and_after(machine):
+    for serial in range(30):
+        machine.lend(credential=f"{serial}/CN=CA")
+    machine.start("7")
+    began = now()
+    machine.lend(credential="jti=renewed")
+    machine.kill(5, began)
+    machine.lend(credential="later")
+    for collected in (False, True):
+        if collected:
+            machine.collect()
+        found, notes = machine.ask("5")
+        (answer,) = found
+        assert answer.because.endswith("; credential 29/CN=CA, jti=renewed")
+        shown = [line.split()[1] for line in machine.sheet(found, notes).splitlines() if "credential  " in line]
+        assert shown == ["29/CN=CA", "jti=renewed"]
+
+
+def test_each_of_two_whom_a_payloads_credentials_name_is_shown_with_their_own(machine):
+    machine.payload("payload_start", also=MALLORY)
+    time.sleep(0.01)
+    machine.kill(5, now(), OTHER_LEASE, GUEST, "payload", PAYLOAD)
+    found, _ = machine.ask("5")
+    shown = {answer.identity: answer.because.rpartition("; ")[2] for answer in found}
+    assert shown == {BELA: "credential 1f/CN=CA", MALLORY: "credential jti=1"}
+
+
 def test_each_person_of_a_sheet_was_where_they_were_and_nobody_else(machine):
     for job, account, subject, lease in (("5", LENT, ANNA, LEASE), ("6", GUEST, BELA, OTHER_LEASE)):
         machine.start(job, account, subject, lease)
