@@ -157,6 +157,8 @@ def ask(url: str, size: int) -> dict[str, object]:
         at = BEGIN + chance.randrange(size // 10, size) * STEP
         question = Question(None, Range(at, at + 1_000_000), node=f"wn{chance.randrange(NODES)}")
         past = Past(url, Path("/nonexistent"))
+        if said := [each for each in past.unread if each.startswith("the store")]:
+            raise SystemExit(said[0])
         queries.append(taken(lambda past=past, question=question: past.runs(question)))
         answers.append(taken(lambda past=past, question=question: found.append(len(whoran(question, here, past)[0]))))
         past.close()
