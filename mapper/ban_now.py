@@ -52,12 +52,12 @@ def stop_jobs(held: Sequence[Holder], why: str, site: SiteValues, programs: str,
     return [Stopped(account, jobs, left.get(account, [])) for account, jobs in stopped.items()]
 
 
-def hold(held: Sequence[Holder], why: str, site: SiteValues, *, dry_run: bool) -> list[str]:
-    """Put the accounts of these holders on hold on this machine; those that were not yet.
+def hold(named: Sequence[str], why: str, site: SiteValues, *, dry_run: bool) -> list[str]:
+    """Put accounts on hold on this machine; those that were not yet.
 
     Raises EvidenceError when that could not be recorded: they are on hold all the same; OSError, ConfigurationError.
     """
-    accounts = [holder.account for holder in held if not holds.why_held(site.holds, holder.account)]
+    accounts = [account for account in named if not holds.why_held(site.holds, account)]
     if dry_run:
         return accounts
     for account in accounts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridwarden import pools
 from gridwarden.errors import Unavailable
 from gridwarden.load_settings import load
 from gridwarden.mapper import ban_changes, ban_now
@@ -20,8 +21,10 @@ OF_TOKENS = ("issuer", "subject", "group", "scope", "audience", "identity_provid
 OF_CERTIFICATES = ("dn", "fqan")
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from gridwarden.holders import Holder
     from gridwarden.mapper.ban_changes import Change
     from gridwarden.mapper.rules import Rule
     from gridwarden.mapper.site import SiteValues
@@ -77,9 +80,14 @@ def follow_up(
     # A fixed account is several people's: all its jobs are only those of who is banned where the account itself is.
     whole = change.met if given.keys() == {"account"} else lent
     if hold:
+        accounts = to_hold(lent, given, site)
         would = "would be" if dry_run else "is"
-        for account in ban_now.hold(lent, f"banned: {because}, by {ban_changes.who()}", site, dry_run=dry_run):
+        for account in ban_now.hold(accounts, f"banned: {because}, by {ban_changes.who()}", site, dry_run=dry_run):
             click.echo(f"  {account}  {would} on hold here: rm {site.holds}/{account} ends that")
+        if not accounts:
+            click.echo(
+                "nothing is on hold here, since none of them holds a pool account here; --account holds one by its name"
+            )
     if not at_once:
         return
     programs = str(load(path).slurm.programs)
@@ -89,6 +97,13 @@ def follow_up(
         click.echo(f"  {account}  jobs {done}: {' '.join(jobs) or 'none'}")
     if late := [job for one in stopped for job in one.left]:
         raise Unavailable(f"jobs not gone yet: {' '.join(late)}", "squeue shows them; the same command asks again")
+
+
+def to_hold(lent: Sequence[Holder], given: dict[str, str], site: SiteValues) -> list[str]:
+    """The accounts that a ban puts on hold; one that it names itself also where nobody knows a holder of it any more, or yet."""
+    named = given["account"] if given.keys() == {"account"} else ""
+    by_name = [named] if any(pools.is_of_pool(named, pool) for pool in site.pools) else []
+    return list(dict.fromkeys([*(holder.account for holder in lent), *by_name]))
 
 
 def warn_of_issuer(issuer: str, site: SiteValues) -> None:

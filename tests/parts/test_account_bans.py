@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from gridwarden import holders, reasons
+from gridwarden import holders, holds, reasons
 from gridwarden.errors import Refused
-from gridwarden.mapper import ban_changes
+from gridwarden.mapper import ban_changes, ban_now
+from gridwarden.mapper.ban_telling import to_hold
 from gridwarden.mapper.foresee import foresee_identities, foresee_identity
 from gridwarden.mapper.many import lease_many
 from gridwarden.mapper.mapping import map_identities, map_identity, silent
@@ -144,3 +145,15 @@ def test_many_leases_at_once_leave_a_banned_account_banned(site, users):
     (found,) = lease_many([(anna._replace(credential="02/test"), "cms")], site, silent, users).values()
     assert isinstance(found, Refused) and found.reason == reasons.BANNED
     assert (verdict(site, "cms001"), len(bodies(site, "lease"))) == ("banned", records)
+
+
+def test_evidence_of_an_account_is_held_by_its_name_where_nobody_knows_its_holder(site):
+    site = site._replace(pools=("cms",))
+    site.holds.mkdir(mode=0o700)
+    assert to_hold([], {"account": "cms001"}, site) == ["cms001"]
+    assert to_hold([], {"account": "cmsprod"}, site) == [], "several people's"
+    assert to_hold([], {"account": "cms001", "vo": "cms"}, site) == [], "of that VO alone"
+    assert ban_now.hold(["cms001"], "incident 17", site, dry_run=False) == ["cms001"]
+    assert ban_now.hold(["cms001"], "incident 18", site, dry_run=False) == []
+    assert holds.why_held(site.holds, "cms001") == "incident 17"
+    assert [each["account"] for each in bodies(site, "hold")] == ["cms001"]
