@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 from array import array
 from bisect import bisect_left
 from functools import cached_property
@@ -12,13 +14,15 @@ from typing import TYPE_CHECKING
 from gridwarden import exit_lines, trusted
 from gridwarden.accounting.job_names import of_node
 from gridwarden.accounting.process_records import Process
-from gridwarden.errors import ConfigurationError
+from gridwarden.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 LARGEST = 64 << 20  # bytes of a file, as many as a collector takes
+LONGEST_LINE = 1 << 16
+SPARE_FILES = 256
 _LINE = re.compile(rb"(?m)^\d{1,20}\t\d{1,20}\t\d{1,20}\t(\d{1,9})\t(\d{1,9})\t")
 _BITS = 32  # of a line's place in a key; before them stands a pid
 
@@ -27,7 +31,7 @@ class FreshExits:
     """The files below ``directory``; without them, or where they may not be read, there are no processes.
 
     An index of numbers, 24 bytes a line, since a user's processes may be two million, and each question asks for the ancestors
-    and descendants of others.
+    and descendants of others.  The files stay open: one that a collector takes meanwhile may not be in the store yet as it is seen here.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,11 +45,16 @@ class FreshExits:
         """Return the processes whose parent had the pid when they ended."""
         return list(self._found(self._read.by_parent, pid))
 
+    def close(self) -> None:
+        """Let go of the files."""
+        if index := self.__dict__.pop("_read", None):
+            index.close()
+
     @cached_property
     def _read(self) -> _Index:
         index = _Index()
-        for data in _files(self._directory):
-            index.add(data)
+        for file in _files(self._directory):
+            index.add(file)
         index.sort()
         return index
 
@@ -62,31 +71,38 @@ class _Index:
     """Lines by number: where they are, and sorted keys of their pids and parents with that number."""
 
     def __init__(self) -> None:
-        self._data: list[bytes] = []
+        self._files: list[int] = []
         self._first: list[int] = []  # each file's first line, by number
         self._places = array("I")
         self.by_pid, self.by_parent = array("Q"), array("Q")
 
-    def add(self, data: bytes) -> None:
-        """Take the lines of a file."""
-        self._data.append(data)
+    def add(self, file: int) -> None:
+        """Take the lines of an open file, which is kept."""
+        self._files.append(file)
         self._first.append(len(self._places))
-        for number, match in enumerate(_LINE.finditer(data), len(self._places)):
+        for number, match in enumerate(
+            _LINE.finditer(os.pread(file, min(os.fstat(file).st_size, LARGEST), 0)), len(self._places)
+        ):
             self._places.append(match.start())
             self.by_pid.append(int(match[1]) << _BITS | number)
             self.by_parent.append(int(match[2]) << _BITS | number)
 
     def sort(self) -> None:
         """Make ready what is asked for."""
-        self.by_pid, self.by_parent = array("Q", sorted(self.by_pid)), array("Q", sorted(self.by_parent))
+        self.by_pid = array("Q", sorted(self.by_pid))
+        self.by_parent = array("Q", sorted(self.by_parent))
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._files:
+            os.close(self._files.pop())
 
     def process(self, number: int) -> Process | None:
         """Return the process of a line, None for one that is none: the collector says so."""
-        file = bisect_left(self._first, number + 1) - 1
-        data, place = self._data[file], self._places[number]
+        at = bisect_left(self._first, number + 1) - 1
         try:
-            node, cluster, _ = exit_lines.parse_heading(data[: data.index(b"\n")])
-            numbers, batch, job, known_by, command = exit_lines.parse(data[place : data.index(b"\n", place)])
+            node, cluster, _ = exit_lines.parse_heading(_line(self._files[at], 0))
+            numbers, batch, job, known_by, command = exit_lines.parse(_line(self._files[at], self._places[number]))
         except ValueError:
             return None
         _, end, start, pid, parent, uid, *_ = numbers
@@ -94,19 +110,37 @@ class _Index:
         return Process(node, pid, start, end, 1, parent, uid, command, "", *named, known_by)
 
 
-def _files(directory: Path) -> Iterator[bytes]:
-    """Yield what each file holds now, the oldest first."""
+def _line(file: int, place: int) -> bytes:
+    """Return the line at a place; raises ValueError for one without an end."""
+    data = os.pread(file, LONGEST_LINE, place)
+    return data[: data.index(b"\n")]
+
+
+def _files(directory: Path) -> Iterator[int]:
+    """Open each file that is there now, the oldest first; raises Unavailable where these are too many."""
     try:
         spool = trusted.open_directory(directory)
     except (OSError, ConfigurationError):
         return
     try:
         names = [name for name in os.listdir(spool) if name == exit_lines.CURRENT or name.endswith(exit_lines.SUFFIX)]
+        _let_open(len(names))
         for name in sorted(names):
             try:
-                with open(os.open(name, trusted.OPEN_FLAGS, dir_fd=spool), "rb") as file:
-                    yield file.read(LARGEST)
-            except OSError:
-                pass  # collected meanwhile
+                yield os.open(name, trusted.OPEN_FLAGS, dir_fd=spool)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    message = f"{directory}: {len(names)} files cannot be open at once"
+                    raise Unavailable(message, "gridwarden collect --evidence takes them") from error
+                # collected meanwhile, or none of the agent's
     finally:
         os.close(spool)
+
+
+def _let_open(files: int) -> None:
+    """Let this process have so many more files open than it has now, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if (wanted := files + SPARE_FILES) > soft != resource.RLIM_INFINITY:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )

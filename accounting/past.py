@@ -60,7 +60,8 @@ class Past:
             self.unread.append(f"the ledger {ledger_directory}: {error}")
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Let go of the store, and of the agent's files."""
+        self.exits.close()
         if self._store is not None:
             self._store.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,34 @@ def test_whoever_asks_of_many_processes_reads_the_files_once_and_misses_none(dir
     assert [len(fresh.of_pid(pid)) for pid in range(999, 1000 + count + 1)] == [0, *[1] * count, 0]
     assert sorted(each.pid for each in fresh.of_parent(617)) == [1234, 1235]
     assert fresh.of_parent(1) == fresh.of_pid(9999) == fresh.of_pid(0) == []
+
+
+def test_whoever_asks_holds_numbers_and_not_the_files_that_a_user_filled(directory):
+    for file in range(4):
+        lines = [line(pid, 1, pid) for pid in range(file, 40_000, 4)]
+        (directory / f"{file:020d}{exit_lines.SUFFIX}").write_bytes(HEADING + b"".join(lines))
+    tracemalloc.start()
+    try:
+        fresh = FreshExits(directory)
+        assert [each.pid for each in fresh.of_pid(1234)] == [1234]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 40_000 * 30 < sum(path.stat().st_size for path in directory.iterdir()) // 2
+    fresh.close()
+
+
+def test_more_files_than_a_process_may_have_open_are_read_all_the_same(directory):
+    names = leave(directory, 300)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        fresh = FreshExits(directory)
+        assert len(fresh.of_pid(5)) == len(names)
+        fresh.close()
+        assert len(os.listdir("/proc/self/fd")) < 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_files_that_are_not_there_or_not_ours_are_no_processes(directory, tmp_path):
