@@ -43,14 +43,23 @@ class Step:
         self.owner = owner
 
 
-def steps_here(spool: str) -> list[Step] | None:
-    """The steps that run on this machine, of all its slurmd; None when that cannot be told.
+def steps_here(spool: str, of: Container[tuple[str, str]] | None = None) -> list[Step] | None:
+    """The steps that run on this machine, of all its slurmd, or those of some jobs alone; None when that cannot be told.
 
-    ``spool`` is SlurmdSpoolDir, as ``slurm_spool.directories`` takes it.
+    ``spool`` is SlurmdSpoolDir, as ``slurm_spool.directories`` takes it; ``of`` are jobs as (node, job).
     """
     try:
-        return [step for directory in slurm_spool.directories(spool).values() for step in _steps_in(directory)]
+        return [step for directory in slurm_spool.directories(spool).values() for step in _steps_in(directory, of)]
     except (OSError, Unavailable):
+        return None
+
+
+def jobs_of_steps(spool: str) -> set[tuple[str, str]] | None:
+    """The jobs, as (node, job), that have a step here, or had one that was killed; None as for ``steps_here``."""
+    try:
+        directories = slurm_spool.directories(spool).values()
+        return {(node, job) for directory in directories for node, job, _ in _sockets(directory)}
+    except OSError:
         return None
 
 
@@ -150,11 +159,11 @@ def _add(job: LiveJob, step: Step, tasks: list[int]) -> None:
         job.owner = next((uid for uid in owners if uid), None)
 
 
-def _steps_in(directory: str) -> list[Step]:
+def _steps_in(directory: str, of: Container[tuple[str, str]] | None = None) -> list[Step]:
     return [
         Step(node, job, step, pid, _script_owner(directory, job))
         for node, job, step in _sockets(directory)
-        if (pid := _listener(f"{directory}/{node}_{job}.{step}"))
+        if (of is None or (node, job) in of) and (pid := _listener(f"{directory}/{node}_{job}.{step}"))
     ]
 
 

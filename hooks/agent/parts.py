@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from gridwarden import syslog_line
-from gridwarden.hooks.agent import exit_part, pacct_watch
+from gridwarden.hooks.agent import exit_part, pacct_watch, unjudged
 
 TYPE_CHECKING = False  # typing's own costs a start 6 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from gridwarden.hooks.agent.starters import Watch
+    from gridwarden.hooks.agent.starters import Send, Watch
     from gridwarden.hooks.agent.writer import Writer
     from gridwarden.records import Value
 
@@ -41,15 +41,16 @@ STARTS: dict[str, Start] = {"exits": exit_part.start, "pacct": pacct_watch.start
 class Parts:
     """Every part that this machine can have."""
 
-    def __init__(self, site: dict[str, list[str]], writer: Writer, watch: Watch) -> None:
+    def __init__(self, site: dict[str, list[str]], writer: Writer, watch: Watch, send: Send) -> None:
         self._site = site
         self._writer = writer
         self._watch = watch
+        self._starts = STARTS | {"unjudged": lambda site, _: unjudged.Watch(site, send)}
         self._running: dict[str, tuple[Part, int]] = {}
 
     def start(self) -> None:
         """Start them."""
-        for name, start in STARTS.items():
+        for name, start in self._starts.items():
             try:
                 part = start(self._site, self._record)
             except Exception as error:  # noqa: BLE001 - whatever it is, the agent goes on without this part

@@ -73,7 +73,7 @@ class Agent:
         self.leases.published = self.held.look_soon
         self.heads = Heads(site["ledger"][0], float(site.get("agent_heads_seconds", ["60"])[0]))
         self.stored_heads = StoredHeads(site, paths.beside_whoran("gridwarden"), paths.config, self.send)
-        self.parts = Parts(site, self.writer, self.watch)
+        self.parts = Parts(site, self.writer, self.watch, self.send)
 
     def run(self, wishes: Wishes) -> None:
         """Serve until a signal asks to stop; raises OSError."""

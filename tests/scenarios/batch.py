@@ -46,6 +46,9 @@ class BatchSystem(Protocol):
     def run_again(self, job: str) -> None:
         """Have a job that was put back run at once: Slurm would have it wait two minutes."""
 
+    def run_again_unjudged(self, job: str) -> None:
+        """The same on the first node, and no prolog runs before it."""
+
     def states(self, job: str) -> list[str]:
         """A word of this module for the job, or for each task of an array."""
 

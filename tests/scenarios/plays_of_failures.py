@@ -37,6 +37,31 @@ def controller_restarted(play: Play) -> None:
     play.ends(job)
 
 
+def unjudged(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), node="n1")
+    play.runs(job)
+    play.batch.requeue(job)
+    play.batch.run_again_unjudged(job)
+    play.runs(job, TWICE)
+    play.look()
+    play.go()
+    play.ends(job)
+
+
+def unjudged_banned(play: Play) -> None:
+    agent = site_agent.start()
+    try:
+        job = play.submit(play.waiting_to_go(), node="n1")
+        play.runs(job)
+        play.batch.requeue(job)
+        play.ban()
+        play.batch.run_again_unjudged(job)
+        play.ends(job)
+    finally:
+        site_agent.end(agent)
+    play.look_at_nodes()
+
+
 def agent_dead(play: Play) -> None:
     agent = site_agent.start()
     agent.kill()

@@ -18,7 +18,7 @@ class Row(NamedTuple):
 
     ``whose`` is ``person`` for somebody's whom the site maps, ``own`` for one's in no other row, whose account changes
     hands in this one, ``newcomer`` for one's who has no account yet, ``local`` for a user's of the machine, ``pilot``
-    for a pilot's.  ``alone`` is one that would disturb others beside it, ``stamped`` one that needs stamps.
+    for a pilot's.  ``alone`` is one that would disturb others beside it, or they it, ``stamped`` one that needs stamps.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Rows of what jobs go through, and their users; they disturb nobody beside them."""
+"""Rows of what jobs go through, and their users."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ ROWS = (
         administrator=(say.BOTH_RUNS,),
         whoran=(say.NAMES_AFTER,),
         accounting=(say.THEIRS,),
+        alone=True,
     ),
     Row(
         "suspended",

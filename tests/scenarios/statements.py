@@ -158,6 +158,7 @@ LAST_RUN_ENDED = Statement(
         and 1 in {one["restart"] for one in seen.of("job_end")}
     ),
 )
+ONE_START = Statement("a start of its first run alone, and the ends of both", starts_and_ends(1, 2))
 BOTH_JOBS = Statement("start and end of each", starts_and_ends(2, 2))
 STAMPED = Statement(
     "the job's stamp is the lease",
@@ -177,6 +178,8 @@ NODE_DRAINED = Statement("the node drained", lambda seen: batch.DRAINED in seen.
 KILLED = Statement("a `kill` record for what it left running", lambda seen: len(seen.of("kill")) == 1)
 GAP_MISSING = Statement("a gap: holder-missing", gap("holder-missing"))
 GAP_INVALID = Statement("a gap: holder-invalid", gap("holder-invalid"))
+GAP_UNJUDGED = Statement("a gap: no prolog had entered it", gap("no prolog had entered it"))
+GAP_FOUND = Statement("a gap: no prolog has judged it, by the agent", gap("no prolog has judged it"))
 GAP_NOT_LINKED = Statement("a gap: holder-not-linked", gap("holder-not-linked"))
 OTHER_LINK_SEEN = Statement(
     "observations, at the first job's end and at start and end of the other, of the name that the account is linked to",
@@ -197,6 +200,14 @@ NAMES_AFTER = Statement(
 NAMES_WITH_STRAY = Statement(
     "names the person afterwards: of the jobs (`batch`), of the process left (`lease history`)",
     lambda seen: (whose(seen), levels(seen)) == ({seen.subject}, {"batch", "lease history"}),
+)
+NAMES_HOLDER = Statement(
+    "names the person while it runs, by who holds the account (`lease history`)",
+    lambda seen: [(one["identity"], one["evidence"]) for one in seen.live] == [(seen.subject, "lease history")],
+)
+NAMES_UNJUDGED = Statement(
+    "names the person afterwards, for the run that no prolog judged no better than by `lease history`",
+    lambda seen: whose(seen) == {seen.subject} and levels(seen) <= {"batch", "lease history"},
 )
 NAMES_BY_LEASE = Statement(
     "names who held the account when the job was there (`lease history`)",
