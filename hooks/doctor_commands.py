@@ -27,7 +27,7 @@ COLUMNS = ["kind", "severity", "detail", "remedy"]
 def doctor_group(context: click.Context, nagios: bool, format: str) -> None:
     """Say what is amiss with gridwarden on this machine, node or controller, and which command mends it.
 
-    Parts that are off; node file, directories and ledger; hooks that Slurm does not call, or that others could change; a launcher of
+    Parts that are off; node file, directories and ledger; hooks that Slurm does not call, or that others could change; programs of
     another gridwarden than the one installed; jobs that no prolog has seen; clock, agent, pool accounts; who else can write in the gridmapdir; files of bans and followed files.
 
     Changes nothing. Run it as root on each node, on what maps, and on the NFS server: each sees its own part. Exit code 1 for a
@@ -74,8 +74,9 @@ def everything(path: Path) -> list[Finding]:
     from gridwarden.mapper import ban_remarks, follow, sharing
 
     settings = load(path)
-    found = examine(wanted(settings))
-    found += map(of_risk, doctor.stale(settings.pilot))
+    asked = wanted(settings)
+    found = examine(asked)
+    found += map(of_risk, doctor.stale(asked.files))
     if os.path.lexists(settings.gridmapdir):
         found += map(of_risk, sharing.find(settings.gridmapdir))
     for severity, rows in (

@@ -11,26 +11,40 @@ import importlib
 import os
 import sys
 import sysconfig
+from textwrap import indent
 from typing import TYPE_CHECKING, NamedTuple
 
 import gridwarden
 from gridwarden import trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import code_file, entry
+from gridwarden.hooks import code_file
+from gridwarden.hooks.pilot import entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 LONGEST_SHEBANG = 127  # bytes of the first line that every Linux kernel in use reads
+# A job must not fail, nor a node be drained, because of the file of modules: it only saves each hook a third of its time.
+LOADING = """\
+try:
+    import marshal
+    from _frozen_importlib_external import MAGIC_NUMBER
+
+{load}    from gridwarden.hooks.slurm.{module} import main
+except Exception:  # it is not there, of another gridwarden, or broken: each module from where it is installed, then
+    sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
+    for name in [name for name in sys.modules if name.startswith("gridwarden")]:
+        del sys.modules[name]
+    sys.path.append({library!r})
+    from gridwarden.hooks.slurm.{module} import main
+"""
 PROGRAM = """\
 #!{interpreter} -ISB
 # Written by `gridwarden hooks install`; the next one overwrites it.
 import os, sys
 
-sys.path.append({library!r})
-from gridwarden.hooks.slurm.node import main
-
+{loading}
 # Not sys.exit: every record is on disk, and taking the interpreter apart would cost a tenth of the time.
 os._exit(main({context!r}))
 """
@@ -41,9 +55,7 @@ TELLING = """\
 import os, sys
 
 try:
-    sys.path.append({library!r})
-    from gridwarden.hooks.slurm.telling import main
-
+{loading}
     main({context!r})
 finally:
     os._exit(0)
@@ -102,11 +114,7 @@ BatchStartTimeout={seconds}
 #TaskProlog={directory}/slurm-task-prolog
 """
 SPARE_SECONDS = 20  # what Slurm waits longer than a hook's own deadline
-HOOKS = {
-    "prolog": PROGRAM,
-    "epilog": PROGRAM,
-    **dict.fromkeys(("prolog-slurmctld", "epilog-slurmctld", "task-prolog"), TELLING),
-}
+NODE, TELLERS = ("prolog", "epilog"), ("prolog-slurmctld", "epilog-slurmctld", "task-prolog")
 
 
 class HookFile(NamedTuple):
@@ -146,18 +154,21 @@ def plan(
     packages = [os.path.realpath(f"{library}/{part}") for part in PARTS]
     for package in packages:
         os.close(trusted.open_directory(package))
-    files = [
-        _program(
-            directory / f"slurm-{context}",
-            program.format(interpreter=interpreter, library=library, context=context),
-        )
-        for context, program in HOOKS.items()
-    ]
-    launcher, modules = directory / "exec", directory / "exec.modules"
+    launcher, modules = directory / "exec", directory / code_file.LAUNCHER
+    load = code_file.load(packages[0], directory / code_file.SLURM)
+    node = LOADING.format(load=load, module="node", library=library)
+    telling = indent(LOADING.format(load=load, module="telling", library=library), "    ")
+    hooks = [(context, PROGRAM, node) for context in NODE] + [(context, TELLING, telling) for context in TELLERS]
     whoran = os.path.join(sysconfig.get_path("scripts"), "whoran")
     job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua"))
     return [
-        *files,
+        *(
+            _program(
+                directory / f"slurm-{context}",
+                program.format(interpreter=interpreter, loading=loading, context=context),
+            )
+            for context, program, loading in hooks
+        ),
         _program(directory / "token-map", PLUGIN.format(interpreter=interpreter, libraries=libraries())),
         *(
             _program(directory / name, WRAPPER.format(command=command.format(directory=directory)))
@@ -165,7 +176,10 @@ def plan(
         ),
         _program(directory / "agent", AGENT.format(interpreter=interpreter, library=library, whoran=whoran)),
         HookFile(slurm_directory / "job_submit.lua", job_submit, 0o644),
-        HookFile(modules, code_file.contents(library), 0o644),  # before the entry, which needs it
+        *(  # before the launcher, which needs its own
+            HookFile(directory / name, code_file.contents(library, needed), 0o644)
+            for name, needed in code_file.NEEDED.items()
+        ),
         _program(launcher, entry.text(interpreter, packages[0], libraries(), modules)),
         *(_program(path, text) for path, text in entry.faces(launcher, programs, glexec, mode).items()),
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gridwarden import agent_client, trusted
 from gridwarden.errors import ConfigurationError, Unavailable
+from gridwarden.hooks import code_file
 from gridwarden.hooks.doctor import slurm
 from gridwarden.hooks.install import HookFile, slurm_conf, write
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 MARKS = (b"# Written by `gridwarden hooks install`", b"-- gridwarden's job_submit plugin")
 HEAD_BYTES = 512
 LIMIT = 64 * 1024 * 1024
-MODULES = "exec.modules"  # no text: ours by its name, in our own directory
 DROP_IN = "50-gridwarden"
 CONTEXTS = ("prolog", "epilog")
 
@@ -146,7 +146,7 @@ def is_in_place(file: HookFile) -> bool:
 
 def _is_foreign(path: Path) -> bool:
     """Whether something is there that gridwarden has not written, as far as its beginning shows."""
-    if not os.path.lexists(path) or path.name == MODULES:
+    if not os.path.lexists(path) or path.name in code_file.NEEDED:  # no text: ours by its name, in our own directory
         return False
     try:
         descriptor = os.open(path, trusted.OPEN_FLAGS | os.O_NONBLOCK)

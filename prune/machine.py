@@ -103,7 +103,7 @@ class Machine:
 def asker(batch: str) -> Callable[[Site, float], Answer]:
     """What asks a batch system of ``prune.batch``, loaded only where it is one of them.
 
-    Each has an import of its own: what programs of root's can load is read from those (``hooks.pilot.code_file``).
+    Each has an import of its own: what programs of root's can load is read from those (``hooks.code_file``).
     """
     if batch == "slurm":
         from gridwarden.batch import slurm  # noqa: PLC0415 - see above

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import gridwarden
 from gridwarden import pools, trusted
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import code_file, pam_stack, sudo_rules
+from gridwarden.hooks import code_file
+from gridwarden.hooks.pilot import pam_stack, sudo_rules
 from gridwarden.mapper.sharing import Risk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gridwarden.hooks.install import HookFile
     from gridwarden.pilot_settings import Caller, Pilot
 
 HOLDING = "proctrack/cgroup"
@@ -93,22 +95,26 @@ def kernel(process: str) -> list[Risk]:
     return found
 
 
-def stale(pilot: Pilot, launcher: str = Places().launcher) -> list[Risk]:
-    """``modules`` of a launcher that is here, where pilots call one that loads them."""
-    called = pilot.callers and pilot.mode != "log-only" and os.path.lexists(launcher)
-    return modules(f"{launcher}.modules") if called else []
+def stale(files: Sequence[HookFile] | ConfigurationError) -> list[Risk]:
+    """``modules`` where ``files``, what `hooks install` would write or why it would not, have been written."""
+    planned = () if isinstance(files, ConfigurationError) else files
+    here = [file for file in planned if file.path.name in code_file.NEEDED and file.path.with_name("exec").exists()]
+    return [risk for file in here for risk in modules(str(file.path), file.data)]
 
 
-def modules(path: str) -> list[Risk]:
-    """The file that the launcher loads gridwarden from: there, root's, and of what is installed now."""
+def modules(path: str, made: bytes = b"") -> list[Risk]:
+    """A file that the launcher, or hooks, load gridwarden from: there, root's, and of what is installed now.
+
+    ``made`` is such a file of that, for who has it already.
+    """
+    library = os.path.dirname(os.path.realpath(gridwarden.__path__[0]))
     try:
-        if code_file.is_made_of(
-            trusted.read_file(path, MOST_BYTES), os.path.dirname(os.path.realpath(gridwarden.__path__[0]))
-        ):
+        made = made or code_file.contents(library, code_file.NEEDED[code_file.LAUNCHER])
+        if code_file.is_same(trusted.read_file(path, MOST_BYTES), made):
             return []
     except ConfigurationError as error:
-        return [Risk("launcher-modules", str(error), INSTALL)]
-    return [Risk("launcher-modules", f"{path} is not of the gridwarden and Python that are installed", INSTALL)]
+        return [Risk("modules-old", str(error), INSTALL)]
+    return [Risk("modules-old", f"{path} is not of the gridwarden and Python that are installed", INSTALL)]
 
 
 def programs(paths: Sequence[str]) -> list[Risk]:

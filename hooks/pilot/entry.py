@@ -1,6 +1,6 @@
 """The text of what pilots and sudo start: the launcher's entry, which root runs, and the faces that pilots call.
 
-The entry looks at the one file of our own modules (``hooks.pilot.own_modules``), at the interpreter, and at the directories of
+The entry looks at the one file of our own modules (``hooks.own_modules``), at the interpreter, and at the directories of
 everything else that it may load, with nothing but modules that are part of the interpreter itself: whoever else than root
 could change one of those would be root at the next launch.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gridwarden import __version__
-from gridwarden.hooks.pilot import own_modules
+from gridwarden.hooks import code_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,7 @@ ENTRY = """\
 import marshal, os, stat, sys
 from _frozen_importlib_external import MAGIC_NUMBER
 
-PACKAGE = {package!r}
 LIBRARIES = {libraries!r}
-MODULES = {modules!r}
 
 
 def look(path, status):
@@ -35,21 +33,11 @@ def look(path, status):
 
 code = 202
 try:
-    for path in (sys.executable, os.path.dirname(os.path.realpath(os.__file__)), *LIBRARIES, MODULES):
+    for path in (sys.executable, os.path.dirname(os.path.realpath(os.__file__)), *LIBRARIES, {modules!r}):
         while path != "/":
             look(path, os.lstat(path))
             path = os.path.dirname(path)
-    held = os.open(MODULES, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    look(MODULES, os.fstat(held))
-    first = os.read(held, {first})
-    with open(PACKAGE, "rb", buffering=0) as file:
-        stamp = repr((MAGIC_NUMBER, int(os.fstat(file.fileno()).st_mtime), file.read())).encode()
-    if not first.startswith(stamp):
-        raise RuntimeError("gridwarden or Python was updated; `gridwarden hooks install` comes next")
-    importer, index = marshal.loads(first[len(stamp):])
-    exec(importer, own_modules := {{"__name__": "own_modules"}})
-    own_modules["load_from"](held, index)
-    sys.path += LIBRARIES
+{load}    sys.path += LIBRARIES
     from gridwarden.hooks.pilot.start import main
 
     code = main()
@@ -116,10 +104,9 @@ def text(interpreter: str, package: str, libraries: Sequence[str], modules: Path
     """The entry, which loads the gridwarden of the directory ``package`` from the file ``modules``."""
     return ENTRY.format(
         interpreter=interpreter,
-        package=f"{package}/__init__.py",
         libraries=list(libraries),
         modules=str(modules),
-        first=own_modules.LONGEST_INDEX,
+        load=code_file.load(package, modules),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes  # noqa: F401 - for the verifiers and for us, once
-import gc
 import os
 
 from gridwarden.hooks.pilot import ancestors, inherited
@@ -12,7 +11,6 @@ from gridwarden.mapper import readied
 
 def main() -> int:
     """Launch what was asked for; the exit code."""
-    gc.disable()  # nothing is garbage yet, and looking for it would have each child copy our memory
     above = ancestors.watch()
     kept = inherited.put_right()
     os.umask(0o022)

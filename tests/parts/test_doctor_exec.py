@@ -8,7 +8,8 @@ import pytest
 
 import gridwarden
 from gridwarden.errors import ConfigurationError
-from gridwarden.hooks.pilot import code_file, doctor, pam_stack
+from gridwarden.hooks import code_file, install
+from gridwarden.hooks.pilot import doctor, pam_stack
 from gridwarden.pilot_settings import Caller, Pilot
 
 WHOLE = "auth required pam_permit.so\npassword required pam_deny.so\naccount required pam_unix.so\n"
@@ -93,31 +94,42 @@ def test_programs_that_are_as_they_were_installed_are_not_complained_of(tmp_path
     assert doctor.programs((at.launcher, *at.faces)) == []
 
 
-def test_modules_of_the_launcher_that_are_not_those_installed_now_are_named(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def made() -> bytes:
+    library = str(Path(gridwarden.__path__[0]).resolve().parent)
+    return code_file.contents(library, code_file.NEEDED[code_file.LAUNCHER])
+
+
+def test_modules_of_the_launcher_that_are_not_those_installed_now_are_named(tmp_path: Path, made: bytes) -> None:
     path = tmp_path / "exec.modules"
-    path.write_bytes(code_file.contents(str(Path(gridwarden.__path__[0]).resolve().parent)))
+    path.write_bytes(made)
     assert doctor.modules(str(path)) == []
-    data, said = path.read_bytes(), b"is no path; PATH is not searched"
-    path.write_bytes(data[:-1000])  # not whole
-    assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
-    path.write_bytes(data.replace(said, said.upper()))  # one module was changed since, which no stamp shows
-    assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
-    path.write_bytes(b"of before" + data)
+    said = b"is no path; PATH is not searched"
+    path.write_bytes(made[:-1000])  # not whole
+    assert [risk.kind for risk in doctor.modules(str(path))] == ["modules-old"]
+    path.write_bytes(made.replace(said, said.upper()))  # of one module that was changed since
+    assert [risk.kind for risk in doctor.modules(str(path))] == ["modules-old"]
+    path.write_bytes(b"of before" + made)
     (risk,) = doctor.modules(str(path))
-    assert (risk.kind, risk.remedy) == ("launcher-modules", "gridwarden hooks install")
+    assert (risk.kind, risk.remedy) == ("modules-old", "gridwarden hooks install")
     path.unlink()
-    assert [risk.kind for risk in doctor.modules(str(path))] == ["launcher-modules"]
+    assert [risk.kind for risk in doctor.modules(str(path))] == ["modules-old"]
 
 
-def test_the_plain_doctor_names_modules_that_are_stale_where_pilots_call_the_launcher_alone(tmp_path: Path) -> None:
-    launcher, pilots = tmp_path / "exec", Pilot(callers=[Caller(account="daemon", service=True)])
-    assert doctor.stale(pilots, str(launcher)) == [], "no launcher is on this machine"
-    launcher.touch()
-    assert [risk.kind for risk in doctor.stale(pilots, str(launcher))] == ["launcher-modules"]
-    assert doctor.stale(pilots.model_copy(update={"mode": "log-only"}), str(launcher)) == []
-    assert doctor.stale(Pilot(), str(launcher)) == []
-    (tmp_path / "exec.modules").write_bytes(code_file.contents(str(Path(gridwarden.__path__[0]).resolve().parent)))
-    assert doctor.stale(pilots, str(launcher)) == []
+def test_the_plain_doctor_names_stale_modules_of_hooks_and_launcher_where_these_are_installed(
+    tmp_path: Path, made: bytes
+) -> None:
+    files = [install.HookFile(tmp_path / name, made, 0o644) for name in ("exec", *code_file.NEEDED)]
+    assert doctor.stale(files) == [], "nothing is installed on this machine"
+    (tmp_path / "exec").touch()
+    assert [risk.detail.partition(":")[0] for risk in doctor.stale(files)] == [str(file.path) for file in files[1:]]
+    for file in files:
+        file.path.write_bytes(made)
+    assert doctor.stale(files) == []
+    files[2].path.write_bytes(made[:-1])
+    (risk,) = doctor.stale(files)
+    assert (risk.kind, str(files[2].path) in risk.detail) == ("modules-old", True)
+    assert doctor.stale(ConfigurationError("others could change what is installed")) == [], "that is said already"
 
 
 @pytest.mark.parametrize(

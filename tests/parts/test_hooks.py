@@ -21,7 +21,7 @@ import pytest
 
 from gridwarden import chain, holders, ledger, node_file, proc, reasons, register, trusted
 from gridwarden.errors import ConfigurationError, EvidenceError, Refused
-from gridwarden.hooks import clean_up, install, job, job_holder
+from gridwarden.hooks import clean_up, code_file, install, job, job_holder
 from gridwarden.hooks.slurm import controller, node
 from gridwarden.prune import recording
 from tests.site_values import node_values
@@ -785,7 +785,7 @@ EPILOG = PROLOG | {
     ".prune.recording", ".prune.signals", ".prune.trace", ".values",
 }  # fmt: skip
 PROLOG_STANDARD = {
-    "__future__", "_collections_abc", "_json", "_stat", "errno", "fcntl", "genericpath", "os", "os.path", "posixpath",
+    "_collections_abc", "_json", "_stat", "errno", "fcntl", "gc", "genericpath", "os", "os.path", "posixpath",
     "pwd", "stat", "syslog", "_sha2" if sys.version_info >= (3, 12) else "_sha256",
 }  # fmt: skip
 TELLING = PROLOG - {".hooks.slurm.node"} | {".agent_client", ".hooks.slurm.telling", ".values"}
@@ -794,15 +794,19 @@ STANDARD = {"prolog": PROLOG_STANDARD, "epilog": PROLOG_STANDARD | {"_operator",
 """All that each loads: a module more is paid at every job, so whoever adds one here has measured it (bench/hooks.py)."""
 
 
+def loading(directory: Path, module: str) -> str:
+    """The beginning of a hook's program, up to where it calls ``main``, and the file that it loads from."""
+    package = os.path.dirname(os.path.realpath(trusted.__file__))
+    library, path = os.path.dirname(package), directory / code_file.SLURM
+    path.write_bytes(code_file.contents(library, code_file.NEEDED[code_file.SLURM]))
+    text = install.LOADING.format(load=code_file.load(package, path), module=module, library=library)
+    return f"import sys\nbare = set(sys.modules)\nimport os\n{text}"
+
+
 @pytest.mark.parametrize("context", ["prolog", "epilog"])
 def test_a_hook_loads_exactly_what_its_budget_pays_for(machine: Machine, context: str) -> None:
     """A whole job's hook, its record on disk, beside an interpreter that does nothing."""
-    library = os.path.dirname(os.path.dirname(trusted.__file__))
-    code = f"""
-import sys
-bare = set(sys.modules)
-import os
-sys.path.append({library!r})
+    code = f"""{loading(machine.base, "node")}
 from gridwarden.hooks.slurm import node
 from gridwarden.hooks import job_holder
 job_holder.pwd.getpwnam = lambda name: job_holder.pwd.struct_passwd((name, "x", {UID}, {UID}, "", "/", "/bin/sh"))
@@ -825,12 +829,7 @@ print("\\n".join(set(sys.modules) - bare))
 def test_a_hook_that_tells_the_agent_loads_nothing_dear_and_holds_up_no_job(machine: Machine, context: str) -> None:
     """The agent listens, and never answers."""
     machine.configure(agent_socket=str(machine.base / "agent"))
-    library = os.path.dirname(os.path.dirname(trusted.__file__))
-    code = f"""
-import sys
-bare = set(sys.modules)
-import os
-sys.path.append({library!r})
+    code = f"""{loading(machine.base, "telling")}
 from gridwarden.hooks.slurm import telling
 telling.node_file.PATH = {str(machine.base / "node")!r}
 telling.syslog_line.decision = lambda *said, **fields: os.write(2, repr((said, fields)).encode())

@@ -78,7 +78,7 @@ def test_installing_again_writes_nothing_that_is_in_place(base: Path, files: lis
 
 def test_a_dry_run_shows_each_line_that_would_change_and_changes_none(base: Path, files: list[HookFile]) -> None:
     before = tree(base)
-    assert "+sys.path.append(" in install(files, base, dry_run=True)[0]
+    assert "+    sys.path.append(" in install(files, base, dry_run=True)[0]
     assert tree(base) == before
     install(files, base)
     files[0].path.write_bytes(files[0].data.replace(b"import os, sys\n", b"import os\n"))

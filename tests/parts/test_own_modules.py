@@ -1,7 +1,8 @@
-"""The launcher's entry: it loads gridwarden from one file of root's, made of what is installed now, and from nowhere else."""
+"""What loads gridwarden from one file of root's, made of what is installed now: the launcher, and nothing else; hooks, if they can."""
 
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 import gridwarden
 from gridwarden import trusted
-from gridwarden.hooks.pilot import code_file, entry
+from gridwarden.hooks import code_file, install, own_modules
+from gridwarden.hooks.pilot import entry
 from tests.pure.test_layout import LAUNCH
 
 if TYPE_CHECKING:
@@ -47,10 +49,14 @@ def root_only() -> Iterator[Path]:
         yield Path(directory)
 
 
+def contents(name: str = code_file.LAUNCHER) -> bytes:
+    return code_file.contents(str(LIBRARY), code_file.NEEDED[name])
+
+
 def write(directory: Path, package: Path = LIBRARY / "gridwarden") -> tuple[Path, Path]:
     """The entry, which says what it has loaded instead of launching anything, and its modules."""
     modules, program = directory / "exec.modules", directory / "exec"
-    modules.write_bytes(code_file.contents(str(LIBRARY)))
+    modules.write_bytes(contents())
     text = entry.text(INTERPRETER, str(package), [], modules)
     assert RUN in text
     program.write_text(text.replace(RUN, SAY.format(names=LAUNCH)))
@@ -68,7 +74,7 @@ def test_all_that_a_launch_loads_of_gridwarden_is_in_the_file_and_nothing_comes_
     loaded, module, missing = done.stdout.splitlines()
     assert set(loaded.split()) == {"True"} and loaded.count("True") > len(LAUNCH)
     assert module == f"{LIBRARY / 'mapper/verify.py'} None"  # without its docstring, and with its lines
-    assert missing == "gridwarden.accounting is none of the launcher's modules"
+    assert missing == "gridwarden.accounting is not in the file of modules"
 
 
 def test_what_a_module_imports_as_it_begins_is_loaded_without_being_looked_for(root_only: Path) -> None:
@@ -112,7 +118,7 @@ def test_an_update_in_which_every_file_keeps_its_time_is_one(root_only: Path, mo
     version = package / "__init__.py"
     version.write_text('__version__ = "1"\n')
     os.utime(version, (1, 1))
-    monkeypatch.setattr(code_file, "stamp", lambda _, stamp=code_file.stamp: stamp(str(version)))
+    monkeypatch.setattr(own_modules, "version", lambda _, of=own_modules.version: of(str(version)))
     _, program = write(root_only, package)
     assert start(program).returncode == 0
     version.write_text('__version__ = "2"\n')
@@ -126,15 +132,16 @@ def test_a_file_made_while_gridwarden_is_updated_is_not_taken_for_one_of_the_new
 ) -> None:
     version = root_only / "__init__.py"
     version.write_text('__version__ = "1"\n')
-    before = code_file.stamp(str(version))
-    monkeypatch.setattr(code_file, "stamp", lambda _, stamp=code_file.stamp: stamp(str(version)))
+    before = own_modules.version(str(version))
+    monkeypatch.setattr(own_modules, "version", lambda _, of=own_modules.version: of(str(version)))
 
     def read(path: str, read_file: Callable[[str], bytes] = trusted.read_file) -> bytes:
         version.write_text('__version__ = "2"\n')
         return read_file(path)
 
     monkeypatch.setattr(trusted, "read_file", read)
-    assert code_file.contents(str(LIBRARY)).startswith(before)
+    _, made_of, _ = marshal.loads(contents()[code_file.BEGINS :])  # noqa: S302 - made here
+    assert made_of == before
 
 
 def test_after_an_update_nothing_runs_until_hooks_are_installed_again(root_only: Path) -> None:
@@ -146,3 +153,109 @@ def test_after_an_update_nothing_runs_until_hooks_are_installed_again(root_only:
     done = start(program)
     assert done.returncode == 202
     assert "was updated" in done.stderr and "gridwarden hooks install" in done.stderr
+
+
+SAID = "print(type(sys.modules['gridwarden.ledger'].__spec__.loader).__name__, *sorted(name for name in sys.modules), sep='\\n')"
+
+
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    return contents(code_file.SLURM)
+
+
+def hook(directory: Path, package: Path = LIBRARY / "gridwarden") -> Path:
+    """A program that loads as a prolog does, and says what it has loaded, and how, instead of being one."""
+    load = code_file.load(str(package), directory / code_file.SLURM)
+    program = directory / "prolog"
+    loading = install.LOADING.format(load=load, module="node", library=str(LIBRARY))
+    program.write_text(f"import os, sys\n{loading}{SAID}\n")
+    return program
+
+
+def loaded(program: Path) -> tuple[str, set[str]]:
+    done = start(program)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    how, *names = done.stdout.split()
+    return how, {name for name in names if name.startswith("gridwarden")}
+
+
+def unreadable(path: Path, data: bytes) -> None:
+    path.mkdir()
+
+
+def never_written(path: Path, data: bytes) -> None:
+    os.mkfifo(path)
+
+
+def elsewhere(path: Path, data: bytes) -> None:
+    path.with_name("other").write_bytes(data)
+    path.symlink_to("other")
+
+
+def of_a_user(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    os.chown(path, 1234, 1234)
+
+
+def writable(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    path.chmod(0o664)
+
+
+BROKEN: dict[str, Callable[[Path, bytes], object]] = {
+    "absent": lambda _path, _data: None,
+    "empty": lambda path, _: path.write_bytes(b""),
+    "of another Python": lambda path, data: path.write_bytes(bytes([data[0] ^ 1]) + data[1:]),
+    "cut off": lambda path, data: path.write_bytes(data[:-1000]),
+    "cut off in the index": lambda path, data: path.write_bytes(data[:2000]),
+    "appended to": lambda path, data: path.write_bytes(data + b"more"),
+    "of an older layout": lambda path, data: path.write_bytes(b"(b'\\xf3\\r\\r\\n', 1)" + data[12:]),
+    "without an index": lambda path, data: path.write_bytes(data[:12] + bytes(len(data) - 12)),
+    "without a module": lambda path, data: path.write_bytes(data[:-300_000] + bytes(300_000)),
+    "a directory": unreadable,
+    "a pipe": never_written,
+    "a link": elsewhere,
+    "a user's": of_a_user,
+    "a group's": writable,
+}
+
+
+def test_a_hook_loads_all_from_its_file_and_nothing_else_than_without_it(root_only: Path, whole: bytes) -> None:
+    program = hook(root_only)
+    how, ordinary = loaded(program)
+    assert how == "SourceFileLoader"
+    (root_only / code_file.SLURM).write_bytes(whole)
+    assert loaded(program) == ("OwnModules", ordinary)
+
+
+def test_all_that_a_hook_may_ever_load_is_in_its_file(root_only: Path, whole: bytes) -> None:
+    """What an epilog, or a prolog that stops a job, loads later on finds all that it needs in turn."""
+    (root_only / code_file.SLURM).write_bytes(whole)
+    program = hook(root_only)
+    program.write_text(program.read_text() + "for name in sys.meta_path[0]._index:\n    __import__(name)\n")
+    how, _ = loaded(program)
+    assert how == "OwnModules"
+    _, _, index = marshal.loads(whole[code_file.BEGINS :])  # noqa: S302 - made here
+    assert {
+        "gridwarden.hooks.slurm.controller",
+        "gridwarden.prune.payload_recovery",
+        "gridwarden.batch.slurm",
+    } <= index.keys()
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_no_job_fails_for_a_file_of_modules_that_is_not_as_it_was_installed(
+    root_only: Path, whole: bytes, broken: str
+) -> None:
+    BROKEN[broken](root_only / code_file.SLURM, whole)
+    how, _ = loaded(hook(root_only))
+    assert how == "SourceFileLoader"
+
+
+def test_a_hook_runs_what_is_installed_now_after_an_update_without_hooks_install(root_only: Path, whole: bytes) -> None:
+    package = root_only / "gridwarden"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "0.0"\n')
+    (root_only / code_file.SLURM).write_bytes(whole)
+    how, _ = loaded(hook(root_only, package))
+    assert how == "SourceFileLoader"

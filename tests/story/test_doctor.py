@@ -23,7 +23,7 @@ NODE, OFF, HOOKS, CONF = (
     "/etc/slurm/slurm.conf",
 )
 LEDGER, GRIDMAPDIR = "/var/lib/gridwarden/ledger", "/etc/grid-security/gridmapdir"
-LIBRARY = rf"""$(sed -n "s/^sys.path.append('\(.*\)')$/\1/p" {HOOKS}/slurm-prolog)/gridwarden/hooks"""
+LIBRARY = rf"""$(sed -n "s/^ *sys.path.append('\(.*\)')$/\1/p" {HOOKS}/slurm-prolog)/gridwarden/hooks"""
 SECONDS = 15.0  # for Slurm to be as it was told
 AGENT = "/run/gridwarden/agent"
 REGISTER = "/run/gridwarden/jobs"

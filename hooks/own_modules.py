@@ -1,8 +1,9 @@
-"""The launcher's own modules in one file: ``hooks install`` writes it, and its entry loads all of gridwarden from it.
+"""gridwarden's own modules in one file: ``hooks install`` writes it, and the launcher and Slurm's hooks load all from it.
 
-To look for each of them, and at who could have changed it, took a launch longer than all that they do.  The file begins
-with a stamp, of the interpreter and of the gridwarden that it was made of; then come, in marshal's format, the code of
-this module and an index, and then each module's code.  Whoever reads it has seen to it that it is root's alone.
+To look for each of them, and at who could have changed it, took a launch longer than all that they do, and a prolog a third
+of its time.  The file begins with the interpreter's magic number and its own length, in 8 bytes, the least first; then come,
+in marshal's format, the code of this module, of which gridwarden the file was made, and an index; and then each module's code.
+Whoever reads it has seen to it that it is root's alone, of that interpreter, and whole (``hooks.code_file.LOAD``).
 
 What a module imports as it begins is loaded before it, so that its import statements find it: to find a hundred modules
 one by one takes importlib 3 ms.
@@ -10,6 +11,7 @@ one by one takes importlib 3 ms.
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import sys
@@ -28,7 +30,8 @@ else:
     from _frozen_importlib import ModuleSpec, module_from_spec
 
 OURS = "gridwarden"
-LONGEST_INDEX = 65536  # bytes of all that comes before the first module's code
+LONGEST_INDEX = 65536  # bytes of what comes between the first 12 and the first module's code
+Version = tuple[int, bytes]
 
 
 class OwnModules:
@@ -47,7 +50,7 @@ class OwnModules:
         """As ``importlib.abc.MetaPathFinder``; raises ModuleNotFoundError for a module of ours that is not in the file."""
         if name not in self._index:
             if name.partition(".")[0] == OURS:
-                raise ModuleNotFoundError(f"{name} is none of the launcher's modules", name=name)
+                raise ModuleNotFoundError(f"{name} is not in the file of modules", name=name)
             return None
         return self._spec(name)
 
@@ -87,11 +90,26 @@ class OwnModules:
         data = os.pread(self._held, begin - end, self._status.st_size - begin)
         # A process that has closed what it does not need may have another file under the same number by now.
         if not os.path.samestat(os.fstat(self._held), self._status):
-            raise ImportError(f"{name}: the launcher's modules are closed", name=name)
+            raise ImportError(f"{name}: the file of modules is closed", name=name)
         code: CodeType = marshal.loads(data)  # noqa: S302 - root's alone
         return code
 
 
-def load_from(held: int, index: Index) -> None:
-    """Have this interpreter load gridwarden from the open file ``held``; called by the entry."""
+def version(package: str) -> Version:
+    """Which gridwarden is installed: time and bytes of a file of its that every update replaces, and that has its version.
+
+    On OSTree and Nix each file is of one and the same time.
+    """
+    with open(package, "rb", buffering=0) as file:
+        return int(os.fstat(file.fileno()).st_mtime), file.read()
+
+
+def load_from(held: int, made_of: Version, index: Index, package: str) -> None:
+    """Have this interpreter load gridwarden from the open file ``held``, which says what it was made of and has the index.
+
+    Raises RuntimeError where another gridwarden has the file ``package`` by now.
+    """
+    if made_of != version(package):
+        raise RuntimeError("gridwarden was updated; `gridwarden hooks install` comes next")
+    gc.disable()  # next to nothing becomes garbage, and looking for it would have each child of ours copy our memory
     sys.meta_path.insert(0, OwnModules(held, index))
