@@ -26,7 +26,7 @@ sys.path.append({root!r})
 from gridwarden.hooks.agent.main import main
 os._exit(main())
 """
-DEADLINE = 30.0
+DEADLINE = 60.0
 # What unprivileged senders are: a message each word, then how each was answered; a child sends what begins with "sub:".
 # They take their uid themselves: the interpreter may lie where only root comes.
 CLIENT = """

@@ -19,7 +19,7 @@ from gridwarden.batch.evidence import Answer
 from tests.killing import kill
 
 UID = 61021
-ARRIVAL_SECONDS = 10
+ARRIVAL_SECONDS = 60
 STEP = """
 import socket, subprocess, sys, time
 listener = socket.socket(socket.AF_UNIX)

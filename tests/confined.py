@@ -59,7 +59,7 @@ class TokenVerifier:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
     def answer(self, request: bytes) -> bytes:
         """What the verifier of tokens says of one request."""

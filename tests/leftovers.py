@@ -122,11 +122,13 @@ class Site:
 
 def files() -> dict[Path, File]:
     """What the settings of gridwarden and Slurm are made of."""
-    found = [path for directory in DIRECTORIES for path in directory.rglob("*") if path.is_file()]
-    return {
-        path: File(path.read_bytes(), stat.S_IMODE(path.stat().st_mode), path.stat().st_uid, path.stat().st_gid)
-        for path in found
-    }
+    found = {}
+    for path in (path for directory in DIRECTORIES for path in directory.rglob("*")):
+        with suppress(FileNotFoundError):  # an agent may be writing a copy of site.yaml anew
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found[path] = File(path.read_bytes(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    return found
 
 
 def names() -> set[Path]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parent.parent
 PYTHON = os.path.realpath(sys.executable)
 UID, GID, GROUPS = 61041, 61041, (61042, 65001)
-SECONDS = 15.0
+SECONDS = 60.0
 PERMIT_LOGIN = "auth required pam_permit.so\naccount required pam_permit.so\n"
 SERVICES = {"gridwarden-exec": PERMIT_LOGIN + "session required pam_permit.so\n"}
 _started: list[subprocess.Popen[str]] = []

@@ -56,5 +56,6 @@ def refused(done: subprocess.CompletedProcess[str], reason: str, code: int) -> N
     """One short sentence, the code, and all of it on record."""
     assert (done.returncode, done.stdout) == (code, ""), done
     assert done.stderr == f"gridwarden-exec: {SENTENCES[reason]} ({reason})\n"
-    last = [line.body for line in chain.read(pilot.LEDGER)][-1]
+    # The last one, but for the end of a payload that a test before this one has had killed.
+    last = [line.body for line in chain.read(pilot.LEDGER) if line.body["kind"] != "payload_end"][-1]
     assert (last["kind"], last["reason"], last["command"]) == ("refused", reason, f"exec of {pilot.ACCOUNT}")

@@ -64,9 +64,11 @@ def published(site: SiteValues, account: str) -> holders.Holder | None:
 @contextmanager
 def asleep(agent: subprocess.Popen[bytes]) -> Iterator[None]:
     """The time before the agent has seen what is there; what it had sent to look has come back."""
+    process = psutil.Process(agent.pid)
     agent.send_signal(signal.SIGSTOP)
     try:
-        sent = psutil.Process(agent.pid).children()
+        until("it to have stopped", lambda: process.status() == psutil.STATUS_STOPPED)  # until then it may send another
+        sent = process.children()
         until("its children to end", lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in sent))
         yield
     finally:
@@ -154,8 +156,8 @@ def test_a_job_older_than_its_accounts_lease_stays_held(
         held = leased_later(site, "Agent Young", 600)
         job = slurm.submit(held.account, "true")
     try:
-        until("its holder file", (site.holders / held.account).exists)
-        time.sleep(3)
+        until("it to be said", lambda: said_of(job))
+        time.sleep(2.5)  # two more looks
         assert slurm.job(job)["priority"]["number"] == 0
         assert not [each for each in bodies(site, "stamp") if each["job"] == str(job)]
         assert len(said_of(job)) == 1
@@ -211,7 +213,8 @@ def test_a_job_of_which_an_administrator_holds_a_part_is_left_to_them_too(
         until("it to be said", lambda: said_of(job))
         assert all("an administrator holds it" in line for line in said_of(job))
         time.sleep(2.5)  # two more looks
-        assert not [each for each in bodies(site, "stamp") if each["account"] == held.account]
+        # By the lease: others had the account before.
+        assert not [each for each in bodies(site, "stamp") if each["lease"] == held.lease]
     finally:
         slurm.cancel(job)
 

@@ -24,7 +24,7 @@ NODE, OFF, HOOKS, CONF = (
 )
 LEDGER, GRIDMAPDIR = "/var/lib/gridwarden/ledger", "/etc/grid-security/gridmapdir"
 LIBRARY = rf"""$(sed -n "s/^ *sys.path.append('\(.*\)')$/\1/p" {HOOKS}/slurm-prolog)/gridwarden/hooks"""
-SECONDS = 15.0  # for Slurm to be as it was told
+SECONDS = 60.0  # for Slurm to be as it was told
 AGENT = "/run/gridwarden/agent"
 REGISTER = "/run/gridwarden/jobs"
 OVER = r"version\t1\npart\thooks\nbecause\tx\nwho\troot\nsince\t1\nuntil\t2\n"
@@ -123,7 +123,7 @@ def test_jobs_that_hooks_have_not_seen_begin_or_end_are_named(slurm: ModuleType,
     (remedy,) = slurm.until("the doctor to see the job", lambda: remedies_of("job-unregistered"))
     run(remedy)
     slurm.wait(job, {"PENDING"})  # and Slurm starts it again in two minutes, through the prolog
-    assert findings() == []
+    slurm.until("the doctor to be content", lambda: findings() == [], SECONDS)
     slurm.cancel(job)
     job = slurm.submit(account, "sleep 300")
     slurm.until("the job to be registered", lambda: register.names_of(REGISTER, account))
@@ -131,9 +131,9 @@ def test_jobs_that_hooks_have_not_seen_begin_or_end_are_named(slurm: ModuleType,
     slurm.cancel(job)
     slurm.wait(job)
     run(f"rm {OFF}/hooks")
-    (remedy,) = remedies_of("register-stale")
+    (remedy,) = slurm.until("the doctor to see it", lambda: remedies_of("register-stale"), SECONDS)
     run(remedy)
-    assert findings() == []
+    slurm.until("the doctor to be content", lambda: findings() == [], SECONDS)
 
 
 def test_an_agent_that_was_killed_is_named_and_started_again(slurm: ModuleType) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import proc
+from tests.killing import kill
 from tests.site import pilot
 from tests.site.slurm import run_as
 
@@ -163,8 +163,7 @@ def test_exec_test_fails_where_payloads_escape_the_batch_system() -> None:
     try:
         done = subprocess.run(["gridwarden", "exec-test", *words], capture_output=True, text=True, check=False)
     finally:
-        for process in proc.owned_by(pwd.getpwnam(pilot.ACCOUNT).pw_uid):
-            os.kill(process.pid, signal.SIGKILL)
+        kill(*(process.pid for process in proc.owned_by(pwd.getpwnam(pilot.ACCOUNT).pw_uid)))
     assert done.returncode == 1, done.stderr
     verdicts = {row["proof"]: row["verdict"] for row in json.loads(done.stdout)}
     assert verdicts == {

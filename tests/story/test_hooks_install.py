@@ -72,7 +72,7 @@ def test_a_site_can_take_gridwarden_out_and_put_it_in_as_drop_ins(slurm: ModuleT
     slurm.until("the doctor to be content", lambda: "nothing is amiss" in run("gridwarden doctor || true"))
     job = slurm.submit(account, "true")
     slurm.wait(job)
-    slurm.until("the epilog", lambda: not register.everything("/run/gridwarden/jobs"))
+    slurm.until("the epilog", lambda: not register.names_of("/run/gridwarden/jobs", account))
     bodies = [line.body for line in chain.read("/var/lib/gridwarden/ledger") if line.body.get("job") == str(job)]
     assert (bodies[0]["kind"], bodies[-1]["kind"]) == ("job_start", "job_end")
     assert bodies[0]["stamp"] == bodies[0]["lease"], "the plug-in was loaded by the reconfiguration"

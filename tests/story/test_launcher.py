@@ -6,15 +6,15 @@ import pwd
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gridwarden import chain, reasons
-from tests.site import pilot
+from tests.site import pilot, syslog
 from tests.site.launcher import AUTHORIZATION, CLIENT, NOT_EXECUTABLE, SYSTEM, WORK, call, own, refused
+from tests.site.slurm import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +224,7 @@ def test_an_account_or_group_that_does_not_exist(settings: Callable[..., None]) 
     settings(policy=[{"fqan": "/cms", "pool": "cms", "primary_group": "nogrouphere"}])
     done = call("--", "/bin/sh", "-c", "echo ran")
     assert (done.returncode, done.stdout) == (SYSTEM, ""), done
-    assert "nogrouphere" in Path("/var/log/syslog").read_text()
+    assert "nogrouphere" in syslog.text()
 
 
 def test_an_account_with_a_uid_below_the_minimum(settings: Callable[..., None]) -> None:
@@ -241,8 +241,10 @@ def test_an_account_in_a_group_of_the_systems(settings: Callable[..., None]) -> 
     account = call("--", "/usr/bin/id", "-un").stdout.strip()
     for group in ("disk", "root"):
         subprocess.run(["gpasswd", "--add", account, group], check=True, capture_output=True)
-        refused(call("--", TRUE), reasons.GID_TOO_LOW, AUTHORIZATION)
-        subprocess.run(["gpasswd", "--delete", account, group], check=True, capture_output=True)
+        try:
+            refused(call("--", TRUE), reasons.GID_TOO_LOW, AUTHORIZATION)
+        finally:
+            subprocess.run(["gpasswd", "--delete", account, group], check=True, capture_output=True)
     assert call("--", TRUE).returncode == 0
 
 
@@ -348,10 +350,7 @@ def test_one_payload_too_many_of_one_identity(settings: Callable[..., None]) -> 
     finally:
         first.kill()  # setsid, whose end sudo's is not: the launcher sees that its pilot is gone
         first.wait()
-    deadline = time.monotonic() + 15
-    while call("--", TRUE).returncode and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert call("--", TRUE).returncode == 0
+    until("the first to have ended", lambda: call("--", TRUE).returncode == 0)
 
 
 def test_an_environment_that_no_program_could_be_given(settings: Callable[..., None]) -> None:

@@ -9,14 +9,16 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from gridwarden import chain, proc, reasons
 from tests import control_groups
-from tests.site import pilot
+from tests.site import pilot, syslog
 from tests.site.launcher import AUTHORIZATION, CLIENT, SYSTEM, call, own, refused
 from tests.site.slurm import until
 
@@ -168,15 +170,14 @@ def log_only(settings: Callable[..., None]) -> Iterator[None]:
 
 @pytest.mark.usefixtures("log_only")
 def test_log_only_runs_the_payload_as_the_pilot_and_says_whose_it_is(work: Path) -> None:
-    before = len(list(chain.read(pilot.LEDGER)))
+    before, logged = len(list(chain.read(pilot.LEDGER))), len(syslog.lines())
     SUDO.chmod(0o755)  # nothing there needs it
     try:
         done = call("--", "/bin/sh", "-c", 'id -un; echo "$X509_USER_PROXY"; kill -TERM $$')
     finally:
         SUDO.chmod(0o4755)
     assert (done.returncode, done.stdout) == (-15, f"{pilot.ACCOUNT}\n{pilot.home()}/anna.pem\n"), done
-    log = Path("/var/log/syslog").read_text().splitlines()
-    start, end = [line for line in log if "outcome=logged" in line][-2:]
+    start, end = [line for line in syslog.lines()[logged:] if "outcome=logged" in line]
     assert "event=payload-start" in start and "CN=Anna Example" in start and "event=payload-end" in end
     assert len(list(chain.read(pilot.LEDGER))) == before
 
@@ -249,13 +250,16 @@ def test_the_sites_epilogue_runs_as_root_after_the_payload_and_within_its_time(
         '#!/bin/sh\nenv >/run/epilogue; id -u >>/run/epilogue\n[ "$GLEXEC_EPILOG_STATUS" = 0 ] || sleep 60\n'
     )
     epilogue.chmod(0o755)
-    settings(pilot={"epilogue": str(epilogue), "epilogue_seconds": 0.5})
-    assert call("--", TRUE).returncode == 0
-    told = Path("/run/epilogue").read_text()
-    assert "GLEXEC_EPILOG_ACCOUNT=cms" in told and told.endswith("\n0\n")
-    assert call("--", "/bin/sh", "-c", "exit 3").returncode == 3
-    assert "event=payload-epilogue outcome=failed" in Path("/var/log/syslog").read_text()
-    epilogue.unlink()
+    try:
+        settings(pilot={"epilogue": str(epilogue), "epilogue_seconds": 30})
+        assert call("--", TRUE).returncode == 0
+        told = Path("/run/epilogue").read_text()
+        assert "GLEXEC_EPILOG_ACCOUNT=cms" in told and told.endswith("\n0\n")
+        settings(pilot={"epilogue": str(epilogue), "epilogue_seconds": 0.5})
+        assert call("--", "/bin/sh", "-c", "exit 3").returncode == 3
+        assert "event=payload-epilogue outcome=failed" in syslog.text()
+    finally:
+        epilogue.unlink()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -279,10 +283,10 @@ def test_nothing_is_left_and_every_start_has_its_end_whenever_a_launch_is_ended(
             start_new_session=True,
         )
         time.sleep(0.04 * step)
-        children = Path(f"/proc/{launch.pid}/task/{launch.pid}/children")
-        below = children.read_text().split() if whom == "launcher" and children.exists() else []
-        for pid in map(int, below or [launch.pid]):
-            os.kill(pid, number)
+        below = [each.pid for each in psutil.Process(launch.pid).children()] if whom == "launcher" else []
+        for pid in below or [launch.pid]:
+            with suppress(ProcessLookupError):  # sudo may have waited for it meanwhile
+                os.kill(pid, number)
         launch.wait(timeout=30)
     assert call("--", TRUE).returncode == 0  # sees to what a killed launcher has left
     until_nothing_is_left()
@@ -293,7 +297,7 @@ def test_nothing_is_left_and_every_start_has_its_end_whenever_a_launch_is_ended(
 
 
 def until_nothing_is_left() -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while left := what_is_left():
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
@@ -326,10 +330,13 @@ def test_a_payload_whose_end_cannot_be_recorded_yet_has_its_own_exit_status_and_
 ) -> None:
     """A pilot that is told 202 would have it run again elsewhere."""
     go_on = work / "go-on"
-    waits = f"touch /tmp/begun; until [ -e {go_on} ]; do sleep 0.05; done; exit 5"
+    begun = work / "begun"
+    begun.touch()
+    begun.chmod(0o666)
+    waits = f"echo >> {begun}; until [ -e {go_on} ]; do sleep 0.05; done; exit 5"
     with ThreadPoolExecutor() as pool:
         done = pool.submit(call, "--", "/bin/sh", "-c", waits)
-        until("the payload to begin", Path("/tmp/begun").exists)
+        until("the payload to begin", begun.read_text)
         subprocess.run(["mount", "--bind", pilot.LEDGER, pilot.LEDGER], check=True)
         try:
             subprocess.run(["mount", "-o", "remount,bind,ro", pilot.LEDGER], check=True)

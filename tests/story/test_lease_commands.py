@@ -7,14 +7,15 @@ import io
 import json
 import os
 import subprocess
-from pathlib import Path
 
-from gridwarden import chain
+from gridwarden import chain, proc
 from gridwarden.mapper import cooling
 from gridwarden.mapper.encoding import lease_name
 from gridwarden.mapper.mapping import map_identity, silent
 from tests.gridmap import person
+from tests.site import syslog
 from tests.site.lcmaps import lcmaps_map
+from tests.site.slurm import until
 
 FQANS = ("/atlas",)
 
@@ -85,7 +86,7 @@ def test_what_lcmaps_left_half_made_is_found_then_mended_and_both_programs_go_on
     assert "three-links" in lease("check", "--repair")
     assert not extra.exists()
     assert [line.body["name"] for line in chain.read(site.ledger) if line.body["kind"] == "repair"][-1] == extra.name
-    assert "event=repair outcome=repaired what=three-links" in Path("/var/log/syslog").read_text()
+    assert "event=repair outcome=repaired what=three-links" in syslog.text()
     assert lcmaps_map(mine.subject, FQANS).account == mine.account
     assert ours(site, "Mended").lease_id == mine.lease_id
 
@@ -114,6 +115,7 @@ def test_an_account_with_a_process_is_not_released(site):
     mine = ours(site, "Still Here")
     with subprocess.Popen(["setpriv", f"--reuid={mine.uid}", "--clear-groups", "sleep", "60"]) as process:
         try:
+            until("it to have become the account", lambda: proc.owned_by(mine.uid))
             said = lease("release", mine.account, "--because", "left", code=75)
         finally:
             process.kill()

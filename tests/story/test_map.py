@@ -249,7 +249,7 @@ def test_a_refusal_is_a_record_and_a_line_of_syslog(cell, people, slurm):
     assert (record["kind"], record["reason"], record["subject"]) == ("refused", "banned", people.bela.subject)
 
     def logged():
-        lines = Path("/var/log/syslog").read_text().splitlines()
+        lines = Path("/var/log/syslog").read_text(errors="replace").splitlines()
         return [line for line in lines if "event=map outcome=refused reason=banned" in line and str(cell.bans) in line]
 
     assert slurm.until("the refusal in syslog", logged)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import proc, register
+from tests.pruning import sleepers
 from tests.site import pilot
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def test_cancelling_the_pilot_ends_its_payload_with_all_that_it_started_and_reco
     slurm.until("two seconds to be burnt", lambda: used() > 2)
     slurm.cancel(job)
     slurm.wait(job)
-    slurm.until("its processes to be gone", lambda: not processes_of(account), 10)
+    slurm.until("its processes to be gone", lambda: not processes_of(account))
     (start,) = pilot.records("payload_start", job=str(job))
-    (end,) = slurm.until("the record", lambda: pilot.records("payload_end", payload=start["payload"]), 10)
+    (end,) = slurm.until("the record", lambda: pilot.records("payload_end", payload=start["payload"]))
     assert end["because"]
     assert (end["user"] + end["system"]) / 1e6 > 2
 
@@ -208,7 +209,7 @@ def test_a_credential_that_others_could_read_is_not_taken(me: Path) -> None:
 
 def test_a_payload_reaches_neither_its_pilot_nor_another_payload(slurm: ModuleType, people: SimpleNamespace) -> None:
     """The payload of one tries everything against the pilot, and against the payload of another that runs beside it."""
-    hidden = "umask 077; echo secret > $TMPDIR/secret; echo $TMPDIR $$ > /tmp/victim; exec sleep 60"
+    hidden = "umask 077; echo secret > $TMPDIR/secret; echo $TMPDIR $$ > /tmp/victim; exec sleep 600"
     attack = (
         "read where victim < /tmp/victim; "
         "cat $where/secret /home/pilotcms/bela.pem /home/pilotcms/anna.pem; ls $where; "
@@ -257,8 +258,7 @@ def test_a_job_of_the_owners_own_and_a_payload_of_theirs_outlive_each_other(
     """Both have one account: neither the epilog, nor a payload's end, nor the pruner may take the one for left over."""
 
     def sleeping(seconds: str) -> bool:
-        lines = [Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0") for process in processes_of(account)]
-        return any(seconds.encode() in line for line in lines)
+        return seconds in sleepers(account)
 
     def own_job(seconds: str) -> int:
         command = ["gridwarden", "submit", "slurm", "--proxy", str(people.anna.proxy)]
@@ -282,16 +282,19 @@ def test_a_job_of_the_owners_own_and_a_payload_of_theirs_outlive_each_other(
     slurm.until("payload and job", both)
     slurm.cancel(job)
     slurm.wait(job)
-    slurm.until("the payload to be gone", lambda: not sleeping("4901"), 10)
+    slurm.until("the payload to be gone", lambda: not sleeping("4901"))
     (start,) = pilot.records("payload_start", job=str(job))
-    slurm.until("its end", lambda: pilot.records("payload_end", payload=start["payload"]), 10)
+    slurm.until("its end", lambda: pilot.records("payload_end", payload=start["payload"]))
     assert sleeping("4902"), "the payload's end killed the owner's own job"
     slurm.cancel(second)
     slurm.wait(second)
 
 
 def test_two_payloads_of_one_person_do_not_end_each_other(slurm: ModuleType) -> None:
-    long = AS.format("anna", "touch /tmp/began; sleep 3; echo whole")[:-1] + " &\n"
+    for name in ("began", "over"):
+        Path("/tmp", name).unlink(missing_ok=True)
+    stays = "touch /tmp/began; until [ -e /tmp/over ]; do sleep 0.1; done; echo whole"
+    long = AS.format("anna", stays)[:-1] + " &\n"
     short = "until [ -e /tmp/began ]; do sleep 0.1; done\n" + AS.format("anna", "setsid sleep 4903 & echo short")
-    _, said = run(slurm, long + short + "echo left $(pgrep -fc '[s]leep 4903')\nwait\n")
+    _, said = run(slurm, long + short + "echo left $(pgrep -fc '[s]leep 4903')\ntouch /tmp/over\nwait\n")
     assert said.split() == ["short", "left", "0", "whole"]

@@ -129,7 +129,7 @@ def test_a_cancelled_pilots_payload_keeps_what_it_used_though_slurm_lost_it(
     slurm.wait(job)
     slurm.accounted(job)
     (start,) = pilot.records("payload_start", job=str(job))
-    slurm.until("the end's record", lambda: pilot.records("payload_end", payload=start["payload"]), 15)
+    slurm.until("the end's record", lambda: pilot.records("payload_end", payload=start["payload"]))
     collect()
     shares = {
         row["identity"] or row["row"]: row["cpu_microseconds"]

@@ -73,6 +73,10 @@ def account_of(person: SimpleNamespace) -> str:
     return command("gridwarden", "map", "--proxy", str(person.proxy)).split()[0]
 
 
+def of_job(job: int) -> list[payloads.State]:
+    return [one for one in payloads.everything(PAYLOADS) if one.job == str(job)]
+
+
 def running(account: str) -> list[proc.Process]:
     return [one for one in proc.owned_by(pwd.getpwnam(account).pw_uid) if not one.has_ended()]
 
@@ -88,7 +92,9 @@ def test_a_ban_at_once_ends_jobs_and_payloads_of_that_person_alone(
     own = slurm.submit(account, "trap '' TERM; while :; do sleep 0.1; done")
     job = slurm.submit(pilot.ACCOUNT, JOB)
     slurm.wait(own, {"RUNNING"})
-    slurm.until("three payloads", lambda: len(payloads.everything(PAYLOADS)) == 3 and all(map(running, others)))
+    slurm.until("three payloads", lambda: len(of_job(job)) == 3 and all(map(running, others)))
+    (mine,) = [one for one in of_job(job) if one.uid == pwd.getpwnam(account).pw_uid]
+    put_away = len(pilot.records("quarantined", path=f"/tmp/left-by-{account}"))
     before = time.monotonic()
     planned = command(
         "gridwarden", "ban", "add", people.anna.subject, "--because", "a test", "--now", "--hold", "--dry-run"
@@ -108,13 +114,13 @@ def test_a_ban_at_once_ends_jobs_and_payloads_of_that_person_alone(
     slurm.until("the pilot to see it", lambda: ended.exists() and ended.read_text())
     assert ended.read_text().split()[0] == "anna"
     assert SENTENCES[reasons.BANNED] in (pilot.home() / "anna.err").read_text()
-    (end,) = slurm.until("the record", lambda: pilot.records("payload_end", account=account))[-1:]
+    (end,) = slurm.until("the record", lambda: pilot.records("payload_end", payload=mine.payload))
     assert end["because"] == f"banned: {people.anna.subject}"
     lease = end["lease"]
     assert {one["job"] for one in pilot.records("cancel", account=account, lease=lease)} >= {str(own), str(array)}
     assert (HOLDS / account).read_text().startswith("banned: a test, by ")
     (kept,) = slurm.until(
-        "its evidence to be put away", lambda: pilot.records("quarantined", path=f"/tmp/left-by-{account}")
+        "its evidence to be put away", lambda: pilot.records("quarantined", path=f"/tmp/left-by-{account}")[put_away:]
     )
     assert Path(kept["into"]).read_text() == f"{account}\n"
     assert kept["hold"].startswith("banned: a test, by ")

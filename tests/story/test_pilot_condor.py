@@ -63,7 +63,7 @@ def _pilots(condor: ModuleType) -> Iterator[None]:
 def begin(condor: ModuleType) -> tuple[int, payloads.State]:
     """A pilot's job whose payload runs, all of it."""
     cluster = condor.submit(pilot.ACCOUNT, f"exec {pilot.home()}/pilot.sh")
-    until("the payload", (SCRATCH / "result").exists, 60)
+    until("the payload", (SCRATCH / "result").exists, 120)
     (state,) = [one for one in payloads.everything(PAYLOADS) if one.program == "/usr/bin/dash"]
     until("all of it", lambda: len(living(state)) == MEMBERS)
     return cluster, state
@@ -85,7 +85,7 @@ def above(pid: int) -> dict[str, proc.Process]:
 
 def ended(state: payloads.State) -> dict:
     """The record of the end, once nothing is left of the payload and the pilot has its directory back."""
-    until("the books to be closed", lambda: not payloads.read(PAYLOADS, state.payload), 30)
+    until("the books to be closed", lambda: not payloads.read(PAYLOADS, state.payload))
     assert living(state) == []
     (end,) = pilot.records("payload_end", payload=state.payload)
     assert state.payload not in {entry.job for entry in register.everything(REGISTER)}
@@ -101,7 +101,7 @@ def prune() -> None:
 def test_removing_the_pilots_job_ends_all_of_its_payload_and_what_that_used_is_on_record(condor: ModuleType) -> None:
     cluster, state = begin(condor)
     assert state.batch == "htcondor", "it is known whose job that is"
-    until("it to have burnt", lambda: sum(process.cpu for process in living(state)) > SECOND, 30)
+    until("it to have burnt", lambda: sum(process.cpu for process in living(state)) > SECOND)
     subprocess.run(["condor_rm", str(cluster)], check=True, capture_output=True)
     end = ended(state)
     assert (end["signal"], end["because"]) == (signal.SIGTERM, "ended by SIGTERM")
@@ -113,8 +113,8 @@ def test_with_a_starter_that_is_killed_htcondor_ends_all_of_the_job_and_the_prun
 ) -> None:
     _, state = begin(condor)
     os.kill(above(state.process)["starter"].pid, signal.SIGKILL)
-    until("all of it to be gone", lambda: not living(state), 30)
-    until("the guard to be gone", lambda: not payloads.is_led(PAYLOADS, state.payload), 30)
+    until("all of it to be gone", lambda: not living(state))
+    until("the guard to be gone", lambda: not payloads.is_led(PAYLOADS, state.payload))
     prune()
     assert ended(state)["because"]
 

@@ -114,7 +114,7 @@ def test_known_cpu_time_of_three_people_in_two_pilots_and_alone_is_theirs_to_two
         for number, (person, kind, seconds) in enumerate(ALONE)
     ]
     for job in (*pilots.values(), *single):
-        slurm.wait(job, seconds=180)
+        slurm.wait(job, seconds=300)
         slurm.accounted(job)
     subprocess.run(["gridwarden", "collect"], check=True, capture_output=True)
 

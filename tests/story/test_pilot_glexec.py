@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.site import pilot
+from tests.site import pilot, syslog
 from tests.site.slurm import run_as
 
 if TYPE_CHECKING:
@@ -164,8 +164,7 @@ def test_in_a_container_without_privileges_it_says_so_in_a_sentence(proxies: dic
 def test_an_id_with_a_newline_makes_no_line_of_its_own_in_the_log(proxies: dict[str, Path]) -> None:
     done = call(GLEXEC, "/usr/bin/true", **proxies, GLEXEC_ID="task\n2026 forged: event=payload-start")
     assert done.returncode == 0
-    log = Path("/var/log/syslog").read_text(errors="replace").splitlines()
-    assert not [line for line in log if line.startswith("2026 forged")]
+    assert not [line for line in syslog.lines() if line.startswith("2026 forged")]
     assert pilot.records("payload_start")[-1]["name"].startswith("task\\x0a2026 forged")
 
 

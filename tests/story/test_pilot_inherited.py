@@ -92,13 +92,13 @@ def test_the_limits_of_the_pilot_are_its_payloads() -> None:
 
 
 def test_a_payload_whose_sudo_is_killed_ends_however_slow_the_pilots_timers_are() -> None:
+    before = len(pilot.records("payload_start"))
     payload = start(slow_timers, "/bin/sleep", "600", owner="anna")
-    uid = until("it", lambda: [one for one in pilot.records("payload_start") if one["program"] == "/usr/bin/sleep"])[
-        -1
-    ]["uid"]
+    (started,) = until("it", lambda: pilot.records("payload_start")[before:])
+    uid = started["uid"]
     until("it to run", lambda: [one for one in proc.owned_by(uid) if one.command == "sleep"])
     payload.kill()
-    until("it to be gone", lambda: not proc.owned_by(uid), 20)
+    until("it to be gone", lambda: not proc.owned_by(uid))
     payload.communicate(timeout=60)
 
 

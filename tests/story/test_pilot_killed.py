@@ -90,10 +90,10 @@ def kill(*processes: proc.Process) -> None:
 
 def assert_cleared(slurm: ModuleType, job: int, state: payloads.State, *, ends: bool = True) -> dict[str, object]:
     """Nothing of the payload is left, and its end is known; its record."""
-    slurm.until("the payload to be gone", lambda: not of(state.uid), 20)
+    slurm.until("the payload to be gone", lambda: not of(state.uid))
     if ends:
         slurm.wait(job)
-    slurm.until("the books to be closed", lambda: not is_running(state), 20)
+    slurm.until("the books to be closed", lambda: not is_running(state))
     (end,) = pilot.records("payload_end", payload=state.payload)
     scratch = Path("/var/tmp/scratch")
     owners = {path.stat().st_uid for path in (scratch, *scratch.rglob("*"))}
@@ -162,7 +162,7 @@ def test_the_pruner_ends_what_a_killed_launcher_ran_while_the_pilot_goes_on(slur
     assert stays is not None
     os.kill(stays.pid, signal.SIGSTOP)  # the pilot does not notice, so no epilog runs
     kill(guard, launcher)
-    slurm.until("the launcher to be gone", lambda: not payloads.is_led(PAYLOADS, state.payload), 10)
+    slurm.until("the launcher to be gone", lambda: not payloads.is_led(PAYLOADS, state.payload))
     done = subprocess.run(["gridwarden-prune"], capture_output=True, text=True, check=False)
     assert_cleared(slurm, job, state, ends=False)
     assert slurm.state(job) == "RUNNING", done.stdout

@@ -24,19 +24,24 @@ def test_a_payload_does_not_outlive_its_job_though_its_pilot_does() -> None:
     number = slurm.submit(pilot.ACCOUNT, script, "--output=/dev/null", "--chdir=/")
     slurm.wait(number)
     (started,) = pilot.records("payload_start", job=str(number))
-    until("nobody", lambda: not proc.owned_by(started["uid"]), 20)
+    until("nobody", lambda: not proc.owned_by(started["uid"]))
     (ended,) = until("the record", lambda: pilot.records("payload_end", payload=started["payload"]))
     assert ended["because"] == "ended by SIGTERM"
+
+
+def commands_of(uid: int) -> list[str]:
+    return [one.command for one in proc.owned_by(uid)]
 
 
 def test_a_payload_of_another_job_of_the_same_pilot_goes_on() -> None:
     script = LEAVES.format(owner=pilot.proxy("anna"), own=pilot.proxy(pilot.OWNER)).replace("6171", "6172")
     number = slurm.submit(pilot.ACCOUNT, f"{script}sleep 600", "--output=/dev/null", "--chdir=/")
     (started,) = until("it", lambda: pilot.records("payload_start", job=str(number)))
+    until("it to run", lambda: commands_of(started["uid"]) == ["sleep"])
     slurm.wait(slurm.submit(pilot.ACCOUNT, "true", "--output=/dev/null", "--chdir=/", "--oversubscribe"))
-    assert [one.command for one in proc.owned_by(started["uid"])] == ["sleep"]
+    assert commands_of(started["uid"]) == ["sleep"]
     slurm.run_as(pilot.ACCOUNT, "scancel", str(number))
-    until("nobody", lambda: not proc.owned_by(started["uid"]), 20)
+    until("nobody", lambda: not proc.owned_by(started["uid"]))
 
 
 # By a double fork, and by sudo's own; the launcher first begins when its pilot is the child of pid 1.

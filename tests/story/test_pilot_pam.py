@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.site import pilot
+from tests.site import pilot, syslog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,10 +112,9 @@ def test_mkhomedir_makes_a_home_of_the_accounts_own(account: pwd.struct_passwd, 
 def test_a_session_is_opened_and_closed_for_the_account_and_for_nobody_else(
     account: pwd.struct_passwd, me: Path
 ) -> None:
-    log = Path("/var/log/syslog")
-    before = len(log.read_text(errors="replace"))
+    before = len(syslog.text())
     payload("id", me)
-    said = log.read_text(errors="replace")[before:]
+    said = syslog.text()[before:]
     assert said.count("pam_unix(gridwarden-exec:session): session opened for user " + account.pw_name) == 1
     assert said.count("pam_unix(gridwarden-exec:session): session closed for user " + account.pw_name) == 1
     assert "pam_unix(sudo:session)" not in said

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Whoever is in here has a session of its own, and has lost its parent.
 PAYLOAD = "trap '' TERM HUP; (setsid sh -c 'sleep 6161 & sleep 6162' &); (setsid setsid sleep 6163 &); sleep 6164"
 MEMBERS = 4
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True, scope="module")

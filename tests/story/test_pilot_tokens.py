@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gridwarden import payloads
-from tests.site import pilot
+from tests.site import pilot, syslog
 from tests.site.slurm import run_as
 from tests.tokens import CMS, HERE, Key, claims, key_set
 
@@ -171,7 +171,7 @@ def test_log_only_says_whom_both_credentials_name_and_which_pilot_showed_them(
     words = ("--proxy", str(pilot.proxy("anna")), "--token", str(pilot.home() / "token"))
     done = pilot.launch(*words, "--", "/bin/true", owner=None, pilot=pilot.proxy(pilot.OWNER))
     assert done.returncode == 0, done
-    (start,) = [line for line in Path("/var/log/syslog").read_text().splitlines() if "event=payload-start" in line][-1:]
+    (start,) = [line for line in syslog.lines() if "event=payload-start" in line][-1:]
     for field in (
         f" subject={CMS},runner ",
         f' also_subject="{people.anna.subject}" ',

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from gridwarden import proc
+from tests.site.slurm import until
 from tests.story.test_slurm import account_of, alive, ce_submit, choosing, records
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_once_the_site_says_so_strays_die_and_the_job_ends_by_itself(
     bystander = slurm.run_as("alice", "sh", "-c", "sleep 314 >/dev/null 2>&1 & echo $!")
     with deciding(kill=True), stray_of(account, 315) as beside, stray_of("cms019", 316) as alone:
         prune()
-        assert beside.wait(10) == alone.wait(10) == -9
+        assert beside.wait(60) == alone.wait(60) == -9
     assert alive(account, "sleep"), "the job's own process"
     assert slurm.state(number) == "RUNNING"
     (kill,) = records("kill", pid=beside.pid)
@@ -109,9 +110,9 @@ def test_once_the_site_says_so_strays_die_and_the_job_ends_by_itself(
     assert (kill["account"], kill["arguments"], kill["why"]) == ("cms019", "sleep 316", "no-job")
     told = subprocess.run(["whoran", str(beside.pid)], capture_output=True, text=True, check=True).stdout
     assert people.dora.subject in told
-    (living,) = alive("alice", "sleep")
-    assert living.pid == int(bystander.stdout), "people outside the pools are nobody's strays"
-    os.kill(living.pid, 9)
+    living = int(bystander.stdout)
+    assert living in {one.pid for one in alive("alice", "sleep")}, "people outside the pools are nobody's strays"
+    os.kill(living, 9)
 
 
 def test_while_slurm_does_not_answer_nothing_dies_and_cron_hears_why() -> None:
@@ -143,8 +144,8 @@ def test_an_account_on_hold_keeps_everything_for_the_incident() -> None:
         with deciding(kill=True), stray_of("cms018", 318) as stray:
             try:
                 prune()
-                assert proc.read(stray.pid).state == "T"
-                (moved,) = records("quarantined", path=str(file))
+                until("it to stand still", lambda: proc.read(stray.pid).state == "T")
+                (moved,) = records("quarantined", path=str(file))[-1:]
                 assert Path(moved["into"]).read_text() == "evidence"
             finally:
                 stray.kill()

@@ -99,6 +99,7 @@ def outcomes(people: SimpleNamespace, grid: Grid, request: pytest.FixtureRequest
     asked = {item.callspec.params["row"].name for item in request.session.items if item.path == request.path}
     rows = [row for row in PLAYED if row.name in asked]
     # Of the site's own users, other stories have mapped somebody to each.
+    subprocess.run(["userdel", "--remove", LOCAL["local"]], check=False, capture_output=True)  # of a try before this
     subprocess.run(["useradd", "--create-home", "--user-group", LOCAL["local"]], check=True)
     began = time.time()
     players = Players(people, grid)

@@ -25,6 +25,10 @@ def run(*command: object) -> str:
     return done.stdout
 
 
+def in_effect() -> bool:
+    return subprocess.run(["gridwarden", "doctor"], capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture
 def conf(slurm: ModuleType) -> Iterator[str]:
     """The site's slurm.conf without the lines of the fragments, all of which is back afterwards."""
@@ -58,4 +62,4 @@ def test_slurmctld_takes_the_fragment_and_the_doctor_finds_it_in_effect(
     CONF.write_text(conf + fragment.read_text())
     run("scontrol", "reconfigure")
     slurm.until("Slurm to call ours", lambda: "gridwarden" in run("scontrol", "show", "config"))
-    run("gridwarden", "doctor")
+    slurm.until("the doctor to find it in effect", in_effect)

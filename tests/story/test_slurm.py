@@ -131,7 +131,7 @@ def test_a_job_runs_as_its_owner_and_with_nothing_of_the_caller(
     slurm.until("the job to say its limits", (home / "nofile").exists)
     slurm.until("the job to sleep", lambda: alive(account, "sleep"))
     node = slurm.job(job)["nodes"]
-    (process,) = [proc.read(pid) for pid in slurm.pids(job, node) if proc.read(pid).command == "sleep"]
+    (process,) = [one for pid in slurm.pids(job, node) if (one := proc.read(pid)) and one.command == "sleep"]
     assert (process.real_uid, process.effective_uid) == (user.pw_uid, user.pw_uid)
     squeue = subprocess.run(
         ["squeue", "-h", "-j", str(job), "-o", "%u %U %j"], capture_output=True, text=True, check=True
@@ -236,7 +236,9 @@ def test_a_banned_holders_job_never_runs_however_late_the_node_hears_of_it(
         assert slurm.wait(job)["job_state"] == ["CANCELLED"]
         slurm.until("the epilog", lambda: not registered(account))
     assert not ran.exists()
-    assert [slurm.node_state(node) for node in ("n1", "n2")] == [["IDLE"], ["IDLE"]]
+    slurm.until(
+        "the nodes to be idle", lambda: [slurm.node_state(node) for node in ("n1", "n2")] == [["IDLE"], ["IDLE"]]
+    )
 
 
 @pytest.mark.parametrize(("choice", "state"), [("cancel", "CANCELLED"), ("requeue-held", "PENDING")])
