@@ -81,7 +81,7 @@ def make_directory(path: Path, mode: int, group: int) -> None:
         try:
             directory = os.open(path.name, trusted.OPEN_FLAGS | os.O_DIRECTORY, dir_fd=parent)
         except OSError as error:
-            raise ConfigurationError(f"{path}: is not a directory ({error.strerror})") from error
+            raise ConfigurationError(f"{path}: cannot be used as a directory: {str(error.strerror).lower()}") from error
         try:
             os.fchown(directory, 0, group)
             os.fchmod(directory, mode)

@@ -28,11 +28,12 @@ def clear(job: Job, site: Site, lease: str) -> None:
 
     On an account that is on hold, stop and keep both.  ``lease`` is that of the account's last job.  Raises EvidenceError, ConfigurationError.
     """
-    entry = pwd.getpwnam(job.account)
+    try:
+        entry = pwd.getpwnam(job.account)
+    except KeyError:
+        return _leave(job, site, f"{job.account} has no passwd entry here")
     if entry.pw_uid != job.uid:  # the controller's passwd is not this machine's: that uid is somebody else's here
-        why = f"the job's uid was {job.uid}, that of {job.account} is {entry.pw_uid} here"
-        job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)
-        return
+        return _leave(job, site, f"the job's uid was {job.uid}, that of {job.account} is {entry.pw_uid} here")
     lent = LentTo(Lent(), job.account, job.uid)
     owner = Owner(job.account, job.uid, entry.pw_gid, job.cluster, job.node, batch=job.batch, job=job.job, lent=lent)
     owner.look_up(site).lease = lease
@@ -42,9 +43,13 @@ def clear(job: Job, site: Site, lease: str) -> None:
     try:
         spared = payloads.lent(site.get("payloads", [""])[0])
     except (ConfigurationError, OSError) as error:
-        recorder.left([("files", f"it cannot be told which of them are a pilot's: {error}")])
-        return
+        return recorder.left([("files", f"it cannot be told which of them are a pilot's: {error}")])
     deadline = time.monotonic() + REMOVE_SECONDS
     found, left = files.find(lambda uid: uid == job.uid, site.get("scratch", []), REMOVE_SECONDS, spared)
     recorder.left(left)
     clearing.files(owner, recorder, found.get(job.uid, {}), deadline, hold=hold, spared=spared)
+    return None
+
+
+def _leave(job: Job, site: Site, why: str) -> None:
+    job.log("clean-up", "left", job.gap(site, "clean-up", why), detail=why)

@@ -516,6 +516,14 @@ def test_whoever_has_the_jobs_uid_here_is_not_killed_for_an_account_that_has_ano
     assert f"the job's uid was {OTHER_UID}, that of {ACCOUNT} is {UID} here" in gap["reason"]
 
 
+def test_an_account_without_a_passwd_entry_is_left_as_it_is_and_that_is_a_gap(machine: Machine) -> None:
+    with running("sleep", "60") as process:
+        assert machine.run("epilog", SLURM_JOB_USER="gwtest09") == 0
+        assert process.poll() is None
+    assert "clean-up of slurm job 2, account gwtest09" in [gap["what"] for gap in machine.records("gap")]
+    assert "gwtest09 has no passwd entry here" in [gap["reason"] for gap in machine.records("gap")]
+
+
 def test_an_epilog_kills_and_removes_nothing_that_it_could_not_record(machine: Machine) -> None:
     machine.run("prolog")
     disk, file = machine.base / "ledger", machine.base / "scratch" / "file"
