@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import pwd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gridwarden.accounting import evidence
+from gridwarden.accounting import evidence, hostlist
 from gridwarden.accounting.job_runs import text
+from gridwarden.accounting.process_records import BLUR
 from gridwarden.accounting.question import Question
 from gridwarden.accounting.shown_credentials import shown_credentials
 from gridwarden.accounting.whoran import whoran
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 _COMMANDS = """SELECT command, count(*), sum(coalesce(cpu / 1e6, user_cpu / 1e6 + system_cpu / 1e6)) FROM processes
     WHERE job = :job AND batch = :batch AND job <> '' GROUP BY command ORDER BY 3 DESC, 1"""
+# Process accounting knows of no job.
+_OF_ACCOUNT = """SELECT command, count(*), sum(user_cpu / 1e6 + system_cpu / 1e6) FROM processes
+    WHERE node = :node AND uid = :uid AND exact = 0 AND start >= :since AND "end" >= :since AND "end" <= :until
+    GROUP BY command ORDER BY 3 DESC, 1"""
+_MACHINES = "SELECT node FROM ledger_nodes WHERE ledger IN (SELECT ledger FROM ledger_nodes WHERE node = :node)"
 DAY = 86_400 * MICROSECONDS
 MOST_SHOWN = 30
 MEANING = {
@@ -73,12 +80,17 @@ def sheet(answers: list[Answer], notes: list[str], node: Node, past: Past, now: 
         everywhere.setdefault((each.scheme, each.identity), []).append(each)
     people = []
     for (scheme, subject), found in named.items():
-        seen = {answer[4:10] for answer in found}
-        elsewhere = [each for each in everywhere.get((scheme, subject), []) if each[4:10] not in seen]
+        seen = {_what(answer) for answer in found}
+        elsewhere = [each for each in everywhere.get((scheme, subject), []) if _what(each) not in seen]
         shown = list(dict.fromkeys(each for answer in found for each in shown_credentials(answer, past)))
         people.append(Person(scheme, subject, found, shown, _ran(found, past), elsewhere))
     said = list(dict.fromkeys([*notes, *more]))
     return Sheet(people, [answer for answer in answers if not answer.identity], around, said)
+
+
+def _what(answer: Answer) -> tuple[object, ...]:
+    """Return what an answer is about: a job on its nodes, whichever of its processes was asked for, else a process."""
+    return (answer.account, answer.node, answer.cluster, answer.batch, answer.job, None if answer.job else answer.pid)
 
 
 def lines(found: Sheet, asked: str, now: int, zone: tzinfo) -> list[str]:
@@ -144,7 +156,26 @@ def _ran(found: Iterable[Answer], past: Past) -> list[str]:
         if answer.batch == PAYLOAD:
             start = past.start_of_payload(answer.job)
             ran += [f"payload {text(start, 'name')}: {text(start, 'program')}"] if start else []
-        if answer.job:
-            counted = past.rows(_COMMANDS, {"batch": answer.batch, "job": answer.job})
-            ran += [f"{command}: {count} processes, {cpu:.3f} s" for command, count, cpu in counted]
+        counted = past.rows(_COMMANDS, {"batch": answer.batch, "job": answer.job}) if answer.job else []
+        ran += [f"{command}: {count} processes, {cpu:.3f} s" for command, count, cpu in counted]
+        if answer.job and not counted:
+            of_account = _of_account(answer, past)
+            ran += [
+                f"{command}: {count} processes of the account then, {cpu:.3f} s" for command, count, cpu in of_account
+            ]
     return list(dict.fromkeys(ran))
+
+
+def _of_account(answer: Answer, past: Past) -> list[tuple[Any, ...]]:
+    """Return what process accounting has of the account's processes there while the answer lasted."""
+    try:
+        uid = pwd.getpwnam(answer.account).pw_uid
+    except KeyError:
+        return []
+    until = past.FOREVER if answer.until is None else answer.until + BLUR
+    asked = {"uid": uid, "since": (answer.since or 0) - BLUR, "until": until}
+    machines: dict[str, None] = {}
+    for name in hostlist.expand(answer.node)[:MOST_SHOWN]:
+        known = past.rows(_MACHINES, {"node": name.partition(".")[0]})
+        machines.update(dict.fromkeys([name.partition(".")[0], *(str(machine) for (machine,) in known)]))
+    return [row for machine in machines for row in past.rows(_OF_ACCOUNT, {"node": machine, **asked})]

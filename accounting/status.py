@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select, text
 
 from gridwarden.accounting import partitions, schema, store_file
+from gridwarden.accounting.batch_records import HTCONDOR, SLURM
 from gridwarden.accounting.positions import FILE, PSEUDONYMS
 from gridwarden.accounting.store import version_of
+from gridwarden.times import MICROSECONDS, format_instant
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -77,7 +80,9 @@ def _sources(connection: Connection) -> list[Fact]:
         if source.startswith(FILE):
             files, of_files = files + 1, of_files + faults.get(source, 0)
         elif source != PSEUDONYMS:
-            facts.append(Fact(source, _counted(str(position), faults.get(source, 0))))
+            is_instant = source.partition(":")[0] in (SLURM, HTCONDOR)
+            reached = format_instant(position // MICROSECONDS * MICROSECONDS, UTC) if is_instant else str(position)
+            facts.append(Fact(source, _counted(reached, faults.get(source, 0))))
     return [*facts, Fact("files", _counted(str(files), of_files))] if files else facts
 
 

@@ -14,7 +14,7 @@ _ADVICE = (
     ),
     (
         ("unable to open", "readonly"),
-        "make its directory writable, or its file system: even reading makes files beside it",
+        "run as root, or make its directory writable, or its file system: even reading makes files beside it",
     ),
     (
         ("malformed", "not a database"),

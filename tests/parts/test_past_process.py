@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gridwarden import exit_lines, ledger, proc
-from gridwarden.accounting import collect, evidence, past_process, processes
+from gridwarden.accounting import collect, evidence, incident, past_process, processes
 from gridwarden.accounting.answers import Answer
 from gridwarden.accounting.living import Node
 from gridwarden.accounting.past import Past
@@ -86,6 +86,19 @@ def test_a_process_that_lived_and_died_leads_to_its_job_and_the_accounts_holder_
     assert (answer.evidence, answer.identity, answer.account, answer.job) == (evidence.KERNEL_MEASURED, ANNA, LENT, "7")
     assert (answer.since, answer.until, answer.pid) == (at + 5 * SECOND, at + 9 * SECOND, pid)
     assert "process accounting" in answer.because
+
+
+def test_a_sheet_says_what_ran_by_process_accounting_too_which_knows_of_no_job(machine):
+    pid, at = gone(), machine.begin
+    machine.job("7", at, at + HOUR)
+    machine.process(pid, at + 5 * SECOND, at + 9 * SECOND, user_cpu=1_500_000)
+    machine.process(pid + 1, at + 5 * SECOND, at + 9 * SECOND, uid=0)
+    machine.process(pid + 2, at + 2 * HOUR, at + 3 * HOUR)
+    found, notes = machine.ask(f"@{at // SECOND}..now", job="7")
+    past = Past(machine.url, machine.ledger)
+    shown = incident.lines(incident.sheet(found, notes, machine.node, past, at + 9 * HOUR), "", 0, UTC)
+    ran = [line.split(maxsplit=2)[2] for line in shown if line.startswith("   what ran")]
+    assert ran == [f"command{pid}: 1 processes of the account then, 1.500 s"]
 
 
 def test_two_processes_of_one_pid_are_each_their_own_holders(machine):

@@ -195,8 +195,10 @@ def test_status_says_how_far_each_source_came_and_what_of_it_cannot_be_used(url,
         for number in range(3):
             positions.set_position(connection, f"file:{number}", positions.Position(10, ""))
         positions.add_faults(connection, "file:1", [("log:7", "no record: x")], NOW)
+        positions.set_position(connection, "slurm:site", positions.Position(1_795_371_999_123_456, ""))
     facts = dict(status(open_any(url, write=False)))
     assert facts["files"] == "3; 1 lines that cannot be used"
+    assert facts["slurm:site"] == "2026-11-22T18:26:39+00:00"
     assert not [key for key in facts if key.startswith("file:")]
     assert int(facts["bytes"]) > 0
 

@@ -846,6 +846,8 @@ def test_an_incident_sheet_has_people_credentials_evidence_of_all_levels_and_whe
     of_five, _ = machine.ask(None, job="5")
     elsewhere = machine.sheet(of_five, [])
     assert "elsewhere from" in elsewhere
+    (itself,) = [line for line in machine.sheet(living, []).splitlines() if "slurm job 7" in line]
+    assert f"pid {pid}" in itself, "the job that it is in is not elsewhere"
     (line,) = [line for line in machine.sheet(living, []).splitlines() if "slurm job 5" in line]
     assert line.strip().startswith(f"account {LENT}, slurm job 5, on n1, from ")
 
