@@ -31,6 +31,7 @@ try:
     import marshal
     from _frozen_importlib_external import MAGIC_NUMBER
 
+    os.fstat(0), os.fstat(1), os.fstat(2)  # where one is closed the file would take its place, and children replace it
 {load}    from gridwarden.hooks.slurm.{module} import main
 except Exception:  # it is not there, of another gridwarden, or broken: each module from where it is installed, then
     sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]

@@ -243,6 +243,19 @@ def test_all_that_a_hook_may_ever_load_is_in_its_file(root_only: Path, whole: by
     } <= index.keys()
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-"])
+def test_a_child_of_a_hook_without_standard_files_finds_what_it_loads_later(
+    root_only: Path, whole: bytes, closed: str
+) -> None:
+    """It makes them /dev/null, whatever they were."""
+    (root_only / code_file.SLURM).write_bytes(whole)
+    program = hook(root_only)
+    later = "from gridwarden import child\nprint(child.ask(lambda: __import__('gridwarden.off').off.HOOKS, 10))\n"
+    program.write_text(program.read_text().replace(SAID, later))
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", INTERPRETER, "-ISB", program]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout == "hooks\n"
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_no_job_fails_for_a_file_of_modules_that_is_not_as_it_was_installed(
     root_only: Path, whole: bytes, broken: str
