@@ -7,11 +7,11 @@ _ADVICE = (
         ("full", "disk I/O", "No space left"),
         "free space on its file system and run gridwarden collect again; nothing that it had is lost",
     ),
-    (("locked", "lock timeout"), "another gridwarden collect is running; run this one again when it has ended"),
     (
         ("deadlock", "could not serialize"),
-        "another gridwarden wrote the same at that moment; run this again: nothing of this one was stored",
+        "another gridwarden wrote the same at that moment; run this again: it goes on where this one came to",
     ),
+    (("locked", "lock timeout"), "another gridwarden collect is running; run this one again when it has ended"),
     (
         ("unable to open", "readonly"),
         "run as root, or make its directory writable, or its file system: even reading makes files beside it",
