@@ -91,8 +91,9 @@ def _attributed(connection: Connection, jobs: list[Job], placed: Placed) -> Iter
         )
         for job in chunk:
             key = job[:5]
-            # Runs of HTCondor's that came before their job, whose name another's ad may bear.
-            own = [step for step in steps.get(key, []) if step.account in {"", job.account}]
+            # Runs of HTCondor's came before their job, whose name another's ad may bear, and then keep a run of its own away.
+            of_job = steps.get(key, [])
+            own = of_job if all(step.account in {"", job.account} for step in of_job) else []
             facts = (own, runs.get(job.job, []), leases, payloads[key], histories.of(job.account))
             attribution = attribute(job, *facts, exact=exact.get(key, 0))
             yield Attributed(job, facts[0], payloads[key], attribution)

@@ -42,7 +42,7 @@ def explain(found: Attributed, zone: tzinfo) -> list[Line]:
     lines = [
         _plain("total", attribution.total, attribution.total, _total(job)),
         _plain("steps", counted, counted, _steps(found.steps)),
-        *([_exits(job, counted, attribution.exact)] if attribution.exact else []),
+        *([_exits(job, counted, attribution.exact, held="" in parts)] if attribution.exact else []),
         *(_payload(payload, parts.get(payload.payload), job, zone) for payload in found.payloads),
     ]
     if found.payloads:
@@ -75,14 +75,14 @@ def _total(job: Job) -> str:
     return f"{because}: its schedd's word, {OWNERS_FIGURES}" if is_its_owners_word(job) else because
 
 
-def _exits(job: Job, counted: int, exact: int) -> Line:
+def _exits(job: Job, counted: int, exact: int, *, held: bool) -> Line:
     """Say how what exit statistics counted differs, which is what the job used, but for processes that they do not know."""
     because = "what exit statistics counted of the processes that are known to be its own"
     if exact < counted:
         because += f"; {job.batch} says {cpu_text(counted - exact)} more"
         because += f", {OWNERS_FIGURES}" if is_its_owners_word(job) else ""
     elif exact > counted:
-        because += f"; {job.batch} says {cpu_text(exact - counted)} less, and this counts"
+        because += f"; {job.batch} says {cpu_text(exact - counted)} less{', and this counts' if held else ''}"
     return _plain("exits", exact, None, because)
 
 

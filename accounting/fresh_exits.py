@@ -80,9 +80,8 @@ class _Index:
         """Take the lines of an open file, which is kept."""
         self._files.append(file)
         self._first.append(len(self._places))
-        for number, match in enumerate(
-            _LINE.finditer(os.pread(file, min(os.fstat(file).st_size, LARGEST), 0)), len(self._places)
-        ):
+        data = _read(file, LARGEST, 0)
+        for number, match in enumerate(_LINE.finditer(data), len(self._places)):
             self._places.append(match.start())
             self.by_pid.append(int(match[1]) << _BITS | number)
             self.by_parent.append(int(match[2]) << _BITS | number)
@@ -112,8 +111,16 @@ class _Index:
 
 def _line(file: int, place: int) -> bytes:
     """Return the line at a place; raises ValueError for one without an end."""
-    data = os.pread(file, LONGEST_LINE, place)
+    data = _read(file, LONGEST_LINE, place)
     return data[: data.index(b"\n")]
+
+
+def _read(file: int, most: int, place: int) -> bytes:
+    """Return what a file holds from a place on; nothing where it cannot be read: the collector says so."""
+    try:
+        return os.pread(file, min(os.fstat(file).st_size, most), place)
+    except OSError:
+        return b""
 
 
 def _files(directory: Path) -> Iterator[int]:

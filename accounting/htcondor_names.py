@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from gridwarden.accounting.claims import Claim
 
     Key = tuple[object, ...]
-    Facts = tuple[str, int | None, int | None, int]
+    Facts = tuple[str | int | None, ...]  # the account first
 
 OWNERS_WORD = "a job's owner can change its GlobalJobId (condor_qedit), unless IMMUTABLE_JOB_ATTRS names it"
 JOB_KEY, RUN_KEY = 5, 6
-# In what all ads of a job, or a run, agree, from whichever source.
-_FACTS = ("account", "start", "end", "total_cpu")
+# In what all ads of a job, or a run, agree, from whichever source.  When a run's was written stands in two places.
+_OF_JOB, _OF_RUN = ("account", "start", "end", "total_cpu"), ("account", "start", "total_cpu")
 
 
 def refused(connection: Connection, found: Sequence[Job | Step | Claim]) -> dict[int, str]:
@@ -43,10 +43,11 @@ def refused(connection: Connection, found: Sequence[Job | Step | Claim]) -> dict
         if isinstance(row, Step):
             account, *figures = _facts(row)
             job = jobs_there.get(_key(row, JOB_KEY))
-            there = runs_there.setdefault(_key(row, RUN_KEY), _facts(row))
             if job is not None and job[0] != account:
                 refused[index] = f"the store has that job, of account {job[0]}: {OWNERS_WORD}"
-            elif list(there[1:]) != figures or there[0] not in {"", account}:  # of before, a run's account is not known
+                continue
+            there = runs_there.setdefault(_key(row, RUN_KEY), _facts(row))
+            if list(there[1:]) != figures or there[0] not in {"", account}:  # of before, a run's account is not known
                 refused[index] = f"the store has another record of that run, of account {there[0]}: {OWNERS_WORD}"
     return refused
 
@@ -57,17 +58,17 @@ def _key(row: Job | Step, length: int) -> Key:
 
 
 def _facts(row: Job | Step) -> Facts:
-    return rows.fitting(row.account, schema.Name.length), row.start, row.end, row.total_cpu
+    account, *figures = (getattr(row, name) for name in (_OF_JOB if isinstance(row, Job) else _OF_RUN))
+    return rows.fitting(account, schema.Name.length), *figures
 
 
 def _known(connection: Connection, table: Table, found: Sequence[Job | Step], length: int) -> dict[Key, Facts]:
     """Return what the store has under the keys of these rows, and perhaps more."""
-    columns = [*list(table.primary_key)[:length], *(table.c[name] for name in _FACTS)]
+    facts = _OF_JOB if table is schema.batch_jobs else _OF_RUN
+    columns = [*list(table.primary_key)[:length], *(table.c[name] for name in facts)]
     known: dict[Key, Facts] = {}
     for part in rows.batches(found, rows.IN_ONE_QUERY):
         same = [table.c[name].in_({_key(row, 3)[at] for row in part}) for at, name in ((1, "cluster"), (2, "job"))]
-        for *row, account, start, end, cpu in connection.execute(
-            select(*columns).where(table.c.batch == HTCONDOR, *same)
-        ):
-            known[tuple(row)] = account, start, end, cpu
+        for row in connection.execute(select(*columns).where(table.c.batch == HTCONDOR, *same)):
+            known[tuple(row[:length])] = tuple(row[length:])
     return known

@@ -143,6 +143,7 @@ def test_files_that_are_not_there_or_not_ours_are_no_processes(directory, tmp_pa
     assert FreshExits(tmp_path / "none").of_pid(5) == []
     leave(directory, 1)
     (directory / f"{9:020d}{exit_lines.SUFFIX}").symlink_to(directory / f"{1:020d}{exit_lines.SUFFIX}")
+    (directory / f"{8:020d}{exit_lines.SUFFIX}").mkdir()
     assert len(FreshExits(directory).of_pid(5)) == 1
     directory.chmod(0o777)
     assert FreshExits(directory).of_pid(5) == []

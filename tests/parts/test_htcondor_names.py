@@ -93,7 +93,7 @@ def test_no_run_is_added_to_the_job_of_another_or_replaces_one_of_its_runs(site)
     assert site.rows() == honest
 
 
-def test_runs_that_came_before_the_job_whose_name_they_bear_are_none_of_its(site):
+def test_runs_that_came_before_the_job_whose_name_they_bear_are_none_of_its_and_it_counts_as_a_whole(site):
     site.take(of_another_schedd(of_bob("epochs")).replace("RunInstanceId=", "RunInstanceId=1"))
     site.take(of_bob("epochs"))
     site.take(of_bob("history"))
