@@ -78,15 +78,13 @@ def of_payload(process: LiveProcess, state: State) -> list[Answer]:
     return everybody_of(answer, state.facts(*KINDS["payload_start"]))
 
 
-def of_guest(process: LiveProcess, entry: Entry, holder: Holder | None) -> Answer:
-    """A process below a job step that runs as another account than the job's."""
+def of_guest(process: LiveProcess, entry: Entry, candidates: Sequence[Candidate]) -> list[Answer]:
+    """A process below a job step that runs as another account than the job's; ``candidates`` are of that account."""
     answer = _of_entry(process, entry)._replace(account=process.user)
     because = f"runs inside a job of {entry.account}"
-    if holder is not None and holder.since <= process.started + START_BLUR:
-        return named(
-            answer, holder, evidence.LEASE_HISTORY, f"{because}; the holder file says who holds {process.user}"
-        )
-    return answer._replace(evidence=evidence.AMBIGUOUS, because=f"{because}; who held {process.user} is not known")
+    if len(candidates) == 1:
+        because += f"; {candidates[0].because}"
+    return any_of(candidates, answer, because, f"; who held {process.user} is not known")
 
 
 def of_unregistered(

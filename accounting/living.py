@@ -105,7 +105,8 @@ def _below_step(process: LiveProcess, step: slurm.Step, node: Node, past: Past, 
         lent = is_lent(process.user, node)
         return answers.of_unregistered(process, step.node, step.job, candidates, missing, lent=lent)
     if process.uid not in {0, entry.uid}:
-        return [answers.of_guest(process, entry, _holder(process.user, node)[0])]
+        lived = process.started + answers.START_BLUR
+        return answers.of_guest(process, entry, _candidates(process.user, lived, node, past))
     if not entry.lease:
         candidates = lease_history.holders_at(past.sightings(entry.account), entry.account, process.started)
         return answers.of_unregistered(

@@ -135,16 +135,16 @@ class Machine:
     def end(self, job: str, account: str = LENT) -> None:
         self.record("job_end", batch="slurm", job=job, restart=0, account=account, uid=1, lease=LEASE, exit_code="0:0")
 
-    def links(self, *names: str) -> list[tuple[str, dict[str, object]]]:
+    def links(self, *names: str, account: str = LENT, lease: str = LEASE) -> list[tuple[str, dict[str, object]]]:
         """What a hook or the agent records of an account that it finds linked to several names at once."""
-        leases = {"name": LEASE}  # the rest another program made
+        leases = {"name": lease}  # the rest another program made
         return [
-            ("observation", {"account": LENT, "lease": leases.get(name, ""), "name": name, "inode": 1})
+            ("observation", {"account": account, "lease": leases.get(name, ""), "name": name, "inode": 1})
             for name in names
         ]
 
-    def see(self, *names: str) -> None:
-        ledger.append_all(self.ledger, self.links(*names), node="n1", cluster="site")
+    def see(self, *names: str, **whose: str) -> None:
+        ledger.append_all(self.ledger, self.links(*names, **whose), node="n1", cluster="site")
 
     def end_with_link(self, job: str, *names: str) -> None:
         """End a job as its hook does that finds the account linked to somebody else by another program."""
@@ -373,6 +373,16 @@ def test_a_process_of_another_account_within_a_job_is_its_own_holders(machine):
     answer = only(machine.ask(str(machine.step("7", GUEST))))
     assert (answer.identity, answer.account, answer.job) == (BELA, GUEST, "7")
     assert answer.evidence == evidence.LEASE_HISTORY
+
+
+def test_a_process_of_another_account_within_a_job_is_of_all_to_whom_that_is_linked(machine):
+    machine.hold(GUEST, BELA, OTHER_LEASE)
+    machine.enter("7")
+    machine.see("name", "%2fcn%3deve", account=GUEST, lease=OTHER_LEASE)
+    found, _ = machine.ask(str(machine.step("7", GUEST)))
+    assert {(each.identity, each.evidence) for each in found} == {
+        (BELA, evidence.AMBIGUOUS), ("/cn=eve", evidence.AMBIGUOUS),
+    }  # fmt: skip
 
 
 def test_a_process_is_not_called_a_stray_where_jobs_cannot_be_read(machine):
