@@ -100,10 +100,12 @@ def open_log(path: Path, owners: frozenset[int] = frozenset()) -> Iterator[Log]:
     except OSError as error:
         what = "is a symbolic link" if path.is_symlink() else (error.strerror or str(error)).lower()
         raise Unavailable(f"{path}: {what}", "name the file itself, and run as root") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):  # of a directory, no file can be made
+        os.close(descriptor)
+        hint = f"name the files in it: {path}/*" if stat.S_ISDIR(status.st_mode) else "name a file"
+        raise ConfigurationError(f"{path}: is not a regular file", hint)
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError(f"{path}: is not a regular file")
         if status.st_uid not in owners:
             trusted.refuse_owner(status, str(path))
         if status.st_mode & trusted.WRITABLE_BY_OTHERS:

@@ -32,8 +32,6 @@ _RUNS = f"SELECT {_RUN} FROM job_runs"  # noqa: S608  our own column names
 _JOBS = f"SELECT {_JOB} FROM batch_jobs"  # noqa: S608  our own column names
 _LEDGERS_OF = "SELECT ledger FROM ledger_nodes WHERE node = :node"
 _SIGHTINGS = f"kind IN ({', '.join(map(repr, KINDS_OF_SIGHTING))})"
-
-
 _NOT_ASKED = "not its earlier records, not other nodes, not the batch system's own accounting"
 
 
@@ -206,12 +204,7 @@ class Past:
         return [*(json.loads(body) for (body,) in stored), *new]
 
     def _overlapping(
-        self,
-        columns: str,
-        table: str,
-        question: Question,
-        filters: tuple[str, ...],
-        more: str = "",
+        self, columns: str, table: str, question: Question, filters: tuple[str, ...], more: str = ""
     ) -> list[tuple[Any, ...]]:
         """Return the rows that lasted into the question's time; ``more`` is a condition besides."""
         since, until = _bounds(question)
@@ -221,6 +214,8 @@ class Past:
         if question.within is None or not values.keys().isdisjoint({"job", "account"}):
             # Of one job, or one account, there are not so many that their lengths would matter.
             lasted = ['start < :until AND ("end" IS NULL OR "end" >= :since)', *where]
+            if question.within is None and "job" in values:
+                lasted = where  # whoever asks for a job means it, too, if it never began
             query = f"SELECT {columns} FROM {table} WHERE {' AND '.join(lasted)}"  # noqa: S608  our own names
         return self._query(query, {"since": since, "until": until, "node": question.node, **values})
 

@@ -51,6 +51,8 @@ def of_job(job: Job, candidates: Sequence[Candidate], stamped: Sighting | None, 
     Nothing that its owner can change is better than declared.
     """
     found = _of_job(job, candidates, stamped, lent=lent)
+    if job.start is None:
+        found = [each._replace(because=f"{each.because}; the job had not begun, by that record") for each in found]
     if not is_its_owners_word(job):
         return found
     return [

@@ -73,7 +73,7 @@ def parse_range(text: str, *, now: int, zone: tzinfo) -> Range:
     """Read ``A..B``; raises BadQuestion, also for an end before the start and for an end on an unsaid day."""
     first, _, last = (part.strip() for part in text.partition(".."))
     if not first or not last:
-        message = f"the range {text!r} lacks an end"
+        message = f"the range {text!r} lacks {'an end' if first else 'a start'}"
         raise BadQuestion(message, "write both, such as 14:00..15:00 or -2h..now")
     start = parse_instant(first, now=now, zone=zone, date_alone=True)
     _refuse_unsaid_day(start, first, last, now, zone)

@@ -352,6 +352,7 @@ def test_a_file_that_somebody_else_could_have_written_is_refused(sqlite_url, log
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert "not a regular file" in str(refused(sqlite_url, pipe))
+    assert refused(sqlite_url, tmp_path).hint == f"name the files in it: {tmp_path}/*"
     assert "no such file" in str(refused(sqlite_url, tmp_path / "missing"))
 
 

@@ -523,6 +523,16 @@ def row(**changes: str) -> str:
     return "\x1f".join({**values, **changes}.values())
 
 
+def test_whoever_asks_for_a_job_that_never_began_is_told_whose_it_was_and_whoever_asks_for_a_time_is_not(machine):
+    machine.lend()
+    time.sleep(1.1)
+    machine.collect_jobs(row(Start="Unknown", End=str(now() // 1_000_000), State="CANCELLED by 0", NodeList=""))
+    (answer,), _ = machine.ask(None, job="9")
+    assert (answer.identity, answer.since) == (ANNA, None)
+    assert answer.because.endswith("the job had not begun, by that record")
+    assert machine.ask("-1h..now")[0] == []
+
+
 def test_a_job_without_a_hooks_record_is_known_by_the_lease_history(machine):
     machine.lend()
     time.sleep(1.1)

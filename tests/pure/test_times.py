@@ -176,6 +176,11 @@ def test_a_range_is_read_as_written(text, start, end):
     assert parse_range(text, now=NOW, zone=BERLIN) == (instant(start), instant(end))
 
 
+def test_what_a_range_lacks_is_said():
+    assert "lacks an end" in refusal("-1h..")
+    assert "lacks a start" in refusal("..now")
+
+
 def test_a_date_alone_begins_at_its_midnight_where_a_beginning_is_asked():
     assert parse("2026-11-01", date_alone=True) == instant("2026-11-01T00:00:00+01:00")
 
