@@ -16,6 +16,7 @@ from gridwarden import tab_file
 from gridwarden.values import NamedTuple
 
 STORED, DECLARED, HELD, REFUSED, ABSENT = "stored", "declared", "held", "refused", "absent"
+LOOKING = "looking"
 LONGEST_ANSWER = 512 * 1024
 PEER_CREDENTIALS_BYTES = 12  # struct ucred: pid, uid, gid
 PAUSE_SECONDS = 0.02
@@ -55,6 +56,12 @@ def question(path: str, words: list[str], seconds: float = 60.0) -> dict[str, st
     Only root and members of the site's group may ask.
     """
     return ask(path, [("kind", "question"), *(("word", word) for word in words)], seconds)
+
+
+def look_for_holders(path: str, seconds: float) -> bool:
+    """Have the agent look for leases now, and publish their holders here: whether it will.  Only root may ask."""
+    answer = ask(path, [("kind", "holder")], seconds) if path else None
+    return answer is not None and answer.get("outcome") == LOOKING
 
 
 def ask(path: str, pairs: list[tuple[str, str]], seconds: float) -> dict[str, str] | None:

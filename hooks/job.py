@@ -113,10 +113,12 @@ def start(job: Job, site: Site) -> Holder:
     """
     try:
         return _start(job, site)
-    except BaseException:  # a hook's deadline as well: whatever cannot be done, a ban needs neither lock nor ledger
+    except BaseException as error:  # a hook's deadline as well: a ban needs neither lock nor ledger
         if (holder := job_holder.read_banned(job, site)) is not None:
             return holder
-        raise
+        if not job_holder.comes(error, job, site):
+            raise
+    return _start(job, site)
 
 
 def end(job: Job, site: Site, runs_elsewhere: Callable[[set[tuple[str, str]]], bool | None]) -> None:
@@ -201,12 +203,7 @@ def _start(job: Job, site: Site) -> Holder:
 
 def _record_start(job: Job, site: Site, holder: Holder, *, linked: bool) -> None:
     started: dict[str, Value] = {
-        "batch": job.batch,
-        "job": job.job,
-        "restart": job.restart,
-        "account": job.account,
-        "uid": job.uid,
-        "lease": holder.lease,
+        **_about(job, holder.lease),
         "scheme": holder.scheme,
         "subject": holder.subject,
         "vo": holder.vo,
@@ -228,15 +225,7 @@ def _leave(job: Job, site: Site) -> str:
     # A node that was lost ends the run that it lost once it is back; by then the job may be running there again.
     later = entry is not None and entry.restart > job.restart
     lease = entry.lease if entry and not later else ""
-    ended: dict[str, Value] = {
-        "batch": job.batch,
-        "job": job.job,
-        "restart": job.restart,
-        "account": job.account,
-        "uid": job.uid,
-        "lease": lease,
-        "exit_code": job.exit_code,
-    }
+    ended: dict[str, Value] = {**_about(job, lease), "exit_code": job.exit_code}
     missed = [job.gap_entry("start", NOT_ENTERED)] if entry is None and is_pool_account(job.account, site) else []
     try:
         at = job.record_all(site, [*missed, *job_holder.seen_at_end(job, site), ("job_end", ended)])
@@ -247,3 +236,8 @@ def _leave(job: Job, site: Site) -> str:
         job.log("prolog", "missed", reason=NOT_ENTERED)
     job.log("job-end", "ended", at, lease=lease, exit_code=job.exit_code)
     return lease
+
+
+def _about(job: Job, lease: str) -> dict[str, Value]:
+    about: dict[str, Value] = {"batch": job.batch, "job": job.job, "restart": job.restart}
+    return {**about, "account": job.account, "uid": job.uid, "lease": lease}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import time
 
 from gridwarden import holders, reasons
 from gridwarden.errors import GridwardenError, Refused
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from gridwarden.records import Value
 
     Observation = tuple[str, dict[str, Value]]
+
+ASK_SECONDS = 1.0  # for the agent's answer
+HOLDER_SECONDS = 4.0  # for its look
+PAUSE_SECONDS = 0.05
 
 
 def read_holder(job: Job, site: Site) -> Holder:
@@ -41,6 +46,25 @@ def read_banned(job: Job, site: Site) -> Holder | None:
     except (GridwardenError, OSError):
         return None
     return holder if holder.verdict == holders.BANNED and holder.uid == job.uid else None
+
+
+def comes(error: BaseException, job: Job, site: Site) -> bool:
+    """Whether a holder that was missing is there once this machine's agent has looked, as it is asked to.
+
+    Another machine may have lent the account a second ago, and the agent looks every half a minute by itself.
+    """
+    if not (isinstance(error, Refused) and error.reason == reasons.HOLDER_MISSING):
+        return False
+    from gridwarden import agent_client  # noqa: PLC0415 - rare
+
+    if not agent_client.look_for_holders(site.get("agent_socket", [""])[0], ASK_SECONDS):
+        return False
+    until = time.monotonic() + HOLDER_SECONDS
+    while not os.path.lexists(os.path.join(site["holders"][0], job.account)):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
 
 
 def confirm_link(holder: Holder, site: Site) -> bool:

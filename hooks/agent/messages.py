@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from gridwarden import executables, off, tab_file
+from gridwarden.agent_client import LOOKING
 from gridwarden.errors import EvidenceError
 from gridwarden.hooks.agent import intake, sender
 from gridwarden.hooks.agent.writer import REFUSED, STORED
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gridwarden.records import Value
 
 DECLARED = "declared"
-STATUS, QUESTION, START, END = "status", "question", "job_start", "job_end"
+STATUS, QUESTION, HOLDER, START, END = "status", "question", "holder", "job_start", "job_end"
 TASK = "task"  # of Slurm's TaskProlog, a child of the process that is about to execute the task
 LONGEST_WHAT = 32
 WHAT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -29,7 +30,10 @@ MEBIBYTE = 1024 * 1024
 
 
 class Messages:
-    """Takes messages; ``status`` gives what the agent says of itself, ``declared`` counts what nobody vouches for."""
+    """Takes messages; ``declared`` counts what nobody vouches for.
+
+    ``status`` gives what the agent says of itself; ``look_soon`` has it look for leases at the next occasion.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Messages:
         starters: Starters,
         questions: Questions,
         status: Callable[[], list[tuple[str, str]]],
+        look_soon: Callable[[], None],
     ) -> None:
         named = site.get("prune_daemon", [])  # Debian's are links: /proc shows where they lead
         self._daemons = [*named, *(real for real, _ in executables.resolve(named).values())]
@@ -47,6 +52,7 @@ class Messages:
         self._starters = starters
         self._questions = questions
         self._status = status
+        self._look_soon = look_soon
         self.declared = 0
 
     def take(self, connection: Connection, data: bytes) -> None:
@@ -63,12 +69,22 @@ class Messages:
             connection.answer([("outcome", STORED), *self._status()])
         elif what == QUESTION:
             self._questions.take(connection, values.get("word", []))
+        elif what == HOLDER:
+            self._look(connection)
         else:
             # Anew for each message: who has connected in a job may leave the connection to others, and the job may be over.
             who = sender.look(connection.socket, connection.pid, connection.uid, connection.connected, self._daemons)
             fields = {key: given[-1] for key, given in values.items()}
             text = data.decode("ascii").partition("\n")[2]
             self._record(connection, who, (what, text), fields)
+
+    def _look(self, connection: Connection) -> None:
+        """Have the gridmapdir looked at now, for a prolog of a job of whom nobody here knows who is behind it."""
+        if (connection.uid, connection.limited) != (0, 0):
+            intake.refuse(connection, "only root may ask for that")
+            return
+        self._look_soon()
+        connection.answer([("outcome", LOOKING)])
 
     def _record(self, connection: Connection, who: Sender, said: tuple[str, str], fields: dict[str, str]) -> None:
         what, text = said

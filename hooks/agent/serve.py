@@ -67,8 +67,8 @@ class Agent:
         self.writer = Writer(site, os.uname().nodename)
         self.starters = Starters(site, f"{runtime}/starters", self.send, self.watch)
         questions = Questions(site, paths.whoran, self.send)
-        self.messages = Messages(site, self.writer, self.starters, questions, self.status)
         self.leases = Leases(site, paths.config, f"{runtime}/agent.leases", self.writer, self.send)
+        self.messages = Messages(site, self.writer, self.starters, questions, self.status, self.leases.look_soon)
         self.held = Held(site, self.send, self.leases.look_soon)
         self.leases.published = self.held.look_soon
         self.heads = Heads(site["ledger"][0], float(site.get("agent_heads_seconds", ["60"])[0]))

@@ -441,6 +441,14 @@ def test_whatever_comes_in_place_of_a_message_is_refused_and_others_are_served(n
     assert said(client(node, UID, "note,n=fine"))[0].startswith("declared")
 
 
+def test_only_root_has_the_agent_look_for_holders_at_once(node):
+    """A look is a child, and asks a file server."""
+    node.start()
+    assert said(client(node, UID, "holder"))[0].startswith("refused")
+    assert agent_client.look_for_holders(node.socket, 10)
+    assert not agent_client.look_for_holders("", 10)
+
+
 def test_who_has_many_uids_in_user_namespaces_of_their_own_takes_no_more_than_one_user(node):
     node.configure(agent_connections="3")
     node.start()

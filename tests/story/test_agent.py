@@ -133,6 +133,29 @@ def test_a_job_that_waits_for_its_holder_has_it_looked_for_at_once(
         agent.send_signal(signal.SIGHUP)
 
 
+def test_a_newcomers_first_job_is_verified_on_a_node_whose_agent_has_not_looked_since(
+    agent: subprocess.Popen[bytes], site: SiteValues
+) -> None:
+    """The CE has lent the account a second before; this machine plays the node."""
+    configure({"poll_seconds": 3600, "held_jobs_seconds": 0})
+    with asleep(agent):
+        first = elsewhere(site, "Agent Known")
+        agent.send_signal(signal.SIGHUP)
+    try:
+        until("the first look", lambda: published(site, first.account))
+        held = elsewhere(site, "Agent Newcomer")
+        job = str(time.time_ns())
+        hook = {"SLURM_JOB_ID": job, "SLURM_JOB_USER": held.account, "SLURM_JOB_UID": str(held.uid)}
+        for program in ("slurm-prolog", "slurm-epilog"):
+            command = [f"/usr/libexec/gridwarden/{program}"]
+            subprocess.run(command, env=hook | {"SLURMD_NODENAME": "n1", "SLURM_JOB_EXTRA": held.lease}, check=True)
+        (start,) = [each for each in bodies(site, "job_start") if each["job"] == job]
+        assert (start["lease"], start["subject"]) == (held.lease, held.subject)
+    finally:
+        configure(QUICK)
+        agent.send_signal(signal.SIGHUP)
+
+
 def test_a_held_job_of_somebody_banned_since_is_cancelled(
     agent: subprocess.Popen[bytes], site: SiteValues, slurm: ModuleType
 ) -> None:
