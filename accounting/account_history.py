@@ -41,8 +41,8 @@ def seen_next(history: Sequence[Sighting], moment: int) -> list[Sighting]:
 
 def at_once(history: Sequence[Sighting], moment: int) -> AtOnce | None:
     """Return the leases that an account was under at once at ``moment``; None where that was one, or none."""
-    if not any(each.is_anothers for each in history):
-        return None
+    if not _has_links(history):
+        return None  # as nearly always
     states = list(_states(history))
     before = (state for state in reversed(states) if state[0] <= moment)
     several = list(takewhile(lambda state: len(state[1]) > 1, before))
@@ -53,6 +53,12 @@ def at_once(history: Sequence[Sighting], moment: int) -> AtOnce | None:
     when = f"from {begin} on" if end is None else f"between {begin} and {format_instant(end, UTC)}"
     _, standing = several[0]
     return AtOnce(standing, f"{len(standing)} names were linked to the account at once, {when}")
+
+
+def _has_links(history: Sequence[Sighting]) -> bool:
+    """Say whether anything but one lease of ours after another was seen."""
+    pairs = pairwise(history)
+    return any(each.is_anothers for each in history) or any(a.time == b.time and a.lease != b.lease for a, b in pairs)
 
 
 def _states(history: Iterable[Sighting]) -> Iterator[tuple[int, list[Sighting]]]:

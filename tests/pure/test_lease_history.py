@@ -149,6 +149,16 @@ def test_a_holder_file_says_nothing_of_a_link_that_another_program_made_beside_i
     assert held_throughout(history, "cms001", 195, 196).holder is None
 
 
+def test_a_link_that_was_there_before_the_first_holder_file_stands_beside_it():
+    assert names(holders_at([link(100), seen(ANNA, 190)], "cms001", 195)) == {"/CN=Anna", "/cn=eve o'neil"}
+
+
+def test_two_leases_of_our_own_on_one_account_are_both_named():
+    history = [ANNA, *(seen(who, 300)._replace(linked=True) for who in (ANNA, BELA)), seen(BELA, 310)]
+    assert names(holders_at(history, "cms001", 305)) == {"/CN=Anna", "/CN=Bela"}
+    assert held_throughout(history, "cms001", 305, 306).holder is None
+
+
 def test_two_links_of_other_programs_are_both_named_even_where_one_is_of_our_own_leases_name():
     ours = ANNA._replace(name=LINK["name"])
     history = [ours, link(180), link(180, name="%2fcn%3dmallory")]
