@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.proof import LONG
 from tests.scenarios import batch
+from tests.scenarios.steps import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +169,7 @@ def two_jobs(play: Play) -> None:
 
 def array(tasks: int, script: str) -> Callable[[Play], None]:
     """All tasks of an array, to their end."""
-    return lambda play: play.ends(play.submit(script, tasks=tasks))
+    return lambda play: play.ends(play.submit(script, tasks=tasks), PATIENCE + tasks)
 
 
 def holder_damaged(play: Play) -> None:

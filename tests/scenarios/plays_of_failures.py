@@ -49,13 +49,14 @@ def unjudged(play: Play) -> None:
 
 
 def unjudged_banned(play: Play) -> None:
+    job = play.submit(play.waiting_to_go(), node="n1")
+    play.runs(job)
+    play.batch.requeue(job)
+    play.ban()
+    play.batch.run_again_unjudged(job)
+    play.runs(job, TWICE)
     agent = site_agent.start()
     try:
-        job = play.submit(play.waiting_to_go(), node="n1")
-        play.runs(job)
-        play.batch.requeue(job)
-        play.ban()
-        play.batch.run_again_unjudged(job)
         play.ends(job)
     finally:
         site_agent.end(agent)

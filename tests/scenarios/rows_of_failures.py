@@ -40,9 +40,9 @@ ROWS = (
     ),
     Row(
         "no prolog, and banned",
-        "The same, when its holder has been banned before it started; the node agent runs.",
+        "The same, when its holder has been banned before it started; the node agent comes to look.",
         plays.unjudged_banned,
-        user=(say.CANCELLED,),
+        user=(say.CANCELLED, say.RAN_TWICE),
         administrator=(say.ONE_START, say.GAP_FOUND, say.CANCEL_RECORD, say.NODES_USABLE),
         whoran=(say.NAMES_UNJUDGED,),
         accounting=(say.THEIRS,),

@@ -99,8 +99,8 @@ class Steps:
         """Until the job's script executes, for the ``times``-th time."""
         until(f"{job} to run", lambda: self.batch.states(job) == [RUNNING] and len(self.pids()) >= times, PATIENCE)
 
-    def ends(self, job: str) -> None:
-        until(f"{job} to end", lambda: set(self.batch.states(job)) <= ENDED and self.batch.states(job), PATIENCE)
+    def ends(self, job: str, seconds: float = PATIENCE) -> None:
+        until(f"{job} to end", lambda: set(self.batch.states(job)) <= ENDED and self.batch.states(job), seconds)
         self.epilogs()
 
     def is_in(self, job: str, state: str) -> None:
