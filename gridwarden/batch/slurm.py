@@ -63,15 +63,17 @@ def jobs_of_steps(spool: str) -> set[tuple[str, str]] | None:
         return None
 
 
-def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
+def runs_as(uid: int, spool: str, known: set[tuple[str, str]], ending: str = "") -> bool | None:
     """Whether a Slurm job step on this machine is ``uid``'s or runs something as ``uid``; None: not to be told.
 
     A process belongs to the step whose slurmstepd is among its ancestors.  ``known`` are the jobs, as
     (node, job), that the local register says to be another account's: theirs may be between two processes.
+    ``ending`` is the job whose Epilog asks.
     """
-    steps = steps_here(spool)
-    if steps is None:
+    found = steps_here(spool)
+    if found is None:
         return None
+    steps = _without_own(found, ending)
     others = all(step.owner not in (None, uid) or (step.node, step.job) in known for step in steps)
     if others and not any(uid in each[:2] for each in proc.by_owner()):
         return False  # as at the end of most payloads: nobody's ancestors need be looked for
@@ -89,6 +91,15 @@ def runs_as(uid: int, spool: str, known: set[tuple[str, str]]) -> bool | None:
         if not belongs_to_others:
             return None
     return False
+
+
+def _without_own(steps: list[Step], ending: str) -> list[Step]:
+    """Without the step in which the Epilog of job ``ending`` itself runs: PrologFlags=RunInJob, from Slurm 24.05 on."""
+    ours = {step.pid for step in steps if step.job == ending}
+    pid = os.getpid()
+    while ours and pid not in ours and (process := proc.read(pid)):
+        pid = process.parent
+    return [step for step in steps if not (step.job == ending and step.pid == pid)]
 
 
 def jobs_here(site: dict[str, list[str]], seconds: float) -> Answer:

@@ -96,7 +96,7 @@ def epilog(job: Job, site: Site) -> int:
     from gridwarden.batch import slurm  # noqa: PLC0415 - a prolog has no use for it
 
     spool = site["slurm_spool"][0]
-    batch_job.end(job, site, lambda known: slurm.runs_as(job.uid, spool, known))
+    batch_job.end(job, site, lambda known: slurm.runs_as(job.uid, spool, known, job.job))
     return PASS
 
 

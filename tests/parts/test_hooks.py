@@ -652,6 +652,20 @@ def test_a_step_of_someone_else_does_not_keep_strays_alive(machine: Machine) -> 
         assert proc.read(processes[0].pid)
 
 
+@pytest.mark.parametrize(("job", "cleared"), [("2", True), ("3", False)])
+def test_an_epilog_that_slurm_runs_inside_the_job_clears_up_after_it(
+    machine: Machine, job: str, *, cleared: bool
+) -> None:
+    """PrologFlags=RunInJob has the extern step's slurmstepd run it; the step of another job, of whomever, keeps all alive."""
+    machine.run("prolog")
+    with socket(AF_UNIX) as slurmstepd, running("sleep", "60") as stray:
+        slurmstepd.bind(str(machine.base / "spool" / "n1" / f"n1_{job}.4294967292"))
+        slurmstepd.listen()
+        assert machine.run("epilog") == 0
+        assert ended(stray) if cleared else stray.poll() is None
+    assert bool(machine.records("gap")) is not cleared
+
+
 def test_a_spool_that_cannot_be_read_means_that_nothing_is_killed(machine: Machine) -> None:
     machine.configure(slurm_spool=f"{machine.base}/absent/%n")
     machine.run("prolog")
