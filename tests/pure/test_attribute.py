@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridwarden.accounting import evidence
+from gridwarden.accounting import evidence, past_answers
 from gridwarden.accounting.attribute import attribute
 from gridwarden.accounting.batch_records import Job, Step
 from gridwarden.accounting.job_runs import SOMEBODY, Run
@@ -183,6 +183,13 @@ def test_an_htcondor_job_that_no_hook_recorded_is_declared_and_never_looks_as_go
     assert "which its owner can change" in part.because
     (part,) = attribute(job(**told), [], [run(batch="htcondor")], {}, (), [lent(500, ANNA)]).parts
     assert (part.subject, part.evidence) == (ANNA, evidence.BATCH)
+
+
+def test_an_end_that_no_hook_recorded_is_said_to_be_the_batch_systems_or_the_owners_word():
+    for batch, words in (("slurm", "the batch system says when it ended"), ("htcondor", "its owner can change that")):
+        (answer,) = past_answers.of_run(run(batch=batch), job(batch=batch), {})
+        assert (answer.until, answer.evidence) == (job().end, evidence.BATCH)
+        assert answer.because.endswith(words)
 
 
 def test_a_stamp_that_contradicts_the_records_buys_nothing():
