@@ -9,9 +9,10 @@ entered later: no epilog of ours may ever take it out.  So it is judged at each 
 from __future__ import annotations
 
 import pwd
+import time
 
-from gridwarden import holders, off, proc, register, tab_file
-from gridwarden.batch import slurm
+from gridwarden import holders, off, proc, register, syslog_line, tab_file
+from gridwarden.batch import slurm, slurm_listing
 from gridwarden.errors import GridwardenError, Unavailable
 from gridwarden.hooks import job as batch_job
 from gridwarden.hooks import job_holder
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     Entry = tuple[str, dict[str, Value]]
 
 UNRECORDED = "unrecorded: "
+UNKNOWN = "its slurmstepd takes no connection: whose it is cannot be told"
+SECONDS = 30.0  # for all; who has not been seen to goes before others in the next look
+EXTERN = "extern"
 RECORD_GAP, CANCEL = "record-gap", "cancel"
 LOCK_SECONDS = 5.0  # for an account that a prolog or an epilog is busy with; the next look comes to it again
 NOT_JUDGED = "no prolog has judged it before it began to run"
@@ -66,26 +70,31 @@ def see_to(site: Site, told: Told) -> Told | None:
         return {}
     entered = {(one.node, one.job) for one in register.everything(site["register"][0]) if one.batch == "slurm"}
     others = {name for name, said in told.items() if said == OTHERS}
-    unknown = {(node, job) for node, job in here - entered if f"{node} {job}" not in others}
-    steps = (slurm.steps_here(site["slurm_spool"][0], unknown) or []) if unknown else []
-    now = {f"{node} {job}": OTHERS for node, job in here if f"{node} {job}" in others}
-    for node, job in sorted({(step.node, step.job) for step in steps}):
-        name = f"{node} {job}"
-        said = _see_to_job([step for step in steps if (step.node, step.job) == (node, job)], site, told.get(name, ""))
+    unknown = {f"{node} {job}": (node, job) for node, job in here - entered}
+    now = {name: OTHERS for name in unknown if name in others}
+    until = time.monotonic() + SECONDS
+    for name in sorted(unknown.keys() - others, key=lambda name: (name in told, name)):
+        before = told.get(name, "")
+        said = _see_to_job(unknown[name], site, before) if time.monotonic() < until else before
         if said:
             now[name] = said
     return now
 
 
-def _see_to_job(steps: list[Step], site: Site, before: str) -> str:
-    """What is to be said of a job by now; "" while it has no process of its user's, or none any more."""
+def _see_to_job(which: tuple[str, str], site: Site, before: str) -> str:
+    """What is to be said of a job, (node, number), by now; "" where nothing of it runs, or none of its user's yet."""
+    steps = slurm.steps_here(site["slurm_spool"][0], {which})
+    if steps is None:  # each by itself: whoever keeps one slurmstepd busy hides no other job
+        if before != UNKNOWN:
+            syslog_line.decision("agent", "failed", part="unjudged", node=which[0], job=which[1], detail=UNKNOWN)
+        return UNKNOWN
+    # An extern step may be there while the prolog runs (PrologFlags=RunInJob), the others only once it is over.
+    steps = [step for step in steps if slurm_listing.step_name(step.step) != EXTERN]
     daemons = {step.pid: daemon.start for step in steps if (daemon := proc.read(step.pid)) and daemon.real_uid == 0}
     account, uid = _whose([step for step in steps if step.pid in daemons])
-    if not uid:
-        return ""
-    if not batch_job.is_pool_account(account, site):
-        return OTHERS
-    node, number = steps[0].node, steps[0].job
+    if not (uid and batch_job.is_pool_account(account, site)):
+        return OTHERS if uid else ""
+    node, number = which
     job = batch_job.Job(
         batch="slurm", cluster=site["cluster"][0], node=node, job=number, restart=0, account=account, uid=uid
     )
@@ -102,19 +111,19 @@ def _see_to_job(steps: list[Step], site: Site, before: str) -> str:
 
 
 def _whose(steps: list[Step]) -> tuple[str, int]:
-    """Account and uid whose processes a job's steps have started; 0 while there are none, or where that cannot be told.
+    """Account and uid whose a job is, by its script, else by what its steps have started; 0 where that cannot be told.
 
-    An extern step's own process is root's.  A payload that lost its parents may be a slurmstepd's child, too.
+    A process of the user's may take other uids, those of subuid(5); and a payload that lost its parents is a slurmstepd's.
     """
     daemons = {step.pid for step in steps}
-    uids = {one.real_uid for one in proc.everyone() if one.parent in daemons and one.real_uid and not one.has_ended()}
-    if scripts := {step.owner for step in steps if step.owner}:
-        uids &= scripts
+    uids = {step.owner for step in steps if step.owner} or {
+        one.real_uid for one in proc.everyone() if one.parent in daemons and one.real_uid and not one.has_ended()
+    }
     uid = uids.pop() if len(uids) == 1 else 0
     try:
         return pwd.getpwuid(uid).pw_name, uid
     except KeyError:
-        return "", uid
+        return "", 0
 
 
 def _judge(job: Job, site: Site) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from socket import AF_UNIX, socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -156,3 +157,25 @@ def test_hooks_that_are_switched_off_judge_nobody_later_either(
 def test_where_no_slurmd_keeps_its_steps_there_is_nothing_to_look_for(machine: Machine) -> None:
     machine.configure(slurm_spool=f"{machine.base}/absent/%n")
     assert looked(machine) is None
+
+
+def test_whoever_takes_another_uid_or_keeps_their_slurmstepd_busy_hides_no_other_job(machine: Machine) -> None:
+    """A job of somebody else's, whose slurmstepd takes no connection, does not end the look."""
+    with socket(AF_UNIX) as stopped, step(machine, UID + 7):
+        path = f"{machine.base}/spool/n1/n1_3.4294967291"
+        stopped.bind(path)
+        stopped.listen(0)
+        with socket(AF_UNIX) as first:
+            first.connect(path)
+            script = machine.base / "spool" / "n1" / "job00009" / "slurm_script"
+            script.parent.mkdir()
+            script.touch()
+            os.chown(script, UID, UID)
+            assert looked(machine) == {"n1 3": unjudged_errand.UNKNOWN, THE_JOB: "record-gap : missed"}
+
+
+def test_a_job_of_which_only_an_extern_step_is_there_is_in_its_prolog_still(machine: Machine) -> None:
+    with step(machine):
+        spool = machine.base / "spool" / "n1"
+        (spool / "n1_9.4294967291").rename(spool / "n1_9.4294967292")
+        assert looked(machine) == {}
