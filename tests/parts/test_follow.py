@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -264,13 +265,13 @@ def at_source(cell):
 
 
 def test_a_source_that_hangs_does_not_hold_up_the_others(cell, at_source, monkeypatch):
-    monkeypatch.setattr(published, "SOURCE_SECONDS", 0.5)
+    monkeypatch.setattr(published, "SOURCE_SECONDS", 1.5)
     cell.ngi.publish("bans", f'"{ANNA}"\n')
     cell.ngi.publish("list", "vo=cms\n")
     at_source(lambda: time.sleep(30))
     found = cell.follow()
     assert (found["code"], found["bans"]["state"], found["list"]["state"]) == (75, "kept", "updated")
-    assert "could not be read within 0.5 seconds" in str(found["bans"]["detail"])
+    assert "could not be read within 1.5 seconds" in str(found["bans"]["detail"])
 
 
 def test_nobody_waits_for_a_source_to_ban_somebody(cell, at_source, tmp_path):
@@ -371,7 +372,7 @@ def test_a_copy_that_grows_old_gives_alarm_even_while_its_source_can_be_read(cel
     cell.follow()
     assert cell.run("doctor")[1].count("followed-file-old") == 0
     for copy in cell.copies.values():
-        copy.write_bytes(copy.read_bytes().replace(moment(NOW)[:4].encode(), b"2020"))
+        copy.write_bytes(re.sub(rb"version: \d{4}", b"version: 2020", copy.read_bytes()))
     shutil.copytree(cell.ngi.directory, cell.base / "frozen")
     for name in cell.copies:
         (cell.ngi.directory / name).unlink()

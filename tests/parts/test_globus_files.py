@@ -280,10 +280,10 @@ def is_alive(pid):
 def test_a_program_that_hangs_is_killed_with_all_that_it_started(script, tmp_path, then):
     path = script(f"sleep 1000 & echo $$ $! > {tmp_path}/pids", then)
     with pytest.raises(Unavailable, match="no answer within"):
-        ask(path, seconds=0.5)
+        ask(path, seconds=1.0)
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 2
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while any(map(is_alive, pids)) and time.monotonic() < until:
         time.sleep(0.01)
     assert not any(map(is_alive, pids))
@@ -293,7 +293,7 @@ def test_what_a_program_leaves_running_does_not_outlive_its_answer(script, tmp_p
     path = script(f"sleep 1000 > /dev/null & echo $! > {tmp_path}/pids", f"echo '{answer(ANNA['id'], 'anna')}'")
     assert ask(path).account == "anna"
     (pid,) = (tmp_path / "pids").read_text().split()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while is_alive(pid) and time.monotonic() < until:
         time.sleep(0.01)
     assert not is_alive(pid)

@@ -80,7 +80,7 @@ def test_a_stray_that_stops_whoever_comes_for_it_dies_as_well(monkeypatch: pytes
     with subprocess.Popen(["sleep", "60"], user=UID, group=UID, extra_groups=[], cwd="/") as stray:
         try:
             kill.empty_account(Uids(UID), UID, 0)
-            assert stray.wait(10) == -signal.SIGKILL
+            assert stray.wait(60) == -signal.SIGKILL
         finally:
             stray.kill()
 
@@ -95,6 +95,6 @@ def test_who_borrowed_another_accounts_identity_dies_with_their_own_account_alon
             assert (outcome.killed, outcome.left, stray.poll()) == ({}, [], None)
             outcome = kill.empty_account(Uids(OTHER_UID), OTHER_UID, 5)
             assert ([pid for pid, _ in outcome.killed], outcome.left) == ([stray.pid], [])
-            assert stray.wait(10) == -signal.SIGKILL
+            assert stray.wait(60) == -signal.SIGKILL
         finally:
             stray.kill()

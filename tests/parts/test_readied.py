@@ -131,12 +131,12 @@ def test_one_that_takes_too_long_is_given_up_and_ended() -> None:
     with readied.Readied() as verifiers:
         verifiers.load([])
         (process,) = children() - before
-        asked = verifiers.start("tool.Sleep", [], b"x", 0.2)
+        asked = verifiers.start("tool.Sleep", [], b"x", 1.0)
         with pytest.raises(Refused, match=reasons.CREDENTIAL_TIMEOUT):
             verifying.answer(asked, "it")
         below = [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     assert below and children() == before
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}/exe").exists() for pid in below) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(Path(f"/proc/{pid}/exe").exists() for pid in below)
@@ -159,7 +159,7 @@ def test_none_outlives_a_launcher_that_was_killed() -> None:
     os.waitpid(launcher, 0)
     left = os.read(report, 65536).decode().split()
     assert len(left) == 2
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}/exe").exists() for pid in left) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(Path(f"/proc/{pid}/exe").exists() for pid in left)

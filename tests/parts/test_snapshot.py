@@ -90,7 +90,7 @@ def live_job(pid: int, owner: int = UID) -> Answer:
 
 
 def until(what: Callable[[], object]) -> None:
-    for _ in range(2000):
+    for _ in range(12_000):
         if what():
             return
         time.sleep(0.005)
