@@ -111,13 +111,14 @@ def _exact(connection: Connection, jobs: Sequence[Job]) -> dict[JobKey, int]:
         other.submit != jobs_table.submit,
     )  # fmt: skip
     only = and_(jobs_table.batch == HTCONDOR, alone)
+    began = each.start >= func.coalesce(jobs_table.start, jobs_table.submit) - BLUR
+    ended = or_(jobs_table.end.is_(None), each.end <= jobs_table.end + BLUR)
     query = (
         select(*list(schema.batch_jobs.primary_key), *_sums(each.cpu))
         .where(*_of(jobs, schema.batch_jobs))
         .where(each.job == jobs_table.job, each.batch == jobs_table.batch, each.cluster == jobs_table.cluster)
         .where(each.job != "", each.exact == 1, each.account == jobs_table.account)
-        .where(or_(only, each.start >= func.coalesce(jobs_table.start, jobs_table.submit) - BLUR))
-        .where(or_(only, jobs_table.end.is_(None), each.end <= jobs_table.end + BLUR))
+        .where(or_(and_(began, ended), only))
         .group_by(*list(schema.batch_jobs.primary_key))
     )
     return {tuple(row[:5]): _sum(row[5], row[6]) for row in connection.execute(query)}
