@@ -37,7 +37,7 @@ LOAD = """\
         raise RuntimeError("the modules are not root's alone, or of another Python; `gridwarden hooks install` comes next")
     importer, made_of, index = marshal.loads(os.read(held, {longest}))
     exec(importer, own_modules := {{"__name__": "own_modules"}})
-    own_modules["load_from"](held, made_of, index, {package!r})
+    own_modules["load_from"](held, made_of, index, {package!r}, {first!r})
 """
 """What a program does with marshal, os and MAGIC_NUMBER before it imports anything of gridwarden; raises what is in the way."""
 
@@ -78,10 +78,10 @@ def contents(library: str, needed: Sequence[str]) -> bytes:
     return _begins(len(data)) + data
 
 
-def load(package: str, path: Path) -> str:
-    """The lines in which a program loads the gridwarden of the directory ``package`` from the file at ``path``, or raises."""
+def load(package: str, path: Path, first: str = own_modules.OURS) -> str:
+    """The lines that load the gridwarden of the directory ``package``, its module ``first`` at once, from the file ``path``."""
     values = {"package": f"{package}/__init__.py", "begins": BEGINS, "longest": own_modules.LONGEST_INDEX}
-    return LOAD.format(modules=str(path), **values)
+    return LOAD.format(modules=str(path), first=first, **values)
 
 
 def is_same(data: bytes, made: bytes) -> bool:

@@ -32,13 +32,9 @@ try:
     from _frozen_importlib_external import MAGIC_NUMBER
 
     os.fstat(0), os.fstat(1), os.fstat(2)  # where one is closed the file would take its place, and children replace it
-{load}    from gridwarden.hooks.slurm.{module} import main
-except Exception:  # it is not there, of another gridwarden, or broken: each module from where it is installed, then
-    sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
-    for name in [name for name in sys.modules if name.startswith("gridwarden")]:
-        del sys.modules[name]
+{load}except Exception:  # it is not there, of another gridwarden, or broken: each module from where it is installed, then
     sys.path.append({library!r})
-    from gridwarden.hooks.slurm.{module} import main
+from {module} import main
 """
 PROGRAM = """\
 #!{interpreter} -ISB
@@ -156,9 +152,9 @@ def plan(
     for package in packages:
         os.close(trusted.open_directory(package))
     launcher, modules = directory / "exec", directory / code_file.LAUNCHER
-    load = code_file.load(packages[0], directory / code_file.SLURM)
-    node = LOADING.format(load=load, module="node", library=library)
-    telling = indent(LOADING.format(load=load, module="telling", library=library), "    ")
+    slurm = directory / code_file.SLURM
+    node = loading(library, slurm, "gridwarden.hooks.slurm.node")
+    telling = indent(loading(library, slurm, "gridwarden.hooks.slurm.telling"), "    ")
     hooks = [(context, PROGRAM, node) for context in NODE] + [(context, TELLING, telling) for context in TELLERS]
     whoran = os.path.join(sysconfig.get_path("scripts"), "whoran")
     job_submit = trusted.read_file(os.path.realpath(f"{library}/gridwarden/hooks/slurm/job_submit.lua"))
@@ -184,6 +180,12 @@ def plan(
         _program(launcher, entry.text(interpreter, packages[0], libraries(), modules)),
         *(_program(path, text) for path, text in entry.faces(launcher, programs, glexec, mode).items()),
     ]
+
+
+def loading(library: str, path: Path, module: str) -> str:
+    """The beginning of a hook: ``main`` of ``module``, loaded from the file ``path``, or else from the directory ``library``."""
+    load = code_file.load(f"{library}/gridwarden", path, module)
+    return LOADING.format(load=load, module=module, library=library)
 
 
 def _program(path: Path, text: str) -> HookFile:

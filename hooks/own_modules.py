@@ -67,14 +67,14 @@ class OwnModules:
         """As ``importlib.abc.Loader``."""
         for name in self._index[module.__name__][-1]:
             if name not in sys.modules:
-                self._load(name)
+                self.load(name)
         exec(self.code(module.__name__), module.__dict__)  # noqa: S102 - it is what loading a module is
 
-    def _load(self, name: str) -> None:
+    def load(self, name: str) -> None:
         """As an import statement, for one thread; raises whatever the module's own code does."""
         package, _, last = name.rpartition(".")
         if package and package not in sys.modules:
-            self._load(package)
+            self.load(package)
         module = sys.modules[name] = module_from_spec(self._spec(name))
         try:
             self.exec_module(module)
@@ -104,12 +104,21 @@ def version(package: str) -> Version:
         return int(os.fstat(file.fileno()).st_mtime), file.read()
 
 
-def load_from(held: int, made_of: Version, index: Index, package: str) -> None:
-    """Have this interpreter load gridwarden from the open file ``held``, which says what it was made of and has the index.
+def load_from(held: int, made_of: Version, index: Index, package: str, first: str) -> None:
+    """Have this interpreter load gridwarden, the module ``first`` now, from the open file ``held`` of that index.
 
-    Raises RuntimeError where another gridwarden has the file ``package`` by now.
+    Raises RuntimeError where another gridwarden than the file was made of has the file ``package`` by now, and whatever the
+    modules' own code does; then nothing of them is left loaded.
     """
     if made_of != version(package):
         raise RuntimeError("gridwarden was updated; `gridwarden hooks install` comes next")
     gc.disable()  # next to nothing becomes garbage, and looking for it would have each child of ours copy our memory
-    sys.meta_path.insert(0, OwnModules(held, index))
+    own = OwnModules(held, index)
+    sys.meta_path.insert(0, own)
+    try:
+        own.load(first)
+    except BaseException:
+        sys.meta_path.remove(own)
+        for name in [name for name in sys.modules if name in index]:
+            del sys.modules[name]
+        raise

@@ -818,10 +818,9 @@ STANDARD = {"prolog": PROLOG_STANDARD, "epilog": PROLOG_STANDARD | {"_operator",
 
 def loading(directory: Path, module: str) -> str:
     """The beginning of a hook's program, up to where it calls ``main``, and the file that it loads from."""
-    package = os.path.dirname(os.path.realpath(trusted.__file__))
-    library, path = os.path.dirname(package), directory / code_file.SLURM
+    library, path = os.path.dirname(os.path.dirname(os.path.realpath(trusted.__file__))), directory / code_file.SLURM
     path.write_bytes(code_file.contents(library, code_file.NEEDED[code_file.SLURM]))
-    text = install.LOADING.format(load=code_file.load(package, path), module=module, library=library)
+    text = install.loading(library, path, f"gridwarden.hooks.slurm.{module}")
     return f"import sys\nbare = set(sys.modules)\nimport os\n{text}"
 
 

@@ -93,7 +93,7 @@ def test_what_a_module_imports_as_it_begins_is_loaded_without_being_looked_for(r
 """
     program.write_text(say.replace(SAY.format(names=LAUNCH), counted))
     done = start(program)
-    assert (done.returncode, done.stdout.split()) == (0, ["4", "True", "False"]), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, ["3", "True", "False"]), done.stderr
 
 
 def test_a_file_that_others_could_change_is_not_loaded(root_only: Path) -> None:
@@ -163,11 +163,10 @@ def whole() -> bytes:
     return contents(code_file.SLURM)
 
 
-def hook(directory: Path, package: Path = LIBRARY / "gridwarden") -> Path:
+def hook(directory: Path) -> Path:
     """A program that loads as a prolog does, and says what it has loaded, and how, instead of being one."""
-    load = code_file.load(str(package), directory / code_file.SLURM)
     program = directory / "prolog"
-    loading = install.LOADING.format(load=load, module="node", library=str(LIBRARY))
+    loading = install.loading(str(LIBRARY), directory / code_file.SLURM, "gridwarden.hooks.slurm.node")
     program.write_text(f"import os, sys\n{loading}{SAID}\n")
     return program
 
@@ -265,10 +264,10 @@ def test_no_job_fails_for_a_file_of_modules_that_is_not_as_it_was_installed(
     assert how == "SourceFileLoader"
 
 
-def test_a_hook_runs_what_is_installed_now_after_an_update_without_hooks_install(root_only: Path, whole: bytes) -> None:
-    package = root_only / "gridwarden"
-    package.mkdir()
-    (package / "__init__.py").write_text('__version__ = "0.0"\n')
-    (root_only / code_file.SLURM).write_bytes(whole)
-    how, _ = loaded(hook(root_only, package))
+def test_a_hook_runs_what_is_installed_now_after_an_update_without_hooks_install(
+    root_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_modules, "version", lambda _: (1, b'__version__ = "0.0"\n'))
+    (root_only / code_file.SLURM).write_bytes(contents(code_file.SLURM))
+    how, _ = loaded(hook(root_only))
     assert how == "SourceFileLoader"
