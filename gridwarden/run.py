@@ -52,10 +52,10 @@ def failed(error: BaseException, name: str) -> int:  # noqa: PLR0911  one a kind
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
         case GridwardenError():
-            complain(name, str(error), error.hint)
+            complain(name, str(error), error.hint or who_may(error))
             return error.exit_code
         case OSError():
-            complain(name, f"{error.filename or 'the operating system'}: {error.strerror or error}")
+            complain(name, f"{error.filename or 'the operating system'}: {error.strerror or error}", who_may(error))
             return OPERATING_SYSTEM
     traceback.print_exception(error)
     complain(
@@ -64,6 +64,13 @@ def failed(error: BaseException, name: str) -> int:  # noqa: PLR0911  one a kind
         "this is a fault of gridwarden; please report the lines above",
     )
     return UNEXPECTED
+
+
+def who_may(error: BaseException | None) -> str:
+    """What is next for somebody whom the machine keeps from it, "" for anybody else."""
+    while error is not None and not isinstance(error, PermissionError):
+        error = error.__cause__
+    return "run it as root" if error is not None and os.geteuid() != 0 else ""
 
 
 def open_missing_streams() -> None:

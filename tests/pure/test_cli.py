@@ -73,7 +73,18 @@ def test_a_message_with_an_attackers_bytes_cannot_write_to_the_terminal(capsys: 
 def test_an_error_of_the_operating_system_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     _, text = outcome(PermissionError(13, "Permission denied", "/var/lib/gridwarden"), capsys)
 
-    assert text == "gridwarden: /var/lib/gridwarden: Permission denied\n"
+    assert text.startswith("gridwarden: /var/lib/gridwarden: Permission denied\n")
+
+
+def test_who_may_not_is_told_who_may(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = PermissionError(13, "Permission denied", "/var/lib/gridwarden")
+    refused = errors.ConfigurationError("/var/lib/gridwarden/ledger: permission denied")
+    unavailable = errors.Unavailable("who holds cms001 cannot be told")
+    refused.__cause__, unavailable.__cause__ = denied, refused
+    for uid, hint in ((0, False), (1000, True)):
+        monkeypatch.setattr("os.geteuid", lambda uid=uid: uid)
+        for error in (denied, refused, unavailable):
+            assert outcome(error, capsys)[1].endswith("hint: run it as root\n") is hint
 
 
 def test_a_fault_of_gridwarden_itself_leaves_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
