@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, select
 
 from gridwarden.accounting import rows, schema
 from gridwarden.accounting.batch_records import PBS, Job
@@ -23,28 +23,29 @@ Span = tuple[int | None, int | None]
 def tell_apart(connection: Connection, jobs: list[Job]) -> tuple[list[Job], set[int]]:
     """Return the rows to be stored, and the indices of the jobs that cannot be told from another run.
 
-    A run that the store has under a count that is an earlier one's is returned once more, under its new restart.
+    A run that the store has under a count that is an earlier one's is taken out, and returned under its new restart.
     """
     known = _known(connection, jobs)
-    stored: list[Job] = []
+    stored: dict[JobKey, Job] = {}
     odd: set[int] = set()
     for index, job in enumerate(jobs):
         there = known.setdefault(job[:5], (job.start, job.end))
         if there == (job.start, job.end):
-            stored.append(job)
+            stored[job[:5]] = job
             continue
         is_first = (job.start or 0) < (there[0] or 0)
-        later = _read(connection, job[:5], stored) if is_first else job
+        later = (stored.get(job[:5]) or _read(connection, job[:5])) if is_first else job
         moved = later._replace(restart=((later.start or 0) - later.submit) // MICROSECONDS)
         span = (moved.start, moved.end)
         if job.start == there[0] or moved.restart == job.restart or known.setdefault(moved[:5], span) != span:
             odd.add(index)
             continue
-        stored.append(moved)
+        stored[moved[:5]] = moved
         if is_first:
+            connection.execute(delete(schema.batch_jobs).where(_is(job[:5])))
             known[job[:5]] = (job.start, job.end)
-            stored.append(job)
-    return stored, odd
+            stored[job[:5]] = job
+    return list(stored.values()), odd
 
 
 def _known(connection: Connection, jobs: list[Job]) -> dict[JobKey, Span]:
@@ -59,11 +60,9 @@ def _known(connection: Connection, jobs: list[Job]) -> dict[JobKey, Span]:
     return known
 
 
-def _read(connection: Connection, key: JobKey, stored: list[Job]) -> Job:
-    """Return the run that has a key: what is about to be stored is newer than what is."""
-    for job in reversed(stored):
-        if job[:5] == key:
-            return job
-    table = schema.batch_jobs
-    same = and_(*(column == value for column, value in zip(table.primary_key, key, strict=True)))
-    return Job(*connection.execute(select(table).where(same)).one())
+def _read(connection: Connection, key: JobKey) -> Job:
+    return Job(*connection.execute(select(schema.batch_jobs).where(_is(key))).one())
+
+
+def _is(key: JobKey) -> ColumnElement[bool]:
+    return and_(*(column == value for column, value in zip(schema.batch_jobs.primary_key, key, strict=True)))
