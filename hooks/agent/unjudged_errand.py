@@ -128,13 +128,17 @@ def _whose(steps: list[Step]) -> tuple[str, int]:
 
 def _judge(job: Job, site: Site) -> Verdict:
     """What the prolog would have found."""
+    holder = None
     try:
         holder = job_holder.read_holder(job, site)
-        if holder.verdict == holders.BANNED:
-            return Verdict(CANCEL, f"banned: {holder.because}", holder.lease)
-        linked = job_holder.confirm_link(holder, site)
+        linked = holder.verdict != holders.BANNED and job_holder.confirm_link(holder, site)
     except (GridwardenError, OSError) as error:
-        return Verdict(site["prolog_on_failure"][0], str(error))
+        others = job_holder.linked_otherwise(holder, site) if holder is not None else []
+        holder = job_holder.read_banned(job, site)
+        if holder is None:
+            return Verdict(site["prolog_on_failure"][0], str(error), "", tuple(others))
+    if holder.verdict == holders.BANNED:
+        return Verdict(CANCEL, f"banned: {holder.because}", holder.lease)
     return Verdict(RECORD_GAP, "", holder.lease, (job_holder.seen(holder, linked=linked),))
 
 

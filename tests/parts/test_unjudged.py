@@ -83,6 +83,24 @@ def test_a_banned_holders_job_that_no_prolog_stopped_is_cancelled_until_it_is_go
     assert len(machine.records("gap")) == 1
 
 
+def test_a_banned_holders_job_is_cancelled_also_where_its_account_cannot_be_looked_up(machine: Machine) -> None:
+    machine.holder(verdict=holders.BANNED, because="an incident", account="gwtest09", uid=UID)
+    stops(machine, "scancel")
+    with pytest.MonkeyPatch.context() as other_account, step(machine):
+        entry = pwd.struct_passwd(("gwtest09", "x", UID, UID, "", "/", "/bin/sh"))
+        other_account.setattr(unjudged_errand, "pwd", SimpleNamespace(getpwuid=lambda _: entry))
+        assert looked(machine) == {THE_JOB: "cancel banned: an incident: cancelled"}
+
+
+def test_to_whom_another_program_lent_such_a_jobs_account_is_on_record(machine: Machine) -> None:
+    names = machine.base / "gridmapdir"
+    (names / "%2fcn%3danna").rename(names / "%2fcn%3dbela")
+    with step(machine):
+        looked(machine)
+    assert "is not in" in machine.records("gap")[0]["reason"]
+    assert [seen["name"] for seen in machine.records("observation")] == ["%2fcn%3dbela"]
+
+
 def test_a_ban_that_comes_while_such_a_job_runs_stops_it(machine: Machine) -> None:
     stops(machine, "scancel")
     with step(machine):
