@@ -76,8 +76,11 @@ class Steps:
             raise AssertionError("it was not refused")
 
     def waiting_to_go(self) -> str:
-        """A script that burns, and ends once ``go`` was called."""
-        return f"{BURN}until [ -e {self._go} ]; do sleep 0.1; done\n"
+        """A script that burns, and ends once ``go`` was called.
+
+        It starts nothing while it waits: what it starts just as Slurm kills it would be a stray, with a record of its own.
+        """
+        return f"exec 9<> <(:)\n{BURN}until [ -e {self._go} ]; do read -rt 0.1 -u 9 || true; done\n"
 
     def until_run(self, times: int) -> str:
         """A script that ends once the row's jobs have executed their first line so often."""
