@@ -78,11 +78,8 @@ def files_of(patterns: Iterable[Path]) -> tuple[list[Path], list[GridwardenError
     for pattern in patterns:
         paths = [path for name in sorted(glob.glob(str(pattern))) if not (path := Path(name)).is_dir()]
         if not paths:
-            failed.append(
-                Unavailable(
-                    f"{pattern}: there is no such file", "correct accounting.files in site.yaml, or run as root"
-                )
-            )
+            hint = "correct accounting.files in site.yaml, or run as root"
+            failed.append(Unavailable(f"{pattern}: there is no such file", hint))
         found.update(dict.fromkeys(paths))
     return list(found), failed
 
@@ -197,7 +194,6 @@ class _Work:
     def read(self, entries: list[Entry]) -> _Found:
         """Understand entries, or say why not."""
         found = _Found([], [], [], 0, [], Counter())
-        records = 0
         for entry in entries:
             self._number += 1
             try:
@@ -210,13 +206,12 @@ class _Work:
             if isinstance(result, Ignored):
                 found.ignored[result.because] += 1
                 continue
-            records += 1
             found.jobs.extend((entry, self._number, row) for row in result if isinstance(row, Job))
             found.steps.extend((entry, self._number, row) for row in result if isinstance(row, Step))
             place = f"{self.log.name}:{self._number}"
             found.claims.extend(row._replace(place=place) for row in result if isinstance(row, Claim))
         self.ignored += found.ignored
-        return found._replace(records=records)
+        return found._replace(records=len(entries) - len(found.faults) - found.ignored.total())
 
     def fault(self, entry: Entry, number: int, reason: str) -> tuple[str, str]:
         """Return where an entry is that was put aside, and why, with the entry itself."""
