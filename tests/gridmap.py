@@ -80,6 +80,16 @@ def asked(site: SiteValues, identity: Identity, users: Users) -> Lease:
     return map_identity(identity, site, silent, users)
 
 
+def free_account(site: SiteValues, pool: str = "cms") -> str:
+    """An account that nobody has, and of which nobody is told to be the holder; accounts are lent at random."""
+    free = (
+        path.name
+        for path in sorted(site.gridmapdir.glob(f"{pool}[0-9]*"), reverse=True)
+        if path.stat().st_nlink == 1 and not (site.holders / path.name).exists()
+    )
+    return next(free)
+
+
 def lcmaps_links(site: SiteValues, account: str, identity: Identity) -> Path:
     """Lease as LCMAPS does: one hard link, nothing else."""
     lease = site.gridmapdir / lease_name(identity.subject)

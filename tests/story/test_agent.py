@@ -18,7 +18,7 @@ import pytest
 
 from gridwarden import holders, ledger_head, proc, reasons
 from gridwarden.accounting import heads
-from tests.gridmap import asked, bodies, lcmaps_links, person
+from tests.gridmap import asked, bodies, free_account, lcmaps_links, person
 from tests.site import agent as site_agent
 from tests.site.slurm import run_as, until
 
@@ -89,16 +89,17 @@ def test_a_lease_made_elsewhere_has_its_holder_here_until_it_ends_there(agent: o
 
 
 def test_a_lease_of_lcmaps_is_observed_once_and_vouched_for_by_nobody(agent: object, site: SiteValues) -> None:
-    link = lcmaps_links(site, "cms020", person("Agent Lcmaps"))
+    account = free_account(site)
+    link = lcmaps_links(site, account, person("Agent Lcmaps"))
 
     def seen() -> list[dict[str, object]]:
         return [each for each in bodies(site, "observation") if each["name"] == link.name]
 
     (record,) = until("it on record", seen)
-    assert (record["account"], record["lease"], record["inode"]) == ("cms020", "", link.stat().st_ino)
+    assert (record["account"], record["lease"], record["inode"]) == (account, "", link.stat().st_ino)
     time.sleep(2.5)
     assert len(seen()) == 1
-    assert published(site, "cms020") is None
+    assert published(site, account) is None
 
 
 def test_a_job_that_was_held_runs_once_its_holder_is_known(

@@ -14,12 +14,15 @@ import pytest
 import yaml
 
 from gridwarden import proc
+from tests.gridmap import free_account
 from tests.site.slurm import until
 from tests.story.test_slurm import account_of, alive, ce_submit, choosing, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType, SimpleNamespace
+
+    from gridwarden.mapper.site import SiteValues
 
 EXTRA = Path("/etc/gridwarden/site.d/prune.yaml")
 
@@ -66,15 +69,21 @@ def job(slurm: ModuleType, people: SimpleNamespace) -> Iterator[tuple[int, str]]
     slurm.wait(number)
 
 
+@pytest.fixture
+def other(job: tuple[int, str], site: SiteValues) -> str:
+    """An account without a job, which is not Dora's."""
+    return free_account(site)
+
+
 def test_a_quiet_node_has_nothing_to_say() -> None:
     done = prune()
     assert (done.stdout, done.stderr) == ("", "")
     assert prune("--nagios").stdout.startswith("GRIDWARDEN-PRUNE OK - no strays and nothing to remove | strays=0")
 
 
-def test_a_new_site_only_hears_what_would_die_and_why(job: tuple[int, str], slurm: ModuleType) -> None:
+def test_a_new_site_only_hears_what_would_die_and_why(job: tuple[int, str], other: str, slurm: ModuleType) -> None:
     number, account = job
-    with stray_of(account, 312) as beside, stray_of("cms019", 313) as alone:
+    with stray_of(account, 312) as beside, stray_of(other, 313) as alone:
         try:
             found = {row["pid"]: row for row in rows("--all", code=1)}
             assert (found[beside.pid]["action"], found[beside.pid]["reason"]) == ("would kill", "left-its-job")
@@ -94,11 +103,11 @@ def test_a_new_site_only_hears_what_would_die_and_why(job: tuple[int, str], slur
 
 
 def test_once_the_site_says_so_strays_die_and_the_job_ends_by_itself(
-    job: tuple[int, str], slurm: ModuleType, people: SimpleNamespace
+    job: tuple[int, str], other: str, slurm: ModuleType, people: SimpleNamespace
 ) -> None:
     number, account = job
     bystander = slurm.run_as("alice", "sh", "-c", "sleep 314 >/dev/null 2>&1 & echo $!")
-    with deciding(kill=True), stray_of(account, 315) as beside, stray_of("cms019", 316) as alone:
+    with deciding(kill=True), stray_of(account, 315) as beside, stray_of(other, 316) as alone:
         prune()
         assert beside.wait(60) == alone.wait(60) == -9
     assert alive(account, "sleep"), "the job's own process"
@@ -107,7 +116,7 @@ def test_once_the_site_says_so_strays_die_and_the_job_ends_by_itself(
     assert (kill["subject"], kill["why"]) == (people.dora.subject, "left-its-job")
     assert kill["parent"] == os.getpid()
     (kill,) = records("kill", pid=alone.pid)
-    assert (kill["account"], kill["arguments"], kill["why"]) == ("cms019", "sleep 316", "no-job")
+    assert (kill["account"], kill["arguments"], kill["why"]) == (other, "sleep 316", "no-job")
     told = subprocess.run(["whoran", str(beside.pid)], capture_output=True, text=True, check=True).stdout
     assert people.dora.subject in told
     living = int(bystander.stdout)
@@ -115,8 +124,8 @@ def test_once_the_site_says_so_strays_die_and_the_job_ends_by_itself(
     os.kill(living, 9)
 
 
-def test_while_slurm_does_not_answer_nothing_dies_and_cron_hears_why() -> None:
-    with deciding(kill=True), stray_of("cms019", 317) as stray:
+def test_while_slurm_does_not_answer_nothing_dies_and_cron_hears_why(site: SiteValues) -> None:
+    with deciding(kill=True), stray_of(free_account(site), 317) as stray:
         try:
             with choosing("slurm_programs", "/srv/nothing-here"):
                 done = prune(code=75)
@@ -133,15 +142,16 @@ def test_whoever_is_not_root_hears_that_it_takes_root() -> None:
         assert (done.returncode, "only root can tell what runs here" in done.stdout + done.stderr) == (code, True)
 
 
-def test_an_account_on_hold_keeps_everything_for_the_incident() -> None:
-    hold = Path("/var/lib/gridwarden/holds/cms018")
+def test_an_account_on_hold_keeps_everything_for_the_incident(site: SiteValues) -> None:
+    account = free_account(site)
+    hold = Path("/var/lib/gridwarden/holds", account)
     hold.write_text("ticket 4712")
     hold.chmod(0o600)
-    file = Path("/tmp/evidence-of-cms018")
+    file = Path("/tmp", f"evidence-of-{account}")
     file.write_text("evidence")
-    os.chown(file, pwd.getpwnam("cms018").pw_uid, -1)
+    os.chown(file, pwd.getpwnam(account).pw_uid, -1)
     try:
-        with deciding(kill=True), stray_of("cms018", 318) as stray:
+        with deciding(kill=True), stray_of(account, 318) as stray:
             try:
                 prune()
                 until("it to stand still", lambda: proc.read(stray.pid).state == "T")
