@@ -2,10 +2,12 @@
 
 Real daemons on two cores answer when they can, and one late answer in twelve thousand tests says little; but whatever
 passes only then is a fault of the test or of what it tests: each is shown whole, and a run with more than a few fails.
+Tests of values alone have no such excuse, and are never tried again.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 MOST = 3
+PURE = Path(__file__).parent / "pure"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if PURE in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=0))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
