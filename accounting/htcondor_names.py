@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Key = tuple[object, ...]
     Facts = tuple[str | int | None, ...]  # the account first
 
-OWNERS_WORD = "a job's owner can change its GlobalJobId (condor_qedit), unless IMMUTABLE_JOB_ATTRS names it"
+OWNERS_NAME = "a job's owner can change its GlobalJobId (condor_qedit), unless IMMUTABLE_JOB_ATTRS names it"
 JOB_KEY, RUN_KEY = 5, 6
 # In what all ads of a job, or a run, agree, from whichever source.  When a run's was written stands in two places.
 _OF_JOB, _OF_RUN = ("account", "start", "end", "total_cpu"), ("account", "start", "total_cpu")
@@ -38,17 +38,17 @@ def refused(connection: Connection, found: Sequence[Job | Step | Claim]) -> dict
         if isinstance(row, Job):
             there = jobs_there.setdefault(_key(row, JOB_KEY), _facts(row))
             if there != _facts(row):
-                refused[index] = f"the store has another record of that job, of account {there[0]}: {OWNERS_WORD}"
+                refused[index] = f"the store has another record of that job, of account {there[0]}: {OWNERS_NAME}"
     for index, row in enumerate(found):
         if isinstance(row, Step):
             account, *figures = _facts(row)
             job = jobs_there.get(_key(row, JOB_KEY))
             if job is not None and job[0] != account:
-                refused[index] = f"the store has that job, of account {job[0]}: {OWNERS_WORD}"
+                refused[index] = f"the store has that job, of account {job[0]}: {OWNERS_NAME}"
                 continue
             there = runs_there.setdefault(_key(row, RUN_KEY), _facts(row))
             if list(there[1:]) != figures or there[0] not in {"", account}:  # of before, a run's account is not known
-                refused[index] = f"the store has another record of that run, of account {there[0]}: {OWNERS_WORD}"
+                refused[index] = f"the store has another record of that run, of account {there[0]}: {OWNERS_NAME}"
     return refused
 
 

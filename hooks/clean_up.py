@@ -31,9 +31,11 @@ def clear(job: Job, site: Site, lease: str) -> None:
     try:
         entry = pwd.getpwnam(job.account)
     except KeyError:
-        return _leave(job, site, f"{job.account} has no passwd entry here")
+        _leave(job, site, f"{job.account} has no passwd entry here")
+        return
     if entry.pw_uid != job.uid:  # the controller's passwd is not this machine's: that uid is somebody else's here
-        return _leave(job, site, f"the job's uid was {job.uid}, that of {job.account} is {entry.pw_uid} here")
+        _leave(job, site, f"the job's uid was {job.uid}, that of {job.account} is {entry.pw_uid} here")
+        return
     lent = LentTo(Lent(), job.account, job.uid)
     owner = Owner(job.account, job.uid, entry.pw_gid, job.cluster, job.node, batch=job.batch, job=job.job, lent=lent)
     owner.look_up(site).lease = lease
@@ -43,12 +45,12 @@ def clear(job: Job, site: Site, lease: str) -> None:
     try:
         spared = payloads.lent(site.get("payloads", [""])[0])
     except (ConfigurationError, OSError) as error:
-        return recorder.left([("files", f"it cannot be told which of them are a pilot's: {error}")])
+        recorder.left([("files", f"it cannot be told which of them are a pilot's: {error}")])
+        return
     deadline = time.monotonic() + REMOVE_SECONDS
     found, left = files.find(lambda uid: uid == job.uid, site.get("scratch", []), REMOVE_SECONDS, spared)
     recorder.left(left)
     clearing.files(owner, recorder, found.get(job.uid, {}), deadline, hold=hold, spared=spared)
-    return None
 
 
 def _leave(job: Job, site: Site, why: str) -> None:

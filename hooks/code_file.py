@@ -73,7 +73,7 @@ def contents(library: str, needed: Sequence[str]) -> bytes:
     importer = _compiled(_parsed(trusted.read_file(path)), path)
     head = marshal.dumps((importer, made_of, index))
     if len(head) > own_modules.LONGEST_INDEX:
-        raise ConfigurationError(f"{library}: gridwarden has more modules than its launcher can load")
+        raise ConfigurationError(f"{library}: gridwarden has more modules than one file of them can list")
     data = b"".join((head, *codes.values()))
     return _begins(len(data)) + data
 
